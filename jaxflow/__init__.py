@@ -1,0 +1,51 @@
+"""jaxflow: gradient flow of neural networks, for thousands of initializations at once."""
+
+from .errors import (
+    InputError as InputError,
+    JaxflowError as JaxflowError,
+    NotHomogeneousError as NotHomogeneousError,
+    StoreError as StoreError,
+)
+from .kkt import ncf as ncf
+from .networks import (
+    ConvNet as ConvNet,
+    DiagonalLinear as DiagonalLinear,
+    FeedForward as FeedForward,
+    LeakyReLU as LeakyReLU,
+    order as order,
+    sample_ensemble as sample_ensemble,
+)
+from .observables import (
+    cosine as cosine,
+    CosineTo as CosineTo,
+    kkt_residual as kkt_residual,
+    layer_norms as layer_norms,
+    loss as loss,
+    norm as norm,
+    singular_values as singular_values,
+    stable_rank as stable_rank,
+)
+from .results import load as load, Solution as Solution
+from .simulation import (
+    gradient_descent as gradient_descent,
+    gradient_flow as gradient_flow,
+    ncf_flow as ncf_flow,
+)
+from .stopping import (
+    AbstractStop as AbstractStop,
+    LogTime as LogTime,
+    LossBelow as LossBelow,
+    NormAbove as NormAbove,
+    RescaledTime as RescaledTime,
+    Stationary as Stationary,
+    Time as Time,
+)
+from .tasks import (
+    AbstractLoss as AbstractLoss,
+    CrossEntropyLoss as CrossEntropyLoss,
+    data as data,
+    ExponentialLoss as ExponentialLoss,
+    LogisticLoss as LogisticLoss,
+    SquareLoss as SquareLoss,
+    Task as Task,
+)

@@ -1,0 +1,298 @@
+"""What the public functions ask of their arguments, before anything is compiled."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .errors import InputError
+from .networks import member, num_members, parameter_dtype
+from .results import RECORDED_OVER, RESERVED
+from .stopping import AbstractStop
+from .tasks import Task
+
+
+class Ensemble(NamedTuple):
+    """Checked networks: always with a leading axis, whatever the caller gave."""
+
+    networks: eqx.Module
+    num: int
+    is_single: bool
+    one: eqx.Module  # the first member
+    dtype: Any
+
+
+def check_networks(networks: Any, task: Task, ensemble: bool | None) -> Ensemble:
+    """Find out whether this is one network or an ensemble, and whether it fits the task."""
+    if not isinstance(task, Task):
+        raise InputError("task", type(task).__name__, "a jaxflow.Task")
+    if not isinstance(networks, eqx.Module):
+        raise InputError("networks", type(networks).__name__, "an equinox.Module")
+    dtype = jnp.dtype(parameter_dtype(networks, "networks"))
+    if dtype.itemsize < 4:
+        raise InputError("networks", f"parameters of {dtype}", "float32 or float64")
+    _check_finite_parameters(networks)
+    task = task.astype(dtype)
+    as_one = _misfit(networks, task) if ensemble is not True else "excluded"
+    as_many = _misfit_of_ensemble(networks, task) if ensemble is not False else "excluded"
+    if as_one is None and as_many is None:
+        raise InputError(
+            "networks",
+            "arrays that fit the task as one network and as an ensemble",
+            "ensemble=True or ensemble=False beside them",
+        )
+    if as_one is not None and as_many is not None:
+        reasons = [
+            f"as {name}: {reason}"
+            for name, reason in [("one network", as_one), ("an ensemble", as_many)]
+            if reason != "excluded"
+        ]
+        raise InputError(
+            "networks",
+            f"a module that does not fit the task ({'; '.join(reasons)})",
+            f"outputs like the targets {task.targets.shape} for the inputs "
+            f"{task.inputs.shape}",
+        )
+    is_single = as_one is None
+    if is_single:
+        networks = jax.tree_util.tree_map(
+            lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, networks
+        )
+    return Ensemble(networks, num_members(networks), is_single, member(networks, 0), dtype)
+
+
+def check_scale(scale: Any, ensemble: Ensemble) -> tuple[np.ndarray, Float[Array, " num"]]:
+    """δ and log δ for every member. Logarithms are taken in double precision."""
+    values = _number_or_one_each("scale", scale, ensemble.num)
+    if np.any(values <= 0):
+        raise InputError("scale", f"{values.min():g}", "positive numbers")
+    return values, jnp.asarray(np.log(values), ensemble.dtype)
+
+
+def check_stops(stops: Any, ensemble: Ensemble) -> tuple[AbstractStop, ...]:
+    """Stop conditions with one threshold for each member."""
+    stops = tuple(stops) if isinstance(stops, Sequence) else (stops,)
+    return tuple(_check_stop(stop, ensemble) for stop in stops)
+
+
+def _check_stop(stop, ensemble):
+    if not isinstance(stop, AbstractStop):
+        raise InputError("stop", repr(stop), "stop conditions, such as LossBelow(1e-3)")
+
+    def one_each(threshold):
+        name = f"stop={type(stop).__name__}"
+        return jnp.asarray(
+            _number_or_one_each(name, threshold, ensemble.num), ensemble.dtype
+        )
+
+    return jax.tree_util.tree_map(one_each, stop)
+
+
+class Stepping(NamedTuple):
+    """Checked settings of the integration."""
+
+    solver: diffrax.AbstractSolver
+    controller: diffrax.AbstractStepSizeController | None  # None: to be made from these:
+    rtol: float
+    atol: float
+    first_step: float | None
+    max_steps: int
+
+
+def check_stepping(
+    solver: Any, controller: Any, rtol: Any, atol: Any, dt0: Any, max_steps: Any, dtype
+) -> Stepping:
+    """The solver, the controller or its tolerances, and the first step."""
+    single = jnp.dtype(dtype).itemsize == 4
+    solver = diffrax.Tsit5() if solver is None else solver
+    if not isinstance(solver, diffrax.AbstractSolver):
+        raise InputError("solver", repr(solver), "a diffrax solver, such as Tsit5()")
+    rtol = (1e-5 if single else 1e-6) if rtol is None else float(rtol)
+    atol = (1e-7 if single else 1e-9) if atol is None else float(atol)
+    eps = float(jnp.finfo(dtype).eps)
+    if not rtol >= 4 * eps:
+        raise InputError(
+            "rtol", f"{rtol:g}", f"at least {4 * eps:.1e}, which {dtype} can meet"
+        )
+    if not 0 <= atol < np.inf:
+        raise InputError("atol", f"{atol:g}", "a number >= 0")
+    if dt0 is not None and not 0 < float(dt0) < np.inf:
+        raise InputError("dt0", repr(dt0), "a positive number")
+    if int(max_steps) != max_steps or max_steps < 1:
+        raise InputError("max_steps", repr(max_steps), "a whole number, at least 1")
+    is_controller = isinstance(controller, diffrax.AbstractStepSizeController)
+    if controller is not None and not is_controller:
+        raise InputError("controller", repr(controller), "a diffrax step size controller")
+    estimates = isinstance(solver, diffrax.AbstractAdaptiveSolver)
+    if controller is None and not estimates:
+        controller = diffrax.ConstantStepSize()
+    constant = isinstance(controller, diffrax.ConstantStepSize)
+    adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    if not estimates and adaptive:
+        raise InputError(
+            "controller",
+            f"an adaptive one with {type(solver).__name__}, which estimates no error",
+            "diffrax.ConstantStepSize(), or another solver",
+        )
+    if constant and dt0 is None:
+        raise InputError("dt0", "none with steps of constant size", "the size of a step")
+    if isinstance(controller, diffrax.ClipStepSizeController):
+        raise InputError(
+            "controller", "a ClipStepSizeController", "one without jumps or fixed times"
+        )
+    return Stepping(
+        solver,
+        controller,
+        rtol,
+        atol,
+        None if dt0 is None else float(dt0),
+        int(max_steps),
+    )
+
+
+class Recordables(NamedTuple):
+    """Checked recorders and their grid."""
+
+    functions: Mapping[str, Callable]
+    grid: np.ndarray  # (points,) or (num, points), as the caller gave it
+    over: str
+    example: Mapping[str, jax.ShapeDtypeStruct]  # what one member records at one point
+
+
+def check_record(
+    record: Any, record_at: Any, record_over: Any, ensemble: Ensemble, task: Task
+) -> Recordables | None:
+    """Recorders that give arrays, at an increasing grid."""
+    if not record:
+        if record_at is not None:
+            raise InputError("record", "none beside record_at", "functions to record")
+        return None
+    if not isinstance(record, Mapping):
+        raise InputError("record", type(record).__name__, "a dict of named functions")
+    if record_over not in RECORDED_OVER:
+        names = ", ".join(repr(name) for name in RECORDED_OVER)
+        raise InputError("record_over", repr(record_over), f"one of {names}")
+    if record_at is None:
+        raise InputError("record_at", "none beside record", "a grid to record at")
+    grid = np.asarray(record_at)
+    if grid.dtype.kind not in "iuf" or grid.size == 0 or np.any(np.isnan(grid)):
+        raise InputError("record_at", repr(record_at), "numbers")
+    if grid.ndim not in (1, 2) or (grid.ndim == 2 and len(grid) != ensemble.num):
+        raise InputError(
+            "record_at", f"shape {grid.shape}", f"(points,) or ({ensemble.num}, points)"
+        )
+    if np.any(np.diff(grid) <= 0):
+        raise InputError("record_at", "points out of order", "an increasing grid")
+    example = {
+        name: _check_recorder(name, function, ensemble, task)
+        for name, function in record.items()
+    }
+    return Recordables(dict(record), grid, record_over, example)
+
+
+def _check_recorder(name, function, ensemble, task):
+    argument = f"record[{name!r}]"
+    if not isinstance(name, str) or not name.isidentifier() or name in RESERVED:
+        raise InputError("record", f"the name {name!r}", "a new name without spaces")
+    if not callable(function):
+        raise InputError(argument, repr(function), "a function of (network, task)")
+    if is_per_member(function):
+        if num_members(function, argument) != ensemble.num:
+            raise InputError(
+                argument,
+                f"a leading axis of {num_members(function, argument)}",
+                f"one of {ensemble.num}, the members of the ensemble",
+            )
+        function = member(function, 0)
+    try:
+        found = eqx.filter_eval_shape(function, ensemble.one, task)
+    except Exception as error:  # whatever the user's function raises
+        raise InputError(
+            argument,
+            f"{type(error).__name__} when called: {error}",
+            "a function of (network, task) that JAX can trace",
+        ) from error
+    numeric = isinstance(found, jax.ShapeDtypeStruct) and (
+        found.dtype == bool or jnp.issubdtype(found.dtype, jnp.number)
+    )
+    is_number = isinstance(found, (bool, int, float))
+    if not (numeric or is_number) or jnp.iscomplexobj(found):
+        raise InputError(argument, f"a function that returns {found}", "one real array")
+    return jax.ShapeDtypeStruct(jnp.shape(found), ensemble.dtype)
+
+
+def is_per_member(function: Callable) -> bool:
+    """Whether every array of a recorder has a leading axis of members."""
+    return isinstance(function, eqx.Module) and bool(getattr(function, "per_member", False))
+
+
+def _check_finite_parameters(networks) -> None:
+    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(networks, eqx.is_array))
+    for path, array in arrays:
+        if array.size == 0:
+            raise InputError(
+                "networks",
+                f"an empty array at {jax.tree_util.keystr(path)}",
+                "at least one member and one parameter",
+            )
+        bad = int(np.sum(~np.isfinite(np.asarray(array))))
+        if bad:
+            raise InputError(
+                "networks",
+                f"{bad} parameters that are NaN or infinite at "
+                f"{jax.tree_util.keystr(path)}",
+                "finite weights",
+            )
+
+
+def _misfit_of_ensemble(networks, task) -> str | None:
+    try:
+        num_members(networks)
+    except InputError as error:
+        return error.found
+    return _misfit(member(networks, 0), task)
+
+
+def _misfit(network, task) -> str | None:
+    """Why a network cannot be trained on a task; `None` if it can."""
+    sample = jax.ShapeDtypeStruct(task.inputs.shape[1:], task.inputs.dtype)
+    try:
+        output = eqx.filter_eval_shape(network, sample)
+    except Exception as error:  # whatever the user's module raises
+        return f"{type(error).__name__} on one sample: {error}"
+    if not isinstance(output, jax.ShapeDtypeStruct) or output.ndim > 1:
+        return f"its output for one sample is {output}, not a vector or a scalar"
+    if task.loss.labels:
+        labels = int(jnp.max(task.targets)) + 1
+        if output.size < max(labels, 2):
+            return f"{output.size} outputs for {labels} classes"
+    else:
+        wanted = task.targets.shape[1] if task.targets.ndim == 2 else 1
+        if output.size != wanted:
+            return f"{output.size} outputs for targets {task.targets.shape}"
+    predictions = jnp.zeros((task.num_samples, output.size), output.dtype)
+    losses = eqx.filter_eval_shape(jax.vmap(task.loss), predictions, task.target_rows)
+    if getattr(losses, "shape", None) != (task.num_samples,):
+        raise InputError(
+            "loss", f"{task.loss} giving {losses} for {task.num_samples} samples", "scalars"
+        )
+    return None
+
+
+def _number_or_one_each(argument, values, num) -> np.ndarray:
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(argument, repr(values), "a number") from error
+    if numbers.shape not in [(), (num,)]:
+        raise InputError(
+            argument, f"shape {numbers.shape}", f"a number, or one for each of {num}"
+        )
+    if not np.all(np.isfinite(numbers)):
+        raise InputError(argument, "NaN or infinity", "finite numbers")
+    return np.broadcast_to(numbers, (num,))

@@ -1,0 +1,38 @@
+"""The exceptions of jaxflow: one hierarchy, every message written for the caller."""
+
+
+class JaxflowError(Exception):
+    """Base class of every error that jaxflow raises on purpose."""
+
+
+class InputError(JaxflowError, ValueError):
+    """An argument that cannot be used.
+
+    **Arguments:**
+
+    - `argument`: the name of the argument, as the caller wrote it.
+    - `found`: what it was.
+    - `expected`: what it should have been.
+    """
+
+    def __init__(self, argument: str, found: str, expected: str):
+        self.argument = argument
+        self.found = found
+        self.expected = expected
+        super().__init__(f"{argument}: found {found}; expected {expected}.")
+
+
+class NotHomogeneousError(InputError):
+    """A network that is not positively homogeneous in its parameters.
+
+    `discrepancy` is the larger of the two relative discrepancies that `jaxflow.order`
+    measures: of Euler's identity and of the scaling law.
+    """
+
+    def __init__(self, argument: str, found: str, expected: str, discrepancy: float):
+        self.discrepancy = discrepancy
+        super().__init__(argument, found, expected)
+
+
+class StoreError(JaxflowError, OSError):
+    """A store on disk that is missing, incomplete or of another kind."""

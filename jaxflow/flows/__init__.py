@@ -1,0 +1,11 @@
+"""What is integrated: vector fields with a way in and a way out."""
+
+from .abstract import (
+    AbstractFlow as AbstractFlow,
+    AbstractNetworkFlow as AbstractNetworkFlow,
+    Snapshot as Snapshot,
+)
+from .cartesian import CartesianFlow as CartesianFlow
+from .correlation import blow_up_time as blow_up_time, CorrelationFlow as CorrelationFlow
+from .descent import DescentFlow as DescentFlow
+from .polar import PolarFlow as PolarFlow, PolarState as PolarState

@@ -1,0 +1,169 @@
+"""Gradient flow in polar coordinates: log-norm, direction, and a clock of their own.
+
+With `w = e^ρ v`, `‖v‖ = 1`, `dτ = e^((L-2)ρ) dt` and one vector-Jacobian product
+
+    g = Σ_i J_i(v)ᵀ c_i,    c_i = -ℓ'(e^(Lρ) H(x_i; v), y_i),
+
+the flow is
+
+    dv/dτ = g - ⟨v, g⟩ v,    dρ/dτ = ⟨v, g⟩,    ds/dτ = e^((2-L)(ρ - log δ)),
+
+every right-hand side of order one at every scale δ. Two of the coordinates are kept in a
+form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and `log(1 + s)`, which
+neither overflows for members that go to zero nor rounds for small times.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float, Real
+
+from ..networks import flatten
+from ..solvers import ErrorView
+from ..tasks import Task
+from .abstract import AbstractNetworkFlow, Snapshot
+from .geometry import log_norm_and_direction, tangent_part
+from .gradients import outputs_at, pull_back
+
+
+class PolarState(NamedTuple):
+    direction: Float[Array, " parameters"]  # v; its norm may drift from one harmlessly
+    log_growth: Float[Array, ""]  # log(‖w‖/δ)
+    log_elapsed: Float[Array, ""]  # log(1 + s)
+
+
+class PolarFlow(AbstractNetworkFlow):
+    """Gradient flow of a homogeneous network of order `L` in polar coordinates."""
+
+    network: eqx.Module
+    task: Task
+    order: int | float = eqx.field(static=True)
+
+    def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
+        return polar_state(network)
+
+    def vector_field(
+        self, clock: Real[Array, ""], state: PolarState, args: Float[Array, ""]
+    ) -> PolarState:
+        def weights(outputs):
+            return self.task.residuals(self._true_outputs(outputs, state, args))
+
+        direction = unit(state)
+        gradient = pull_back(self.network, self.task, direction, weights)
+        return polar_velocity(direction, gradient, state, self.order)
+
+    def snapshot(
+        self,
+        clock: Real[Array, ""],
+        state: PolarState,
+        velocity: PolarState,
+        args: Float[Array, ""],
+    ) -> Snapshot:
+        direction = unit(state)
+        outputs = outputs_at(self.network, self.task, direction)
+        return Snapshot(
+            clock=clock,
+            direction=direction,
+            log_norm=state.log_growth + args,
+            rescaled_time=jnp.expm1(state.log_elapsed),
+            log_time=log_rescaled_time(state) + (2 - self.order) * args,
+            loss=self.task.total_loss(self._true_outputs(outputs, state, args)),
+            gradient_norm=jnp.hypot(
+                jnp.linalg.norm(velocity.direction), velocity.log_growth
+            ),
+            turning_rate=jnp.linalg.norm(velocity.direction),
+        )
+
+    def clock_at_rescaled_time(self, rescaled_time, args):
+        return jnp.full_like(rescaled_time, jnp.inf)
+
+    def clock_at_log_time(self, log_time, args):
+        return jnp.full_like(log_time, jnp.inf)
+
+    @staticmethod
+    def view_error(view: ErrorView, rtol: Float[Array, ""]) -> ErrorView:
+        return polar_error_view(view, rtol)
+
+    @staticmethod
+    def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
+        return polar_error_norm(scaled_error)
+
+    def _true_outputs(self, outputs, state, args):
+        """`H(x; w) = e^(Lρ) H(x; v)`."""
+        return jnp.exp(self.order * (state.log_growth + args)) * outputs
+
+
+def polar_state(network: eqx.Module) -> PolarState:
+    """The state at `s = 0` of a member that starts at `δ` times this network."""
+    log_growth, direction = log_norm_and_direction(flatten(network))
+    return PolarState(direction, log_growth, jnp.zeros_like(log_growth))
+
+
+def unit(state: PolarState) -> Float[Array, " parameters"]:
+    """The direction, with the drift of its norm taken out."""
+    return state.direction / jnp.linalg.norm(state.direction)
+
+
+def polar_velocity(
+    direction: Float[Array, " parameters"],
+    gradient: Float[Array, " parameters"],
+    state: PolarState,
+    order: int | float,
+) -> PolarState:
+    """`dv/dτ`, `dρ/dτ` and `d log(1+s)/dτ` from the gradient at the unit vector `v`."""
+    return PolarState(
+        direction=tangent_part(gradient, direction),
+        log_growth=jnp.dot(direction, gradient),
+        log_elapsed=jnp.exp((2 - order) * state.log_growth - state.log_elapsed),
+    )
+
+
+def log_rescaled_time(state: PolarState) -> Float[Array, ""]:
+    """`log s`, also where `s` itself would overflow."""
+    return state.log_elapsed + jnp.log(-jnp.expm1(-state.log_elapsed))
+
+
+def polar_error_view(view: ErrorView, rtol: Float[Array, ""]) -> ErrorView:
+    """Logarithms measured absolutely, the direction also against what it has left to turn.
+
+    Errors of logarithms are relative errors already, so their magnitude is one. And near
+    a rest point an explicit method steps at its stability limit, where errors as large as
+    the tolerance would be kicked up again and again and the direction would never come to
+    rest. So its error may be at most `rtol` of the direction, and at most a thousandth of
+    the distance to rest, for which the angle turned per growth of the norm stands.
+    """
+    before, after, error = view
+    turned = jnp.linalg.norm(after.direction - before.direction)
+    path = jnp.hypot(turned, after.log_growth - before.log_growth)
+    turning = turned / jnp.where(path > 0, path, 1.0)
+    rounding = 32 * jnp.finfo(turned.dtype).eps
+    share = jnp.clip(_SHARE_OF_REST * turning, rounding, rtol) / rtol
+    return ErrorView(
+        _with_absolute_logarithms(before),
+        _with_absolute_logarithms(after),
+        error._replace(direction=error.direction / share),
+    )
+
+
+def _with_absolute_logarithms(state: PolarState) -> PolarState:
+    return PolarState(
+        direction=state.direction,
+        log_growth=jnp.ones_like(state.log_growth),
+        log_elapsed=jnp.minimum(jnp.abs(state.log_elapsed), 1.0),
+    )
+
+
+_SHARE_OF_REST = 1e-3
+
+
+def polar_error_norm(scaled_error: Any) -> Float[Array, ""]:
+    """Root mean square over the direction; norm and time count in full beside it.
+
+    In one mean over all coordinates those two would vanish among the parameters.
+    """
+    return jnp.maximum(
+        optx.rms_norm(scaled_error.direction),
+        jnp.maximum(jnp.abs(scaled_error.log_growth), jnp.abs(scaled_error.log_elapsed)),
+    )

@@ -1,0 +1,17 @@
+"""Homogeneous Equinox modules, their order, and ensembles of them."""
+
+from .activations import LeakyReLU as LeakyReLU
+from .convolutional import ConvNet as ConvNet
+from .diagonal import DiagonalLinear as DiagonalLinear
+from .ensembles import (
+    member as member,
+    num_members as num_members,
+    sample_ensemble as sample_ensemble,
+)
+from .feed_forward import FeedForward as FeedForward
+from .homogeneity import order as order
+from .parameters import (
+    flatten as flatten,
+    parameter_dtype as parameter_dtype,
+    unflattener as unflattener,
+)

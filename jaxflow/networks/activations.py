@@ -1,0 +1,76 @@
+"""The activations under which a bias-free network is homogeneous in its parameters."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..errors import InputError
+
+
+class LeakyReLU(eqx.Module):
+    """The polynomial (leaky) ReLU, `σ(x) = max(x, slope x)**power`.
+
+    `slope = 1, power = 1` is the identity (a linear network), `power = 1` the (leaky)
+    ReLU, `power >= 2` the polynomial (leaky) ReLU.
+
+    A positive `smoothing` ε rounds the kink at zero without changing the order of
+    homogeneity. Inside a layer with row `w_j` and input `h`, at the pre-activation
+    `z = ⟨w_j, h⟩`,
+
+        σ_ε(z) = (slope z + (1 - slope) (z + √(z² + ε² m²)) / 2)**power,
+        m = ‖w_j‖ ‖h‖ / √(fan-in),
+
+    which is homogeneous of order `power` in `w_j` and in `h`. The radius `m` belongs to
+    the layer, so the layer passes its square.
+
+    **Arguments:**
+
+    - `slope`: the slope on the negative side, from 0 to 1.
+    - `power`: a whole number, at least 1.
+    - `smoothing`: ε, not negative; 0 keeps the kink.
+
+    **Raises:** `InputError` for values outside these ranges.
+
+    **Source:** arXiv:2403.08121, section 2 (activation).
+
+    >>> import jax.numpy as jnp
+    >>> LeakyReLU(slope=0.5, power=2)(jnp.array([-2.0, 3.0])).tolist()
+    [1.0, 9.0]
+    """
+
+    slope: int | float = eqx.field(static=True, default=0.0)
+    power: int | float = eqx.field(static=True, default=1)
+    smoothing: int | float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        if not 0 <= self.slope <= 1:
+            raise InputError("slope", repr(self.slope), "a number from 0 to 1")
+        if self.power != int(self.power) or self.power < 1:
+            raise InputError("power", repr(self.power), "a whole number, at least 1")
+        if not 0 <= self.smoothing < float("inf"):
+            raise InputError("smoothing", repr(self.smoothing), "a number >= 0")
+
+    def __call__(
+        self,
+        z: Float[Array, "*shape"],
+        radius_squared: Float[Array, "*shape"] | None = None,
+    ) -> Float[Array, "*shape"]:
+        """`σ(z)`, or `σ_ε(z)` where a layer gives `m²` and the smoothing is positive."""
+        return self._rounded(z, radius_squared) ** int(self.power)
+
+    def _rounded(self, z, radius_squared):
+        if self.slope == 1:
+            return z
+        if self.smoothing == 0 or radius_squared is None:
+            return jnp.where(z > 0, z, self.slope * z)
+        squared = z**2 + self.smoothing**2 * radius_squared
+        # A zero row or a zero input makes the root's argument zero, where its derivative
+        # is infinite: take the root of one there, and the value zero.
+        positive = squared > 0
+        root = jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+        return self.slope * z + (1 - self.slope) * (z + root) / 2
+
+
+def needs_radius(activation) -> bool:
+    """Whether a layer has to hand this activation its radius `m²`."""
+    return isinstance(activation, LeakyReLU) and activation.smoothing > 0

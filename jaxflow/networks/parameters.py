@@ -1,0 +1,45 @@
+"""A network's parameters as one flat vector, and back.
+
+The parameters of an Equinox module are its inexact arrays. Everything else in it (sizes,
+functions) is its structure, which flows carry along and never change.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from ..errors import InputError
+
+
+def flatten(network: eqx.Module) -> Float[Array, " parameters"]:
+    """All parameters of one network in one vector, in the order of its leaves."""
+    return ravel_pytree(eqx.filter(network, eqx.is_inexact_array))[0]
+
+
+def unflattener(network: eqx.Module) -> Callable[[Float[Array, " parameters"]], eqx.Module]:
+    """The function that puts a vector of parameters into the structure of `network`."""
+    parameters, structure = eqx.partition(network, eqx.is_inexact_array)
+    _, unravel = ravel_pytree(parameters)
+    return lambda vector: eqx.combine(unravel(vector), structure)
+
+
+def parameter_dtype(network: eqx.Module, argument: str = "network") -> jnp.dtype:
+    """The one floating type of the network's parameters, or an `InputError`."""
+    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(network, eqx.is_array))
+    if not arrays:
+        raise InputError(argument, "a module without arrays", "a module with parameters")
+    for path, array in arrays:
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise InputError(
+                argument,
+                f"an array of {array.dtype} at {jax.tree_util.keystr(path)}",
+                "floating parameters only (make constants static fields of the module)",
+            )
+    dtypes = sorted({str(array.dtype) for _, array in arrays})
+    if len(dtypes) > 1:
+        raise InputError(argument, f"parameters of {' and '.join(dtypes)}", "one dtype")
+    return arrays[0][1].dtype

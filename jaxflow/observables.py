@@ -1,0 +1,204 @@
+"""Functions of (network, task) that can be recorded along a flow.
+
+All of them are safe at every scale: weights of size 1e-30 are divided by their largest
+entry before they are squared, also in float32.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .flows.geometry import log_norm_and_direction, safe_norm, tangent_part
+from .kkt import ncf_gradient
+from .networks import flatten, parameter_dtype, unflattener
+from .tasks import Task
+
+
+def loss(network: eqx.Module, task: Task) -> Float[Array, ""]:
+    """The loss `𝓛(w) = Σ_i ℓ(H(x_i; w), y_i)`, a sum over samples.
+
+    **Arguments:** one `network` and a `task`. **Returns:** a scalar.
+
+    >>> import jax, jax.numpy as jnp, jaxflow as jf
+    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> task = jf.Task(jnp.zeros((3, 2)), jnp.ones(3))
+    >>> loss(network, task).item()
+    1.5
+    """
+    task = task.astype(parameter_dtype(network))
+    return task.total_loss(task.outputs(network))
+
+
+def norm(network: eqx.Module, task: Task | None = None) -> Float[Array, ""]:
+    """The norm `‖w‖` of all parameters together.
+
+    **Arguments:** one `network`; the task is not used. **Returns:** a scalar.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> one = jf.sample_ensemble(network, 1, key=jax.random.key(1))
+    >>> round(float(norm(one)), 6)
+    1.0
+    """
+    return safe_norm(flatten(network))
+
+
+def layer_matrices(network: eqx.Module) -> tuple[Float[Array, "rows columns"], ...]:
+    """The layers of a network as matrices, from input to output.
+
+    The module's own `layer_matrices` where it has them; otherwise every parameter array
+    in the order of the module's leaves, with kernels flattened to (out, everything else)
+    and vectors as single columns.
+
+    **Arguments:** one `network`. **Returns:** a tuple of matrices.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> [matrix.shape for matrix in layer_matrices(network)]
+    [(3, 4), (1, 3)]
+    """
+    own = getattr(network, "layer_matrices", None)
+    if own is not None:
+        return tuple(own)
+    arrays = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_inexact_array))
+    return tuple(
+        array.reshape(array.shape[0], -1) if array.ndim > 1 else array.reshape(-1, 1)
+        for array in arrays
+    )
+
+
+def layer_norms(network: eqx.Module, task: Task | None = None) -> Float[Array, " layers"]:
+    """The Frobenius norm `‖W_l‖_F` of every layer.
+
+    At a KKT point of the correlation function of a feed-forward network of power `p`,
+    `‖W_l‖_F² = p^(D-l)/L`.
+
+    **Arguments:** one `network`; the task is not used. **Returns:** (layers,).
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> layer_norms(network).shape
+    (2,)
+    """
+    return jnp.stack([safe_norm(matrix.reshape(-1)) for matrix in layer_matrices(network)])
+
+
+def singular_values(
+    network: eqx.Module, task: Task | None = None
+) -> Float[Array, "layers rank"]:
+    """The singular values of every layer, largest first.
+
+    **Arguments:** one `network`; the task is not used.
+
+    **Returns:** (layers, rank), with NaN where a layer has fewer than the largest has.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> singular_values(network).shape
+    (2, 3)
+    """
+    rows = [_singular_values(matrix) for matrix in layer_matrices(network)]
+    most = max(row.size for row in rows)
+    padded = [jnp.pad(r, (0, most - r.size), constant_values=jnp.nan) for r in rows]
+    return jnp.stack(padded)
+
+
+def stable_rank(network: eqx.Module, task: Task | None = None) -> Float[Array, " layers"]:
+    """The stable rank `‖W_l‖_F² / ‖W_l‖₂²` of every layer: 1 for a matrix of rank one.
+
+    **Arguments:** one `network`; the task is not used. **Returns:** (layers,), NaN for a
+    layer that is zero.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> round(float(stable_rank(network)[1]), 6)
+    1.0
+    """
+    values = [_singular_values(matrix) for matrix in layer_matrices(network)]
+    return jnp.stack([jnp.sum((row / row[0]) ** 2) for row in values])
+
+
+def kkt_residual(
+    network: eqx.Module, task: Task, *, relative: bool = False
+) -> Float[Array, ""]:
+    """How far the direction is from a KKT point: `‖∇N(v) - L N(v) v‖` at `v = w/‖w‖`.
+
+    `L N(v) = ⟨v, ∇N(v)⟩` by Euler's identity, so the residual is the part of `∇N(v)`
+    that is tangent to the unit sphere.
+
+    **Arguments:** one `network` and a `task`; `relative` divides by `‖∇N(v)‖`.
+
+    **Returns:** a scalar, not negative.
+
+    **Source:** arXiv:2403.08121, section 3 (KKT points of the constrained problem).
+
+    >>> import jax, jax.numpy as jnp, jaxflow as jf
+    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 0.0]]))
+    >>> kkt_residual(network, jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))).item()
+    0.0
+    """
+    _, direction = log_norm_and_direction(flatten(network))
+    gradient = ncf_gradient(unflattener(network)(direction), task)
+    residual = safe_norm(tangent_part(gradient, direction))
+    return residual / safe_norm(gradient) if relative else residual
+
+
+def cosine(network: eqx.Module, reference: eqx.Module) -> Float[Array, ""]:
+    """The cosine `⟨w, r⟩ / (‖w‖ ‖r‖)` between the parameters of two networks.
+
+    **Arguments:** two networks of the same structure. **Returns:** a scalar.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> round(float(cosine(network, network)), 6)
+    1.0
+    """
+    _, direction = log_norm_and_direction(flatten(network))
+    _, other = log_norm_and_direction(flatten(reference))
+    return jnp.dot(direction, other)
+
+
+class CosineTo(eqx.Module):
+    """An observable: the cosine between the weights and those of a given network.
+
+    **Arguments:**
+
+    - `reference`: a network; or, with `per_member = True`, an ensemble that has one
+      reference for each member.
+    - `per_member`: any recorder that is an Equinox module may have this attribute; where
+      it is true, all arrays of the recorder have a leading axis of members and each
+      member is given its own.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> round(float(CosineTo(network)(network)), 6)
+    1.0
+    """
+
+    reference: eqx.Module
+    per_member: bool = eqx.field(static=True, default=False)
+
+    def __call__(self, network: eqx.Module, task: Task | None = None) -> Float[Array, ""]:
+        return cosine(network, self.reference)
+
+
+_DIMENSIONS = {
+    layer_norms: ("layer",),
+    stable_rank: ("layer",),
+    singular_values: ("layer", "singular_value"),
+}
+
+
+def dimensions(name: str, observable: Callable, ndim: int) -> tuple[str, ...]:
+    """Names for the axes of a recorded observable's values."""
+    return _DIMENSIONS.get(observable, tuple(f"{name}_{axis}" for axis in range(ndim)))
+
+
+def _singular_values(matrix) -> Float[Array, " rank"]:
+    size = jnp.max(jnp.abs(matrix))
+    scaled = matrix / jnp.where(size > 0, size, 1.0)
+    return size * jnp.linalg.svd(scaled, compute_uv=False)

@@ -1,0 +1,559 @@
+"""The three simulations: gradient flow, its δ → 0 limit, and gradient descent.
+
+Here the parts come together: checked arguments become a flow, a problem and starts for
+the engine, and what the engine gives back becomes a `Solution`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from .checks import (
+    check_networks,
+    check_record,
+    check_scale,
+    check_stepping,
+    check_stops,
+    Ensemble,
+    is_per_member,
+    Recordables,
+    Stepping,
+)
+from .engine import (
+    empty_recording,
+    Outcome,
+    Problem,
+    progress_bar,
+    Recorder,
+    Recording,
+    run,
+    Start,
+    status_names,
+)
+from .errors import InputError, NotHomogeneousError
+from .flows import (
+    AbstractNetworkFlow,
+    blow_up_time,
+    CartesianFlow,
+    CorrelationFlow,
+    DescentFlow,
+    PolarFlow,
+    Snapshot,
+)
+from .networks import order, unflattener
+from .observables import dimensions
+from .results import Records, Solution, Stats
+from .solvers import count_evaluations, FlowController, OptimizerSteps
+from .stopping import AbstractStop, NumSteps, Stationary
+from .tasks import Task
+from .versions import versions
+
+
+def gradient_flow(
+    networks: eqx.Module,
+    task: Task,
+    *,
+    scale: ArrayLike = 1.0,
+    stop: AbstractStop | Sequence[AbstractStop] = (),
+    solver: diffrax.AbstractSolver | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 10_000,
+    coordinates: str = "auto",
+    record: Mapping[str, Callable] | None = None,
+    record_at: ArrayLike | None = None,
+    record_over: str = "rescaled_time",
+    controller: diffrax.AbstractStepSizeController | None = None,
+    dt0: float | None = None,
+    ensemble: bool | None = None,
+    width: int | None = None,
+    progress: bool | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Solution:
+    """Gradient flow of the loss from many initializations at once.
+
+    `dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.
+
+    **Arguments:**
+
+    - `networks`: one Equinox module, or an ensemble: every array with a leading axis
+      (num, …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them.
+    - `task`: the data and the loss.
+    - `scale`: the initialization scale δ, positive, scalar or (num,).
+    - `stop`: stop conditions; a member ends at the first that it meets.
+    - `solver`: any diffrax solver of ordinary differential equations; `Tsit5()` if not
+      given.
+    - `rtol`, `atol`: tolerances of a step. A weight's error (in polar coordinates that of
+      an entry of the direction) is measured against `atol + rtol |entry|`, the errors of
+      the logarithm of the norm against `atol + rtol`. 1e-6 and 1e-9 if not given, 1e-5
+      and 1e-7 in float32.
+    - `max_steps`: attempted steps after which a member gives up.
+    - `coordinates`: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"`
+      for polar where that is possible.
+    - `record`: named functions of (network, task), each giving one array; `record_at`:
+      an increasing grid, (points,) or (num, points), of the quantity `record_over`, which
+      is `"rescaled_time"`, `"log_norm"` or `"log_time"`.
+    - `controller`, `dt0`: a diffrax step size controller in place of the tolerances, and
+      the first step, in the clock of the coordinates.
+    - `ensemble`: says whether `networks` is one, where its shapes leave that open.
+    - `width`: how many members advance together.
+    - `progress`: whether to show a progress bar; on a terminal only if `None`.
+    - `attrs`: anything to keep with the results, such as a seed.
+
+    **Returns:** a `Solution`.
+
+    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for polar
+    coordinates with a network that is not homogeneous.
+
+    **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
+
+    >>> import jax, jaxflow as jf
+    >>> key = jax.random.key(0)
+    >>> network = jf.FeedForward((3, 8, 1), jf.LeakyReLU(0.5, 2), key=key)
+    >>> x = jf.data.sphere_points(10, 3, key=key)
+    >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
+    >>> ensemble = jf.sample_ensemble(network, 4, key=key)
+    >>> solution = gradient_flow(ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)])
+    >>> bool((solution.loss <= 0.45).all())
+    True
+    """
+    checked = check_networks(networks, task, ensemble)
+    task = task.astype(checked.dtype)
+    degree = _order_for(coordinates, checked, task)
+    flow: AbstractNetworkFlow
+    if coordinates == "polar" or (coordinates == "auto" and degree is not None):
+        assert degree is not None
+        flow = PolarFlow(checked.one, task, degree)
+    else:
+        flow = CartesianFlow(checked.one, task, degree)
+    return _simulate(
+        "gradient flow",
+        flow,
+        checked,
+        task,
+        scale=check_scale(scale, checked),
+        stops=check_stops(stop, checked),
+        stepping=check_stepping(
+            solver, controller, rtol, atol, dt0, max_steps, checked.dtype
+        ),
+        recordables=check_record(record, record_at, record_over, checked, task),
+        width=width,
+        progress=progress,
+        attrs={"order": degree, "flow_coordinates": _name(flow), **(attrs or {})},
+    )
+
+
+def ncf_flow(
+    networks: eqx.Module,
+    task: Task,
+    *,
+    stop: AbstractStop | Sequence[AbstractStop] | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 10_000,
+    record: Mapping[str, Callable] | None = None,
+    record_at: ArrayLike | None = None,
+    record_over: str = "rescaled_time",
+    controller: diffrax.AbstractStepSizeController | None = None,
+    dt0: float | None = None,
+    ensemble: bool | None = None,
+    width: int | None = None,
+    progress: bool | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Solution:
+    """The δ → 0 limit of gradient flow: the flow of the neural correlation function.
+
+    `du/ds = ∇N(u)`, `u(0) = w₀`, in polar coordinates, where the direction follows
+    Riemannian gradient ascent of `N` on the unit sphere, towards KKT points.
+
+    **Arguments:** as for `gradient_flow`, but there is no scale. `stop` is
+    `Stationary(1e-8)` if not given, `Stationary(1e-4)` in float32. Norms are those of
+    `u = w/δ`; recorded functions are given the network `u`.
+
+    **Returns:** a `Solution` with `blow_up_time`, the rescaled time `T*` at which `u`
+    becomes infinite (infinity if it does not, NaN where the member was stopped too early
+    to tell). The `loss` is that at the origin, `log_time` is infinite for `L > 2`.
+
+    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for a
+    network that is not homogeneous.
+
+    **Source:** arXiv:2403.08121, section 3.
+
+    >>> import jax, jaxflow as jf
+    >>> key = jax.random.key(0)
+    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=key)
+    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+    >>> limit = ncf_flow(jf.sample_ensemble(network, 2, key=key), task)
+    >>> round(float(limit.directions.weights[0][0, 0, 2]), 6)
+    0.8
+    """
+    checked = check_networks(networks, task, ensemble)
+    task = task.astype(checked.dtype)
+    degree = order(checked.one, task.inputs)
+    if stop is None:
+        single = jnp.dtype(checked.dtype).itemsize == 4
+        stop = Stationary(1e-4 if single else 1e-8)
+    no_scale = np.zeros(checked.num)
+    return _simulate(
+        "neural correlation flow",
+        CorrelationFlow(checked.one, task, degree),
+        checked,
+        task,
+        scale=(no_scale, jnp.asarray(no_scale, checked.dtype)),
+        stops=check_stops(stop, checked),
+        stepping=check_stepping(
+            solver, controller, rtol, atol, dt0, max_steps, checked.dtype
+        ),
+        recordables=check_record(record, record_at, record_over, checked, task),
+        width=width,
+        progress=progress,
+        attrs={"order": degree, "flow_coordinates": "polar", **(attrs or {})},
+    )
+
+
+def gradient_descent(
+    networks: eqx.Module,
+    task: Task,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    scale: ArrayLike = 1.0,
+    stop: AbstractStop | Sequence[AbstractStop] = (),
+    record: Mapping[str, Callable] | None = None,
+    record_at: ArrayLike | None = None,
+    record_over: str = "clock",
+    ensemble: bool | None = None,
+    width: int | None = None,
+    progress: bool | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Solution:
+    """Gradient descent on the same loss from the same initializations.
+
+    `w_{k+1} = w_k + update(-∇𝓛(w_k))`; with `optax.sgd(η)` that is Euler's method for
+    gradient flow with step `η`, `w_{k+1} = w_k - η ∇𝓛(w_k)`.
+
+    **Arguments:** as for `gradient_flow`, and
+
+    - `optimizer`: any optax optimizer. Pass the same object again to avoid compiling
+      again.
+    - `num_steps`: how many steps to take.
+    - `record_over`: `"clock"`, the number of steps, or `"log_norm"`.
+
+    **Returns:** a `Solution`; its times are NaN, since an optimizer has steps and no time.
+
+    **Raises:** `InputError` for arguments that do not fit.
+
+    >>> import jax, jaxflow as jf, optax
+    >>> network = jf.DiagonalLinear(1, 2, key=jax.random.key(0))
+    >>> network = eqx.tree_at(lambda n: n.factors[0], network, jnp.array([[1.0, 0.0]]))
+    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.zeros(2))
+    >>> descent = gradient_descent(network, task, optimizer=optax.sgd(0.5), num_steps=2)
+    >>> round(float(descent.networks.factors[0][0, 0]), 6)
+    0.25
+    """
+    checked = check_networks(networks, task, ensemble)
+    task = task.astype(checked.dtype)
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise InputError("optimizer", repr(optimizer), "an optax optimizer")
+    if int(num_steps) != num_steps or num_steps < 1:
+        raise InputError("num_steps", repr(num_steps), "a whole number, at least 1")
+    if record_over not in ("clock", "log_norm"):
+        raise InputError("record_over", repr(record_over), '"clock" or "log_norm"')
+    stops = check_stops(stop, checked)
+    return _simulate(
+        "gradient descent",
+        DescentFlow(checked.one, task),
+        checked,
+        task,
+        scale=check_scale(scale, checked),
+        stops=(*stops, *check_stops(NumSteps(num_steps), checked)),
+        stepping=Stepping(
+            solver=OptimizerSteps(optimizer, checked.one),
+            controller=diffrax.ConstantStepSize(),
+            rtol=0.0,
+            atol=0.0,
+            first_step=1.0,
+            max_steps=int(num_steps),
+        ),
+        recordables=check_record(record, record_at, record_over, checked, task),
+        width=width,
+        progress=progress,
+        attrs={"flow_coordinates": "cartesian", **(attrs or {})},
+    )
+
+
+def _order_for(coordinates, checked: Ensemble, task: Task) -> int | float | None:
+    """The order of the network; `None` where it has none and Cartesian coordinates do."""
+    if coordinates not in ("auto", "polar", "cartesian"):
+        raise InputError("coordinates", repr(coordinates), '"auto", "polar" or "cartesian"')
+    try:
+        return order(checked.one, task.inputs)
+    except NotHomogeneousError as error:
+        if coordinates != "polar":
+            return None
+        raise NotHomogeneousError(
+            "coordinates",
+            f'"polar" with a network that is not homogeneous: {error.found}',
+            '"auto" or "cartesian"',
+            error.discrepancy,
+        ) from error
+
+
+def _simulate(
+    kind: str,
+    flow: AbstractNetworkFlow,
+    checked: Ensemble,
+    task: Task,
+    *,
+    scale: tuple[np.ndarray, Float[Array, " num"]],
+    stops: tuple[AbstractStop, ...],
+    stepping: Stepping,
+    recordables: Recordables | None,
+    width: int | None,
+    progress: bool | None,
+    attrs: Mapping[str, Any],
+) -> Solution:
+    scales, log_scales = scale
+    problem = _problem(flow, stepping, checked.dtype)
+    members = Start(_enter(flow, checked.networks, log_scales), log_scales, stops)
+    recorder, recordings = _recorder(recordables, checked, task)
+    if width is not None and (int(width) != width or width < 1):
+        raise InputError("width", repr(width), "a whole number, at least 1")
+    with progress_bar(kind.capitalize(), progress) as on_progress:
+        outcome = run(
+            problem,
+            members,
+            recorder=recorder,
+            recordings=recordings,
+            width=width,
+            on_progress=on_progress,
+        )
+    final = _finish(flow, outcome, log_scales)
+    directions = eqx.filter_vmap(unflattener(checked.one))(final.snapshot.direction)
+    solution = Solution(
+        kind=kind,
+        directions=directions,
+        log_norm=np.asarray(final.snapshot.log_norm),
+        scale=scales,
+        rescaled_time=np.asarray(final.snapshot.rescaled_time),
+        log_time=np.asarray(final.snapshot.log_time),
+        loss=np.asarray(final.snapshot.loss),
+        status=_status_strings(outcome.status, stops),
+        stats=_stats(outcome, stepping),
+        records=_records(outcome, recordables),
+        blow_up_time=final.blow_up_time,
+        attrs={**_describe(stepping, checked), **attrs},
+    )
+    return _without_axis(solution) if checked.is_single else solution
+
+
+def _problem(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
+    controller = stepping.controller
+    # Numbers go in as arrays: Python floats would be constants of the compiled program.
+    number = lambda value: jnp.asarray(value, dtype)
+    if controller is None:
+        pid = diffrax.PIDController(
+            rtol=number(stepping.rtol), atol=number(stepping.atol), norm=flow.error_norm
+        )
+        controller = FlowController(pid, flow.view_error)
+    solver = stepping.solver
+    if isinstance(solver, diffrax.AbstractImplicitSolver):
+        solver = _with_root_tolerances(solver, controller)
+    first = stepping.first_step
+    return Problem(
+        flow=flow,
+        solver=solver,
+        controller=controller,
+        max_steps=jnp.asarray(stepping.max_steps, jnp.int32),
+        first_step=None if first is None else number(first),
+    )
+
+
+def _with_root_tolerances(solver, controller):
+    """Implicit solvers whose root finder has no tolerances of its own use the step's."""
+    adaptive = diffrax.AbstractAdaptiveStepSizeController
+    if not isinstance(controller, (FlowController, adaptive)):
+        return solver
+    finder = solver.root_finder
+    unset = [
+        name
+        for name in ("rtol", "atol", "norm")
+        if not (callable(getattr(finder, name)) or eqx.is_array_like(getattr(finder, name)))
+    ]
+    return eqx.tree_at(
+        lambda s: [getattr(s.root_finder, name) for name in unset],
+        solver,
+        [getattr(controller, name) for name in unset],
+    )
+
+
+@eqx.filter_jit
+def _enter(flow, networks, log_scales) -> PyTree:
+    return eqx.filter_vmap(flow.enter)(networks, log_scales)
+
+
+class _NetworkObserver(eqx.Module):
+    """Calls the recorded functions with the network that a snapshot shows."""
+
+    functions: Mapping[str, Callable]
+    network: eqx.Module
+    task: Task
+
+    def __call__(self, snapshot: Snapshot) -> dict[str, Array]:
+        dtype = snapshot.direction.dtype
+        weights = jnp.exp(snapshot.log_norm) * snapshot.direction
+        network = unflattener(self.network)(weights)
+        return {
+            name: jnp.asarray(function(network, self.task)).astype(dtype)
+            for name, function in self.functions.items()
+        }
+
+
+def _recorder(
+    recordables: Recordables | None, checked: Ensemble, task: Task
+) -> tuple[Recorder | None, Recording | None]:
+    if recordables is None:
+        return None, None
+    observer = _NetworkObserver(recordables.functions, checked.one, task)
+    is_own = _NetworkObserver(
+        {
+            name: _constant_like(function, is_per_member(function))
+            for name, function in recordables.functions.items()
+        },
+        _constant_like(checked.one, False),
+        _constant_like(task, False),
+    )
+    own, shared = eqx.partition(observer, is_own)
+    own = eqx.filter(own, eqx.is_array)
+    recorder = Recorder(shared, recordables.over)
+    grids = np.broadcast_to(
+        recordables.grid, (checked.num, recordables.grid.shape[-1])
+    ).astype(checked.dtype)
+    recordings = eqx.filter_vmap(
+        lambda grid, own: empty_recording(recorder, grid, own, recordables.example)
+    )(jnp.asarray(grids), own)
+    return recorder, recordings
+
+
+def _constant_like(tree: PyTree, value: bool) -> PyTree:
+    return jax.tree_util.tree_map(lambda _: value, tree)
+
+
+class _Final(NamedTuple):
+    snapshot: Snapshot
+    blow_up_time: np.ndarray | None
+
+
+def _finish(flow, outcome: Outcome, log_scales) -> _Final:
+    snapshot, blow_up = _final_values(flow, outcome.clock, outcome.state, log_scales)
+    return _Final(snapshot, None if blow_up is None else np.asarray(blow_up))
+
+
+@eqx.filter_jit
+def _final_values(flow, clocks, states, log_scales):
+    def one(member):
+        clock, state, log_scale = member
+        velocity = flow.vector_field(clock, state, log_scale)
+        snapshot = flow.snapshot(clock, state, velocity, log_scale)
+        if not isinstance(flow, CorrelationFlow):
+            return snapshot, None
+        return snapshot, blow_up_time(snapshot, velocity, flow.order)
+
+    # In pieces: all members at once would need all their activations at once.
+    members = jax.tree_util.tree_map(jnp.asarray, (clocks, states, log_scales))
+    return jax.lax.map(one, members, batch_size=64)
+
+
+def _status_strings(codes: np.ndarray, stops) -> np.ndarray:
+    names = dict(zip(*status_names(stops)))
+    return np.array([names[int(code)] for code in codes])
+
+
+def _stats(outcome: Outcome, stepping: Stepping) -> Stats:
+    evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
+    num_vjps = None
+    if evaluations is not None:
+        num_vjps = evaluations.at_start + evaluations.per_attempt * outcome.num_steps
+    return Stats(
+        num_steps=outcome.num_steps,
+        num_accepted=outcome.num_accepted,
+        num_rejected=outcome.num_steps - outcome.num_accepted,
+        num_vjps=num_vjps,
+    )
+
+
+def _records(outcome: Outcome, recordables: Recordables | None) -> Records | None:
+    if recordables is None:
+        return None
+    return Records(
+        over=recordables.over,
+        grid=recordables.grid,
+        values=outcome.values,
+        dims={
+            name: dimensions(name, function, len(recordables.example[name].shape))
+            for name, function in recordables.functions.items()
+        },
+    )
+
+
+def _describe(stepping: Stepping, checked: Ensemble) -> dict[str, Any]:
+    return {
+        "solver": type(stepping.solver).__name__,
+        "rtol": stepping.rtol,
+        "atol": stepping.atol,
+        "max_steps": stepping.max_steps,
+        "dtype": str(checked.dtype),
+        **versions(),
+    }
+
+
+def _name(flow) -> str:
+    return "polar" if isinstance(flow, PolarFlow) else "cartesian"
+
+
+def _first(leaf):
+    """The first row; a NumPy array stays one when no axis is left."""
+    return np.asarray(leaf[0]) if isinstance(leaf, np.ndarray) else leaf[0]
+
+
+def _without_axis(solution: Solution) -> Solution:
+    """The solution of a single network, which has no axis of members."""
+
+    def first(tree):
+        return jax.tree_util.tree_map(
+            lambda leaf: _first(leaf) if eqx.is_array(leaf) else leaf, tree
+        )
+
+    stats, records = solution.stats, solution.records
+    fields = {
+        name: first(getattr(solution, name))
+        for name in (
+            "directions",
+            "log_norm",
+            "scale",
+            "rescaled_time",
+            "log_time",
+            "loss",
+            "status",
+            "blow_up_time",
+        )
+    }
+    if records is not None:
+        grid = records.grid if records.grid.ndim == 1 else records.grid[0]
+        values = first(records.values)
+        records = Records(records.over, grid, values, records.dims)
+    return Solution(
+        kind=solution.kind,
+        stats=Stats(**{k: first(v) for k, v in vars(stats).items()}),
+        records=records,
+        attrs=solution.attrs,
+        **fields,
+    )

@@ -1,0 +1,59 @@
+"""Step-size control that lets a flow say how errors in its coordinates are measured."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+from jaxtyping import Array, Float
+
+
+class ErrorView(NamedTuple):
+    """What a controller is shown of a step: states before and after, and the error."""
+
+    before: Any
+    after: Any
+    error: Any
+
+
+class FlowController(diffrax.AbstractAdaptiveStepSizeController):
+    """A `diffrax.PIDController` that sees errors as the flow measures them.
+
+    The inner controller measures an error against `atol + rtol |y|`. That is not always
+    what the coordinates mean: the error of a logarithm is a relative error already. The
+    flow's `view_error` puts in place of states and error what should be compared.
+
+    **Arguments:**
+
+    - `inner`: the controller that decides.
+    - `view_error`: a function of (`ErrorView`, rtol) that gives an `ErrorView`.
+    """
+
+    inner: diffrax.PIDController
+    view_error: Callable[[ErrorView, Float[Array, ""]], ErrorView] = eqx.field(static=True)
+
+    @property
+    def rtol(self) -> Float[Array, ""]:
+        return self.inner.rtol
+
+    @property
+    def atol(self) -> Float[Array, ""]:
+        return self.inner.atol
+
+    @property
+    def norm(self) -> Callable:
+        return self.inner.norm
+
+    def wrap(self, direction):
+        return self
+
+    def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
+        return self.inner.init(terms, t0, t1, y0, dt0, args, func, error_order)
+
+    def adapt_step_size(
+        self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    ):
+        view = self.view_error(ErrorView(y0, y1_candidate, y_error), self.inner.rtol)
+        return self.inner.adapt_step_size(
+            t0, t1, view.before, view.after, args, view.error, error_order, controller_state
+        )

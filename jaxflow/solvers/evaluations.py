@@ -1,0 +1,36 @@
+"""How often a diffrax solver evaluates the vector field."""
+
+from typing import NamedTuple
+
+import diffrax
+
+from .optimizer_steps import OptimizerSteps
+
+
+class Evaluations(NamedTuple):
+    """Evaluations of the vector field before the first step and in each attempt."""
+
+    at_start: int
+    per_attempt: int
+
+
+def count_evaluations(
+    solver: diffrax.AbstractSolver, chooses_first_step: bool
+) -> Evaluations | None:
+    """The fixed number of evaluations of an explicit method; `None` for other methods.
+
+    **Arguments:**
+
+    - `solver`: any diffrax solver.
+    - `chooses_first_step`: whether the controller tries two evaluations to choose the
+      size of the first step.
+    """
+    choice = 2 if chooses_first_step else 0
+    if isinstance(solver, (diffrax.Euler, OptimizerSteps)):
+        return Evaluations(choice, 1)
+    tableau = getattr(solver, "tableau", None)
+    if not isinstance(tableau, diffrax.ButcherTableau) or tableau.implicit:
+        return None
+    if tableau.fsal:  # the last stage is the next attempt's first
+        return Evaluations(choice + 1, tableau.num_stages - 1)
+    return Evaluations(choice, tableau.num_stages)

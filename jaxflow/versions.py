@@ -1,0 +1,16 @@
+"""The versions that a result was made with."""
+
+import importlib.metadata
+
+
+def versions() -> dict[str, str]:
+    """Of jaxflow and the libraries that do its numerics, by name."""
+    names = ("jaxflow", "jax", "diffrax", "equinox", "optax")
+    return {f"{name}_version": _version(name) for name in names}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # run from a folder, not installed
+        return "unknown"
