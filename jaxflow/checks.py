@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from .errors import InputError
 from .networks import member, num_members, parameter_dtype
+from .observables import dimensions
 from .results import RECORDED_OVER, RESERVED
 from .stopping import AbstractStop
 from .tasks import Task
@@ -60,8 +61,12 @@ def check_networks(networks: Any, task: Task, ensemble: bool | None) -> Ensemble
         )
     is_single = as_one is None
     if is_single:
+        # Through NumPy: JAX would compile a program for every shape.
         networks = jax.tree_util.tree_map(
-            lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, networks
+            lambda leaf: (
+                jnp.asarray(np.asarray(leaf)[None]) if eqx.is_array(leaf) else leaf
+            ),
+            networks,
         )
     return Ensemble(networks, num_members(networks), is_single, member(networks, 0), dtype)
 
@@ -71,7 +76,7 @@ def check_scale(scale: Any, ensemble: Ensemble) -> tuple[np.ndarray, Float[Array
     values = _number_or_one_each("scale", scale, ensemble.num)
     if np.any(values <= 0):
         raise InputError("scale", f"{values.min():g}", "positive numbers")
-    return values, jnp.asarray(np.log(values), ensemble.dtype)
+    return values, jnp.asarray(np.log(values).astype(ensemble.dtype))
 
 
 def check_stops(stops: Any, ensemble: Ensemble) -> tuple[AbstractStop, ...]:
@@ -86,11 +91,27 @@ def _check_stop(stop, ensemble):
 
     def one_each(threshold):
         name = f"stop={type(stop).__name__}"
-        return jnp.asarray(
-            _number_or_one_each(name, threshold, ensemble.num), ensemble.dtype
-        )
+        values = _number_or_one_each(name, threshold, ensemble.num)
+        return jnp.asarray(values.astype(ensemble.dtype))
 
     return jax.tree_util.tree_map(one_each, stop)
+
+
+def check_whole(argument: str, value: Any) -> int:
+    """A whole number that is at least one."""
+    try:
+        whole = int(value)
+        usable = whole == value and whole >= 1
+    except (TypeError, ValueError, OverflowError):
+        usable = False
+    if not usable:
+        raise InputError(argument, repr(value), "a whole number, at least 1")
+    return whole
+
+
+def check_width(width: Any) -> int | None:
+    """How many members advance together; `None` leaves it open."""
+    return None if width is None else check_whole("width", width)
 
 
 class Stepping(NamedTuple):
@@ -112,8 +133,9 @@ def check_stepping(
     solver = diffrax.Tsit5() if solver is None else solver
     if not isinstance(solver, diffrax.AbstractSolver):
         raise InputError("solver", repr(solver), "a diffrax solver, such as Tsit5()")
-    rtol = (1e-5 if single else 1e-6) if rtol is None else float(rtol)
-    atol = (1e-7 if single else 1e-9) if atol is None else float(atol)
+    rtol = (1e-5 if single else 1e-6) if rtol is None else _number("rtol", rtol)
+    atol = (1e-7 if single else 1e-9) if atol is None else _number("atol", atol)
+    dt0 = None if dt0 is None else _number("dt0", dt0)
     eps = float(jnp.finfo(dtype).eps)
     if not rtol >= 4 * eps:
         raise InputError(
@@ -121,10 +143,9 @@ def check_stepping(
         )
     if not 0 <= atol < np.inf:
         raise InputError("atol", f"{atol:g}", "a number >= 0")
-    if dt0 is not None and not 0 < float(dt0) < np.inf:
-        raise InputError("dt0", repr(dt0), "a positive number")
-    if int(max_steps) != max_steps or max_steps < 1:
-        raise InputError("max_steps", repr(max_steps), "a whole number, at least 1")
+    if dt0 is not None and not 0 < dt0 < np.inf:
+        raise InputError("dt0", f"{dt0:g}", "a positive number")
+    max_steps = check_whole("max_steps", max_steps)
     is_controller = isinstance(controller, diffrax.AbstractStepSizeController)
     if controller is not None and not is_controller:
         raise InputError("controller", repr(controller), "a diffrax step size controller")
@@ -150,8 +171,8 @@ def check_stepping(
         controller,
         rtol,
         atol,
-        None if dt0 is None else float(dt0),
-        int(max_steps),
+        dt0,
+        max_steps,
     )
 
 
@@ -192,6 +213,13 @@ def check_record(
         name: _check_recorder(name, function, ensemble, task)
         for name, function in record.items()
     }
+    axes = [
+        axis
+        for name, function in record.items()
+        for axis in dimensions(name, function, len(example[name].shape))
+    ]
+    if taken := sorted(set(axes) & set(record)):
+        raise InputError("record", f"the name {taken[0]!r}", "one that no axis has")
     return Recordables(dict(record), grid, record_over, example)
 
 
@@ -268,20 +296,30 @@ def _misfit(network, task) -> str | None:
     if not isinstance(output, jax.ShapeDtypeStruct) or output.ndim > 1:
         return f"its output for one sample is {output}, not a vector or a scalar"
     if task.loss.labels:
-        labels = int(jnp.max(task.targets)) + 1
-        if output.size < max(labels, 2):
-            return f"{output.size} outputs for {labels} classes"
+        classes = max(int(np.max(np.asarray(task.targets))) + 1, 2)
+        if output.size < classes:
+            return f"{output.size} outputs for {classes} classes"
     else:
         wanted = task.targets.shape[1] if task.targets.ndim == 2 else 1
         if output.size != wanted:
             return f"{output.size} outputs for targets {task.targets.shape}"
-    predictions = jnp.zeros((task.num_samples, output.size), output.dtype)
-    losses = eqx.filter_eval_shape(jax.vmap(task.loss), predictions, task.target_rows)
+    losses = eqx.filter_eval_shape(
+        lambda task, outputs: jax.vmap(task.loss)(outputs, task.target_rows),
+        task,
+        jax.ShapeDtypeStruct((task.num_samples, output.size), output.dtype),
+    )
     if getattr(losses, "shape", None) != (task.num_samples,):
         raise InputError(
             "loss", f"{task.loss} giving {losses} for {task.num_samples} samples", "scalars"
         )
     return None
+
+
+def _number(argument, value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(argument, repr(value), "a number") from error
 
 
 def _number_or_one_each(argument, values, num) -> np.ndarray:

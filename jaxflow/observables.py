@@ -100,10 +100,11 @@ def singular_values(
     >>> singular_values(network).shape
     (2, 3)
     """
-    rows = [_singular_values(matrix) for matrix in layer_matrices(network)]
-    most = max(row.size for row in rows)
-    padded = [jnp.pad(r, (0, most - r.size), constant_values=jnp.nan) for r in rows]
-    return jnp.stack(padded)
+    matrices = layer_matrices(network)
+    exists = jnp.arange(max(min(m.shape) for m in matrices))
+    values = _singular_values(matrices)
+    rows = [jnp.where(exists < min(m.shape), v, jnp.nan) for m, v in zip(matrices, values)]
+    return jnp.stack(rows)
 
 
 def stable_rank(network: eqx.Module, task: Task | None = None) -> Float[Array, " layers"]:
@@ -117,8 +118,8 @@ def stable_rank(network: eqx.Module, task: Task | None = None) -> Float[Array, "
     >>> round(float(stable_rank(network)[1]), 6)
     1.0
     """
-    values = [_singular_values(matrix) for matrix in layer_matrices(network)]
-    return jnp.stack([jnp.sum((row / row[0]) ** 2) for row in values])
+    values = _singular_values(layer_matrices(network))
+    return jnp.sum((values / values[:, :1]) ** 2, axis=1)
 
 
 def kkt_residual(
@@ -186,19 +187,41 @@ class CosineTo(eqx.Module):
         return cosine(network, self.reference)
 
 
-_DIMENSIONS = {
-    layer_norms: ("layer",),
-    stable_rank: ("layer",),
-    singular_values: ("layer", "singular_value"),
-}
+_DIMENSIONS = (
+    (layer_norms, ("layer",)),
+    (stable_rank, ("layer",)),
+    (singular_values, ("layer", "singular_value")),
+)
 
 
 def dimensions(name: str, observable: Callable, ndim: int) -> tuple[str, ...]:
     """Names for the axes of a recorded observable's values."""
-    return _DIMENSIONS.get(observable, tuple(f"{name}_{axis}" for axis in range(ndim)))
+    for known, dims in _DIMENSIONS:
+        if observable is known:
+            return dims
+    return tuple(f"{name}_{axis}" for axis in range(ndim))
 
 
-def _singular_values(matrix) -> Float[Array, " rank"]:
-    size = jnp.max(jnp.abs(matrix))
-    scaled = matrix / jnp.where(size > 0, size, 1.0)
-    return size * jnp.linalg.svd(scaled, compute_uv=False)
+def _singular_values(matrices) -> Float[Array, "layers rank"]:
+    """The singular values of matrices of any shapes, filled up with zeros.
+
+    One matrix after the other, in one shape: independent decompositions side by side can
+    wait for each other for ever on a CPU once they are batched (jaxlib hands a batch to
+    the threads that run the decompositions themselves).
+    """
+    rows = max(matrix.shape[0] for matrix in matrices)
+    columns = max(matrix.shape[1] for matrix in matrices)
+    most = max(min(matrix.shape) for matrix in matrices)
+    padded = jnp.stack(
+        [
+            jnp.pad(matrix, [(0, rows - matrix.shape[0]), (0, columns - matrix.shape[1])])
+            for matrix in matrices
+        ]
+    )
+
+    def decompose(matrix):
+        size = jnp.max(jnp.abs(matrix))
+        scaled = matrix / jnp.where(size > 0, size, 1.0)
+        return size * jnp.linalg.svd(scaled, compute_uv=False)[:most]
+
+    return jax.lax.map(decompose, padded)

@@ -21,6 +21,8 @@ from .checks import (
     check_scale,
     check_stepping,
     check_stops,
+    check_whole,
+    check_width,
     Ensemble,
     is_per_member,
     Recordables,
@@ -126,6 +128,11 @@ def gradient_flow(
     """
     checked = check_networks(networks, task, ensemble)
     task = task.astype(checked.dtype)
+    scales = check_scale(scale, checked)
+    stops = check_stops(stop, checked)
+    stepping = check_stepping(solver, controller, rtol, atol, dt0, max_steps, checked.dtype)
+    recordables = check_record(record, record_at, record_over, checked, task)
+    width = check_width(width)
     degree = _order_for(coordinates, checked, task)
     flow: AbstractNetworkFlow
     if coordinates == "polar" or (coordinates == "auto" and degree is not None):
@@ -138,12 +145,10 @@ def gradient_flow(
         flow,
         checked,
         task,
-        scale=check_scale(scale, checked),
-        stops=check_stops(stop, checked),
-        stepping=check_stepping(
-            solver, controller, rtol, atol, dt0, max_steps, checked.dtype
-        ),
-        recordables=check_record(record, record_at, record_over, checked, task),
+        scale=scales,
+        stops=stops,
+        stepping=stepping,
+        recordables=recordables,
         width=width,
         progress=progress,
         attrs={"order": degree, "flow_coordinates": _name(flow), **(attrs or {})},
@@ -197,10 +202,14 @@ def ncf_flow(
     """
     checked = check_networks(networks, task, ensemble)
     task = task.astype(checked.dtype)
-    degree = order(checked.one, task.inputs)
     if stop is None:
         single = jnp.dtype(checked.dtype).itemsize == 4
         stop = Stationary(1e-4 if single else 1e-8)
+    stops = check_stops(stop, checked)
+    stepping = check_stepping(solver, controller, rtol, atol, dt0, max_steps, checked.dtype)
+    recordables = check_record(record, record_at, record_over, checked, task)
+    width = check_width(width)
+    degree = _order(checked, task)
     no_scale = np.zeros(checked.num)
     return _simulate(
         "neural correlation flow",
@@ -208,11 +217,9 @@ def ncf_flow(
         checked,
         task,
         scale=(no_scale, jnp.asarray(no_scale, checked.dtype)),
-        stops=check_stops(stop, checked),
-        stepping=check_stepping(
-            solver, controller, rtol, atol, dt0, max_steps, checked.dtype
-        ),
-        recordables=check_record(record, record_at, record_over, checked, task),
+        stops=stops,
+        stepping=stepping,
+        recordables=recordables,
         width=width,
         progress=progress,
         attrs={"order": degree, "flow_coordinates": "polar", **(attrs or {})},
@@ -263,8 +270,7 @@ def gradient_descent(
     task = task.astype(checked.dtype)
     if not isinstance(optimizer, optax.GradientTransformation):
         raise InputError("optimizer", repr(optimizer), "an optax optimizer")
-    if int(num_steps) != num_steps or num_steps < 1:
-        raise InputError("num_steps", repr(num_steps), "a whole number, at least 1")
+    num_steps = check_whole("num_steps", num_steps)
     if record_over not in ("clock", "log_norm"):
         raise InputError("record_over", repr(record_over), '"clock" or "log_norm"')
     stops = check_stops(stop, checked)
@@ -281,10 +287,10 @@ def gradient_descent(
             rtol=0.0,
             atol=0.0,
             first_step=1.0,
-            max_steps=int(num_steps),
+            max_steps=num_steps,
         ),
         recordables=check_record(record, record_at, record_over, checked, task),
-        width=width,
+        width=check_width(width),
         progress=progress,
         attrs={"flow_coordinates": "cartesian", **(attrs or {})},
     )
@@ -295,7 +301,7 @@ def _order_for(coordinates, checked: Ensemble, task: Task) -> int | float | None
     if coordinates not in ("auto", "polar", "cartesian"):
         raise InputError("coordinates", repr(coordinates), '"auto", "polar" or "cartesian"')
     try:
-        return order(checked.one, task.inputs)
+        return _order(checked, task)
     except NotHomogeneousError as error:
         if coordinates != "polar":
             return None
@@ -305,6 +311,18 @@ def _order_for(coordinates, checked: Ensemble, task: Task) -> int | float | None
             '"auto" or "cartesian"',
             error.discrepancy,
         ) from error
+
+
+def _order(checked: Ensemble, task: Task) -> int | float:
+    """The order of the networks, with errors that name the caller's argument."""
+    try:
+        return order(checked.one, task.inputs)
+    except NotHomogeneousError as error:
+        raise NotHomogeneousError(
+            "networks", error.found, error.expected, error.discrepancy
+        ) from error
+    except InputError as error:
+        raise InputError("networks", error.found, error.expected) from error
 
 
 def _simulate(
@@ -325,8 +343,6 @@ def _simulate(
     problem = _problem(flow, stepping, checked.dtype)
     members = Start(_enter(flow, checked.networks, log_scales), log_scales, stops)
     recorder, recordings = _recorder(recordables, checked, task)
-    if width is not None and (int(width) != width or width < 1):
-        raise InputError("width", repr(width), "a whole number, at least 1")
     with progress_bar(kind.capitalize(), progress) as on_progress:
         outcome = run(
             problem,
@@ -403,7 +419,7 @@ def _enter(flow, networks, log_scales) -> PyTree:
 class _NetworkObserver(eqx.Module):
     """Calls the recorded functions with the network that a snapshot shows."""
 
-    functions: Mapping[str, Callable]
+    functions: Mapping[str, Any]  # callables, or flags in their place in a mask
     network: eqx.Module
     task: Task
 
@@ -496,7 +512,8 @@ def _records(outcome: Outcome, recordables: Recordables | None) -> Records | Non
     return Records(
         over=recordables.over,
         grid=recordables.grid,
-        values=outcome.values,
+        # In the caller's order; JAX sorts the keys of dicts.
+        values={name: outcome.values[name] for name in recordables.functions},
         dims={
             name: dimensions(name, function, len(recordables.example[name].shape))
             for name, function in recordables.functions.items()
@@ -548,7 +565,7 @@ def _without_axis(solution: Solution) -> Solution:
     }
     if records is not None:
         grid = records.grid if records.grid.ndim == 1 else records.grid[0]
-        values = first(records.values)
+        values = {name: first(array) for name, array in records.values.items()}
         records = Records(records.over, grid, values, records.dims)
     return Solution(
         kind=solution.kind,

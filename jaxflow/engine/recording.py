@@ -82,11 +82,7 @@ class _Piece(eqx.Module):
 
 
 def _fill(problem, recorder, recordings, pieces, state_at) -> Recording:
-    """One point of the grid for each member that has one, until nobody has.
-
-    A loop over lanes together and not `vmap` of a loop: that would copy every member's
-    values in each iteration.
-    """
+    """Read the points of the grid that lie on these pieces, until none is left."""
     length = recordings.grid.shape[-1]
 
     def snapshot(piece, clock):
@@ -104,32 +100,58 @@ def _fill(problem, recorder, recordings, pieces, state_at) -> Recording:
     def target(recording):
         return recording.grid[jnp.minimum(recording.index, length - 1)]
 
-    def is_pending(recording, piece, last):
-        return piece.usable & (recording.index < length) & (target(recording) <= last)
+    def pending(recordings):
+        def one(recording, piece, last):
+            ahead = (recording.index < length) & (target(recording) <= last)
+            return piece.usable & ahead
 
-    def write(recording, piece, pending):
+        return jax.vmap(one)(recordings, pieces, last)
+
+    def observe(recording, piece):
         def gap(clock):
             return coordinate(piece, clock) - target(recording)
 
-        ahead = pending & (gap(piece.start) < 0)
-        crossing = first_crossing(gap, piece.start, piece.end, ahead)
-        clock = jnp.where(ahead, crossing, piece.start)
+        inside = (gap(piece.start) < 0) & (piece.start < piece.end)
+        crossing = first_crossing(gap, piece.start, piece.end, inside)
+        clock = jnp.where(inside, crossing, piece.start)
         observer = eqx.combine(recording.own, recorder.observer)
-        observed = observer(snapshot(piece, clock))
-        place = jnp.where(pending, recording.index, length)
-        values = jax.tree_util.tree_map(
-            lambda array, value: array.at[place].set(value, mode="drop"),
-            recording.values,
-            observed,
-        )
-        index = recording.index + pending.astype(jnp.int32)
-        return Recording(recording.grid, index, values, recording.own)
+        return observer(snapshot(piece, clock))
 
-    def pending(recordings):
-        return jax.vmap(is_pending)(recordings, pieces, last)
+    def one_lane(recordings):
+        lane = jnp.argmax(pending(recordings))
+        observed = observe(*_row((recordings, pieces), lane))
+        places = recordings.index[lane]
+        index = recordings.index.at[lane].add(1)
+        return _written(recordings, lane, places, observed, index)
+
+    def all_lanes(recordings):
+        lanes = jnp.arange(recordings.index.shape[0])
+        waiting = pending(recordings)
+        # A place past the end of the grid stores nothing.
+        places = jnp.where(waiting, recordings.index, length)
+        observed = jax.vmap(observe)(recordings, pieces)
+        index = recordings.index + waiting.astype(jnp.int32)
+        return _written(recordings, lanes, places, observed, index)
+
+    def read_next(recordings):
+        # On a CPU one lane after the other: no lane computes what only another needs, and
+        # LAPACK is called for single matrices (two batched calls at the same time can
+        # wait for each other for ever there). An accelerator wants them all together.
+        return jax.lax.platform_dependent(recordings, cpu=one_lane, default=all_lanes)
 
     return jax.lax.while_loop(
-        lambda recordings: jnp.any(pending(recordings)),
-        lambda recordings: jax.vmap(write)(recordings, pieces, pending(recordings)),
-        recordings,
+        lambda recordings: jnp.any(pending(recordings)), read_next, recordings
     )
+
+
+def _row(tree, row):
+    return jax.tree_util.tree_map(lambda leaf: leaf[row], tree)
+
+
+def _written(recordings, lanes, places, observed, index) -> Recording:
+    values = jax.tree_util.tree_map(
+        lambda array, value: array.at[lanes, places].set(value, mode="drop"),
+        recordings.values,
+        observed,
+    )
+    return Recording(recordings.grid, index, values, recordings.own)

@@ -45,7 +45,7 @@ class LeakyReLU(eqx.Module):
     def __check_init__(self):
         if not 0 <= self.slope <= 1:
             raise InputError("slope", repr(self.slope), "a number from 0 to 1")
-        if self.power != int(self.power) or self.power < 1:
+        if not 1 <= self.power < float("inf") or self.power != int(self.power):
             raise InputError("power", repr(self.power), "a whole number, at least 1")
         if not 0 <= self.smoothing < float("inf"):
             raise InputError("smoothing", repr(self.smoothing), "a number >= 0")

@@ -7,6 +7,7 @@ many of them and a piecewise one can satisfy the first law by accident:
     scaling            H(x; c w) = c^L H(x; w)
 """
 
+import math
 from fractions import Fraction
 
 import equinox as eqx
@@ -86,7 +87,7 @@ def _random_points(network, random):
     def draw(leaf):
         if not eqx.is_array(leaf):
             return leaf
-        fan_in = max(leaf[:1].size, 1) if leaf.ndim else 1
+        fan_in = max(math.prod(leaf.shape[1:]), 1)
         points = random.standard_normal((_NUM_POINTS, *leaf.shape)) / fan_in**0.5
         return jnp.asarray(points, leaf.dtype)
 

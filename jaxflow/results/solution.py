@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
+from ..errors import StoreError
 from . import store, summary, tables
 from .parts import Records, Stats
 
@@ -126,4 +127,8 @@ def load(path: str | pathlib.Path, network: eqx.Module | None = None) -> Solutio
     True
     """
     dataset, directions = store.read(pathlib.Path(path), network)
-    return Solution(directions=directions, **tables.from_dataset(dataset))
+    try:
+        fields = tables.from_dataset(dataset)
+    except KeyError as error:
+        raise StoreError(f"{path} is not a whole solution: {error}") from error
+    return Solution(directions=directions, **fields)

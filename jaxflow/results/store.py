@@ -60,19 +60,25 @@ def read(
             dataset = opened.load()
         with xarray.open_zarr(path, group=_DIRECTIONS, consolidated=False) as opened:
             parameters = opened.load()
+        found = dataset.attrs.pop(_FORMAT_ATTR, None)
+        description = json.loads(dataset.attrs.pop(_STRUCTURE_ATTR))
     except (OSError, KeyError, ValueError) as error:
         raise StoreError(f"{path} is not a whole solution: {error}") from error
-    found = dataset.attrs.pop(_FORMAT_ATTR, None)
     if found != _FORMAT:
         raise StoreError(f"{path} has format {found}; this jaxflow reads {_FORMAT}.")
-    description = json.loads(dataset.attrs.pop(_STRUCTURE_ATTR))
     # A dataset gives back variables in no order that can be relied on: use their names.
     arrays = {str(name): jnp.asarray(parameters[name].values) for name in parameters}
+
+    def array(name):
+        if name not in arrays:
+            raise StoreError(f"{path} is not a whole solution: it has no {name}.")
+        return arrays[name]
+
     if network is None:
-        return dataset, rebuild(description, arrays.__getitem__)
+        return dataset, rebuild(description, array)
     _, structure = eqx.partition(network, eqx.is_array)
     treedef = jax.tree_util.tree_structure(eqx.filter(network, eqx.is_array))
-    ordered = [arrays[_array_name(i)] for i in range(len(arrays))]
+    ordered = [array(_array_name(i)) for i in range(len(arrays))]
     if treedef.num_leaves != len(ordered):
         raise StoreError(
             f"{path} holds {len(ordered)} parameter arrays, the given network "

@@ -7,6 +7,7 @@ reading a structure runs no constructor.
 
 import dataclasses
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -75,17 +76,22 @@ def rebuild(description: Json, load_array: Callable[[str], Any]) -> Any:
 
 
 def _name_of(thing: Any, path: str) -> str:
-    name = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
-    try:
-        found = _import(name)
-    except StoreError:
-        found = None
-    if found is not thing:
-        raise StoreError(
-            f"The network's part {path or 'as a whole'} is {thing!r}, which has no name "
-            "to import it by: define it at the top of a module."
-        )
-    return name
+    module_name = getattr(thing, "__module__", "")
+    names = [getattr(thing, "__qualname__", "")]
+    # A lambda at the top of a module, such as Equinox's identity, does not know its name.
+    module = sys.modules.get(module_name)
+    names += [name for name, value in vars(module or object).items() if value is thing]
+    for name in names:
+        full_name = f"{module_name}:{name}"
+        try:
+            if _import(full_name) is thing:
+                return full_name
+        except StoreError:
+            continue
+    raise StoreError(
+        f"The network's part {path or 'as a whole'} is {thing!r}, which has no name "
+        "to import it by: define it at the top of a module."
+    )
 
 
 def _import(name: str) -> Any:

@@ -41,6 +41,7 @@ _STATS = {
         "num_vjps", "vector-Jacobian products of the network", "evaluations"
     ),
 }
+_OPTIONAL = ("blow_up_time", "num_vjps")
 _STATUS = "status"
 _MEMBERS = "init"
 _POINTS = "point"
@@ -88,22 +89,25 @@ def to_dataset(solution: "Solution") -> xarray.Dataset:
 
 
 def from_dataset(dataset: xarray.Dataset) -> dict[str, Any]:
-    """The fields of the solution that a dataset was made from, but its directions."""
-    fields: dict[str, Any] = {
-        field: dataset[column.name].values if column.name in dataset else None
-        for field, column in _FINAL.items()
-    }
-    stats = {
-        field: dataset[column.name].values if column.name in dataset else None
-        for field, column in _STATS.items()
-    }
+    """The fields of the solution that a dataset was made from, but its directions.
+
+    **Raises:** `KeyError` if one is missing.
+    """
+
+    def values(columns):
+        return {
+            field: dataset[column.name].values
+            for field, column in columns.items()
+            if column.name in dataset or field not in _OPTIONAL
+        }
+
     meanings = np.array(dataset[_STATUS].attrs["flag_meanings"].split(" "))
     attrs = dict(dataset.attrs)
     return dict(
-        fields,
+        {"blow_up_time": None, **values(_FINAL)},
         kind=attrs.pop("kind"),
         status=np.asarray(meanings[dataset[_STATUS].values]),
-        stats=Stats(**stats),
+        stats=Stats(**{"num_vjps": None, **values(_STATS)}),
         records=_records(dataset, attrs.pop("recorded", None)),
         attrs=attrs,
     )
@@ -156,8 +160,8 @@ def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
             return value
         if isinstance(value, (list, tuple)):
             return [plain(item) for item in value]
-        if np.ndim(value) == 0 and isinstance(value, (np.generic, np.ndarray)):
-            return value.item()
+        if hasattr(value, "tolist"):  # of NumPy or JAX
+            return plain(value.tolist())
         return str(value)
 
     return {str(name): plain(value) for name, value in attrs.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
-from .losses import AbstractLoss
+from .losses import AbstractLoss, as_loss, CrossEntropyLoss, ExponentialLoss, LogisticLoss
 from .task import Task
 
 
@@ -116,11 +116,12 @@ def teacher_student(
     >>> task.targets.shape
     (5, 1)
     """
+    loss = as_loss(loss)
     inputs = jnp.asarray(inputs)
     outputs = jax.vmap(teacher)(inputs).reshape(inputs.shape[0], -1)
-    if loss in ("logistic", "exponential"):
+    if isinstance(loss, (LogisticLoss, ExponentialLoss)):
         targets = jnp.where(outputs >= 0, 1.0, -1.0).astype(outputs.dtype)
-    elif loss == "cross_entropy":
+    elif isinstance(loss, CrossEntropyLoss):
         targets = jnp.argmax(outputs, axis=1)
     else:
         targets = outputs

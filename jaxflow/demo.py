@@ -1,0 +1,185 @@
+"""The main job: early directional convergence, seen on handwritten digits.
+
+From a tiny initialization the weights of a deep homogeneous network stay tiny for a time
+of order δ^(2-L) and converge in direction to KKT points of the neural correlation
+function (arXiv:2403.08121). Two runs from the same starts show it: the δ → 0 limit, whose
+rest points are the KKT points, and gradient flow itself at a small δ.
+"""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import rich.box
+import rich.table
+import xarray
+
+from . import plot
+from .errors import InputError
+from .kkt import ncf
+from .networks import FeedForward, LeakyReLU, sample_ensemble
+from .observables import cosine, CosineTo, kkt_residual, loss, norm, stable_rank
+from .results import Solution
+from .simulation import gradient_flow, ncf_flow
+from .stopping import NormAbove
+from .tasks import data
+
+_SIZES = (64, 16, 16, 1)
+_GRID_POINTS = 40
+
+
+class Demo(NamedTuple):
+    """The two runs, and what to show of them."""
+
+    flow: Solution
+    limit: Solution
+    dataset: xarray.Dataset
+
+
+def run_demo(
+    *,
+    members: int = 256,
+    images: int = 100,
+    scale: float = 1e-8,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Demo:
+    """Digits 3 against 8, logistic loss, D = 3, power 2, from many initializations.
+
+    Every member runs to the end of its early phase, where its norm has grown to √δ, and is
+    compared with the KKT point that the δ → 0 limit from the same start reaches.
+
+    **Arguments:**
+
+    - `members`: initializations; `images`: training samples.
+    - `scale`: the initialization scale δ, below 1.
+    - `seed`: of the initial directions.
+    - `progress`: whether to show progress bars; on a terminal only if `None`.
+
+    **Returns:** a `Demo`; its dataset has `blow_up_time` and the quantities of `table`.
+    """
+    task = data.digits((3, 8), images)
+    network = FeedForward(_SIZES, LeakyReLU(0.5, 2), key=jax.random.key(seed))
+    starts = sample_ensemble(network, members, key=jax.random.key(seed + 1))
+    attrs = {"seed": seed, "data": f"digits 3 and 8, {images} images"}
+    limit = ncf_flow(starts, task, progress=progress, attrs=attrs)
+    flow = gradient_flow(
+        starts,
+        task,
+        scale=scale,
+        stop=NormAbove(scale**0.5),
+        record={
+            "norm": norm,
+            "cosine": CosineTo(limit.directions, per_member=True),
+            "loss": loss,
+            "stable_rank": stable_rank,
+        },
+        record_at=_grid(limit.blow_up_time),
+        progress=progress,
+        attrs=attrs,
+    )
+    return Demo(flow, limit, _with_comparison(flow, limit, task))
+
+
+def _grid(blow_up_time) -> np.ndarray:
+    """Rescaled times that come closer to each member's T* by a constant factor."""
+    finite = np.isfinite(blow_up_time)
+    if not finite.any():
+        raise InputError(
+            "members", "not one that reaches a positive KKT point", "more of them"
+        )
+    # A member that goes to zero has no T* of its own.
+    end = np.where(finite, blow_up_time, np.max(blow_up_time[finite]))
+    closest = np.log10(1e4 * np.finfo(end.dtype).eps)
+    left = np.concatenate([[1.0], np.logspace(-0.05, closest, _GRID_POINTS)])
+    return end[:, None] * (1 - left)
+
+
+def _with_comparison(flow, limit, task) -> xarray.Dataset:
+    """The flow's dataset, and where each member stands beside its KKT point."""
+
+    def compare(pair):
+        ended, point = pair
+        return {
+            "final_cosine": cosine(ended, point),
+            "final_kkt_residual": kkt_residual(ended, task, relative=True),
+            "final_stable_rank": stable_rank(ended),
+            "kkt_value": ncf(point, task),
+            "kkt_residual": kkt_residual(point, task, relative=True),
+        }
+
+    # One member after the other: see `sharp bits` on batched decompositions on CPUs.
+    found = jax.lax.map(compare, (flow.directions, limit.directions))
+    found["blow_up_time"] = limit.blow_up_time
+    described = {
+        "final_cosine": "cosine to the KKT point that the δ → 0 limit reaches",
+        "final_kkt_residual": "KKT residual relative to the gradient",
+        "final_stable_rank": "stable rank of each layer",
+        "kkt_value": "value N of the member's KKT point",
+        "kkt_residual": "relative KKT residual of the member's KKT point",
+        "blow_up_time": "T*, where the δ → 0 limit becomes infinite",
+    }
+    columns = {
+        name: (
+            ("init", "layer")[: np.ndim(values)],
+            np.asarray(values),
+            {"description": described[name], "units": "1"},
+        )
+        for name, values in found.items()
+    }
+    return flow.dataset.assign(columns)
+
+
+def table(demo: Demo) -> rich.table.Table:
+    """What the demo found, one row for each KKT point that attracted members."""
+    dataset = demo.dataset
+    scale = float(dataset["scale"][0])
+    order = dataset.attrs["order"]
+    lines = rich.table.Table(
+        title=f"Early phase at δ = {scale:g}: D = {len(_SIZES) - 1}, order L = {order}, "
+        f"{dataset.sizes['init']} initializations",
+        caption="One row for each KKT point (value N); medians over the members that go "
+        "there. Residual: of the KKT equations, relative; ranks: stable, of each layer.",
+        box=rich.box.SIMPLE_HEAD,
+    )
+    for name in ("N", "members", "‖w‖/δ", "1 - cos", "residual", "ranks", "time"):
+        lines.add_column(name, justify="right", no_wrap=True)
+    values = dataset["kkt_value"].values
+    keys = np.round(values / np.abs(values).max(), 6)
+    for key in np.unique(keys)[::-1]:
+        group = dataset.isel(init=np.flatnonzero(keys == key))
+        grown = np.median(group["final_log_norm"].values) - np.log(scale)
+        ranks = np.median(group["final_stable_rank"].values, axis=0)
+        exponent = np.median(group["final_log_time"].values) / np.log(10)
+        lines.add_row(
+            f"{np.median(group['kkt_value']):.6f}",
+            str(group.sizes["init"]),
+            f"{np.exp(grown):.0e}",
+            f"{np.median(1 - group['final_cosine']):.0e}",
+            f"{np.median(group['final_kkt_residual']):.0e}",
+            " ".join(f"{rank:.2f}" for rank in ranks),
+            f"10^{exponent:.1f}",
+        )
+    return lines
+
+
+def save(demo: Demo, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write the figure, its dataset and both solutions into a folder.
+
+    **Returns:** the paths written; what an earlier run left there is replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [
+        folder / name
+        for name in ("early_phase.png", "early_phase.zarr", "flow.zarr", "limit.zarr")
+    ]
+    figure, grid = plt.subplots(2, 2, figsize=(9.5, 6.5), layout="constrained", sharex=True)
+    plot.early_phase(demo.dataset, axes=grid.ravel())
+    figure.savefig(paths[0], dpi=150)
+    plt.close(figure)
+    demo.dataset.to_zarr(paths[1], mode="w", consolidated=False)
+    demo.flow.save(paths[2], overwrite=True)
+    demo.limit.save(paths[3], overwrite=True)
+    return paths
