@@ -23,11 +23,14 @@ class Recorder(eqx.Module):
 
 
 class Recording(eqx.Module):
-    """One member's grid, how far it has come on it, and the values so far."""
+    """A member's grid, how far it has come on it, and the values so far.
 
-    grid: Float[Array, " points"]  # increasing
-    index: Int[Array, ""]
-    values: PyTree[Array, "points ..."]  # NaN where the member never came
+    Of one member, or of many with leading axes `lanes`.
+    """
+
+    grid: Float[Array, "*lanes points"]  # increasing
+    index: Int[Array, "*lanes"]
+    values: PyTree[Array]  # (points, …), NaN where the member never came
     own: PyTree[Array]  # the part of the observer that is this member's own
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Real
 
-from ..solvers import ErrorView
+from ..solvers import ErrorView, Tolerances
 
 
 class Snapshot(eqx.Module):
@@ -62,7 +62,7 @@ class AbstractNetworkFlow(AbstractFlow):
 
     @staticmethod
     @abc.abstractmethod
-    def view_error(view: ErrorView, rtol: Float[Array, ""]) -> ErrorView:
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
         """The states and the error of a step as step-size control should see them."""
 
     @staticmethod

@@ -16,7 +16,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, Real
 
 from ..networks import flatten
-from ..solvers import ErrorView
+from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
 from .abstract import AbstractNetworkFlow, Snapshot
 from .geometry import log_norm_and_direction, safe_norm, tangent_part
@@ -77,7 +77,7 @@ class CartesianFlow(AbstractNetworkFlow):
         return jnp.exp(log_time + (self.order - 2) * args)
 
     @staticmethod
-    def view_error(view: ErrorView, rtol: Float[Array, ""]) -> ErrorView:
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
         return view
 
     @staticmethod

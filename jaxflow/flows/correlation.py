@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
-from ..solvers import ErrorView
+from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
 from .abstract import AbstractNetworkFlow, Snapshot
 from .gradients import outputs_at, pull_back
@@ -75,8 +75,8 @@ class CorrelationFlow(AbstractNetworkFlow):
         return jnp.full_like(log_time, jnp.inf)
 
     @staticmethod
-    def view_error(view: ErrorView, rtol: Float[Array, ""]) -> ErrorView:
-        return polar_error_view(view, rtol)
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
+        return polar_error_view(view, tolerances)
 
     @staticmethod
     def error_norm(scaled_error: PolarState) -> Float[Array, ""]:

@@ -21,7 +21,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, Real
 
 from ..networks import flatten
-from ..solvers import ErrorView
+from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
 from .abstract import AbstractNetworkFlow, Snapshot
 from .geometry import log_norm_and_direction, tangent_part
@@ -83,8 +83,8 @@ class PolarFlow(AbstractNetworkFlow):
         return jnp.full_like(log_time, jnp.inf)
 
     @staticmethod
-    def view_error(view: ErrorView, rtol: Float[Array, ""]) -> ErrorView:
-        return polar_error_view(view, rtol)
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
+        return polar_error_view(view, tolerances)
 
     @staticmethod
     def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
@@ -125,21 +125,27 @@ def log_rescaled_time(state: PolarState) -> Float[Array, ""]:
     return state.log_elapsed + jnp.log(-jnp.expm1(-state.log_elapsed))
 
 
-def polar_error_view(view: ErrorView, rtol: Float[Array, ""]) -> ErrorView:
+def polar_error_view(view: ErrorView, tolerances: Tolerances) -> ErrorView:
     """Logarithms measured absolutely, the direction also against what it has left to turn.
 
     Errors of logarithms are relative errors already, so their magnitude is one. And near
     a rest point an explicit method steps at its stability limit, where errors as large as
     the tolerance would be kicked up again and again and the direction would never come to
     rest. So its error may be at most `rtol` of the direction, and at most a thousandth of
-    the distance to rest, for which the angle turned per growth of the norm stands.
+    the distance to rest, for which the angle turned per growth of the norm stands, though
+    never less than rounding makes it.
     """
     before, after, error = view
     turned = jnp.linalg.norm(after.direction - before.direction)
     path = jnp.hypot(turned, after.log_growth - before.log_growth)
     turning = turned / jnp.where(path > 0, path, 1.0)
+    share = _SHARE_OF_REST * turning / tolerances.rtol
+    # An entry of a unit vector has size 1/√P, and its rounding error may meet atol alone.
     rounding = 32 * jnp.finfo(turned.dtype).eps
-    share = jnp.clip(_SHARE_OF_REST * turning, rounding, rtol) / rtol
+    entry = after.direction.size**-0.5
+    least = jnp.maximum(rounding / tolerances.rtol, rounding * entry / tolerances.atol)
+    # A step so long that its end is no number is judged by its error, which is infinite.
+    share = jnp.where(jnp.isfinite(share), jnp.clip(share, least, 1.0), 1.0)
     return ErrorView(
         _with_absolute_logarithms(before),
         _with_absolute_logarithms(after),

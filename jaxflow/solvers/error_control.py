@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
-from jaxtyping import Array, Float
 
 
 class ErrorView(NamedTuple):
@@ -14,6 +13,13 @@ class ErrorView(NamedTuple):
     before: Any
     after: Any
     error: Any
+
+
+class Tolerances(NamedTuple):
+    """An error of `atol + rtol |y|` is accepted."""
+
+    rtol: Any
+    atol: Any
 
 
 class FlowController(diffrax.AbstractAdaptiveStepSizeController):
@@ -26,18 +32,18 @@ class FlowController(diffrax.AbstractAdaptiveStepSizeController):
     **Arguments:**
 
     - `inner`: the controller that decides.
-    - `view_error`: a function of (`ErrorView`, rtol) that gives an `ErrorView`.
+    - `view_error`: a function of (`ErrorView`, `Tolerances`) that gives an `ErrorView`.
     """
 
     inner: diffrax.PIDController
-    view_error: Callable[[ErrorView, Float[Array, ""]], ErrorView] = eqx.field(static=True)
+    view_error: Callable[[ErrorView, Tolerances], ErrorView] = eqx.field(static=True)
 
     @property
-    def rtol(self) -> Float[Array, ""]:
+    def rtol(self):
         return self.inner.rtol
 
     @property
-    def atol(self) -> Float[Array, ""]:
+    def atol(self):
         return self.inner.atol
 
     @property
@@ -53,7 +59,8 @@ class FlowController(diffrax.AbstractAdaptiveStepSizeController):
     def adapt_step_size(
         self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
     ):
-        view = self.view_error(ErrorView(y0, y1_candidate, y_error), self.inner.rtol)
+        tolerances = Tolerances(self.rtol, self.atol)
+        view = self.view_error(ErrorView(y0, y1_candidate, y_error), tolerances)
         return self.inner.adapt_step_size(
             t0, t1, view.before, view.after, args, view.error, error_order, controller_state
         )

@@ -1,0 +1,32 @@
+"""Small random problems that several tests share."""
+
+import jax
+import jaxflow as jf
+
+
+def feed_forward(sizes=(5, 6, 6, 1), slope=0.5, power=2, smoothing=0.0, seed=0, dtype=None):
+    """A network, and a task with teacher targets of unit norm on points of the sphere."""
+    key = jax.random.key(seed)
+    activation = jf.LeakyReLU(slope, power, smoothing)
+    network = jf.FeedForward(sizes, activation, key=key, dtype=dtype)
+    inputs = jf.data.sphere_points(20, sizes[0], key=jax.random.key(seed + 1), dtype=dtype)
+    return network, inputs
+
+
+def teacher_task(sizes=(5, 6, 6, 1), loss="square", seed=0, **activation):
+    """A network and a teacher-student task for it, targets of unit norm if numbers."""
+    network, inputs = feed_forward(sizes, seed=seed, **activation)
+    teacher, _ = feed_forward(sizes, seed=seed + 7, **activation)
+    norm = 1.0 if loss == "square" else None
+    task = jf.data.teacher_student(teacher, inputs, loss=loss, target_norm=norm)
+    return network, task
+
+
+def weights_at(solution):
+    """`u = w/δ` of every member, flat (num, parameters)."""
+    import jax.numpy as jnp
+
+    leaves = jax.tree_util.tree_leaves(solution.networks)
+    flat = jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+    scale = solution.scale if solution.blow_up_time is None else 1 + 0 * solution.scale
+    return flat / jnp.asarray(scale)[:, None]

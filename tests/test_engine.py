@@ -1,0 +1,368 @@
+"""The engine: diffrax's steps, exact stops, records, statuses, and flows of any kind."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jaxflow as jf
+import numpy as np
+import pytest
+from jaxflow import engine, flows, solvers
+from jaxflow.stopping import AbstractStop
+
+from .problems import teacher_task
+
+
+def _controller(flow, rtol=1e-6, atol=1e-9):
+    pid = diffrax.PIDController(
+        rtol=jnp.asarray(rtol), atol=jnp.asarray(atol), norm=flow.error_norm
+    )
+    return solvers.FlowController(pid, flow.view_error)
+
+
+def _problem(flow, solver, controller, first_step=None, max_steps=3000):
+    first = None if first_step is None else jnp.asarray(first_step)
+    return engine.Problem(
+        flow, solver, controller, jnp.asarray(max_steps, jnp.int32), first
+    )
+
+
+def _start(flow, network, scale, *stops):
+    args = jnp.log(jnp.asarray(scale))
+    member = engine.Start(flow.enter(network, args), args, stops)
+    return jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf)[None], member)
+
+
+def _member(network, seed=2):
+    ensemble = jf.sample_ensemble(network, 1, key=jax.random.key(seed))
+    return jax.tree_util.tree_map(lambda x: x[0] if eqx.is_array(x) else x, ensemble)
+
+
+def _assert_same_steps(outcome, reference):
+    assert outcome.num_steps[0] == reference.stats["num_steps"]
+    assert outcome.num_accepted[0] == reference.stats["num_accepted_steps"]
+    for ours, theirs in zip(
+        jax.tree_util.tree_leaves(outcome.state), jax.tree_util.tree_leaves(reference.ys)
+    ):
+        np.testing.assert_allclose(ours[0], theirs[-1], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Heun()])
+def test_same_steps_as_diffeqsolve_until_an_event(solver):
+    network, task = teacher_task()
+    flow = flows.PolarFlow(network, task, 7)
+    controller = _controller(flow)
+    stop = jf.LossBelow(jnp.asarray(0.49))
+    start = _start(flow, _member(network), 1e-3, stop)
+    outcome = engine.run(_problem(flow, solver, controller), start)
+
+    def done(t, y, args, **kwargs):
+        return stop.gap(flow.snapshot(t, y, y, args)) >= 0
+
+    reference = diffrax.diffeqsolve(
+        diffrax.ODETerm(flow.vector_field),
+        solver,
+        0.0,
+        1e12,
+        None,
+        jax.tree_util.tree_map(lambda leaf: leaf[0], start.state),
+        start.args[0],
+        stepsize_controller=controller,
+        event=diffrax.Event(done),
+        max_steps=3000,
+    )
+    assert outcome.status[0] == 1
+    assert reference.stats["num_steps"] > 30
+    _assert_same_steps(outcome, reference)
+
+
+@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Kvaerno3(), diffrax.Euler()])
+def test_same_steps_as_diffeqsolve_to_a_time(solver):
+    network, task = teacher_task(power=1, slope=1.0)
+    flow = flows.CartesianFlow(network, task, 3)
+    euler = isinstance(solver, diffrax.Euler)
+    controller = diffrax.ConstantStepSize() if euler else _controller(flow)
+    first = 0.03 if euler else None
+    start = _start(flow, _member(network), 0.1, jf.RescaledTime(jnp.asarray(2.0)))
+    if not euler and isinstance(solver, diffrax.AbstractImplicitSolver):
+        finder = diffrax.VeryChord(rtol=1e-8, atol=1e-10)
+        solver = diffrax.Kvaerno3(root_finder=finder)
+    outcome = engine.run(_problem(flow, solver, controller, first), start)
+    reference = diffrax.diffeqsolve(
+        diffrax.ODETerm(flow.vector_field),
+        solver,
+        0.0,
+        2.0,
+        first,
+        start.state[0],
+        start.args[0],
+        stepsize_controller=controller,
+        max_steps=3000,
+    )
+    assert outcome.clock[0] == 2.0
+    _assert_same_steps(outcome, reference)
+
+
+class _Decay(flows.AbstractFlow):
+    """`y' = -rate y`, with the rate as what differs from member to member."""
+
+    def vector_field(self, clock, state, args):
+        return -args * state
+
+    def snapshot(self, clock, state, velocity, args):
+        return clock, state
+
+    def clock_at_rescaled_time(self, rescaled_time, args):
+        return rescaled_time
+
+    def clock_at_log_time(self, log_time, args):
+        return jnp.exp(log_time)
+
+
+class _Below(AbstractStop):
+    level: float
+    exact = True
+
+    def gap(self, snapshot):
+        return self.level - snapshot[1]
+
+    def clock(self, flow, args):
+        return jnp.full_like(self.level, jnp.inf)
+
+
+@pytest.mark.parametrize("width", [1, 3, 7])
+def test_runs_a_flow_that_is_no_network(width):
+    rates = jnp.linspace(0.5, 3.0, 7)
+    levels = jnp.linspace(0.1, 0.9, 7)
+    controller = diffrax.PIDController(rtol=1e-9, atol=1e-11)
+    problem = _problem(_Decay(), diffrax.Tsit5(), controller)
+    seen = []
+    outcome = engine.run(
+        problem,
+        engine.Start(jnp.ones(7), rates, (_Below(levels),)),
+        width=width,
+        on_progress=seen.append,
+    )
+    # The stop is landed on: its level and its clock, both to the accuracy of a step.
+    np.testing.assert_allclose(outcome.state, levels, rtol=1e-12)
+    np.testing.assert_allclose(outcome.clock, -np.log(levels) / rates, rtol=1e-8)
+    assert seen[-1] == engine.Progress(done=7, total=7, failed=0)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+
+
+def test_stops_are_exact_in_polar_coordinates():
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(1))
+    ends = np.array([0.5, 3.0, 20.0, 100.0, 300.0])
+    by_rescaled = jf.gradient_flow(
+        ensemble, task, scale=1e-6, stop=jf.RescaledTime(ends), coordinates="polar"
+    )
+    np.testing.assert_allclose(by_rescaled.rescaled_time, ends, rtol=1e-12)
+    log_ends = np.log(ends) - 5 * np.log(1e-6)
+    by_log = jf.gradient_flow(ensemble, task, scale=1e-6, stop=jf.LogTime(log_ends))
+    np.testing.assert_allclose(by_log.log_time, log_ends, rtol=1e-13)
+    by_time = jf.gradient_flow(ensemble, task, scale=1e-6, stop=jf.Time(np.exp(log_ends)))
+    np.testing.assert_allclose(by_time.log_norm, by_rescaled.log_norm, rtol=1e-10)
+    by_norm = jf.gradient_flow(ensemble, task, scale=1e-6, stop=jf.NormAbove(1e-4))
+    np.testing.assert_allclose(by_norm.log_norm, np.log(1e-4), rtol=1e-13)
+    assert set(by_norm.status) == {"NormAbove"}
+
+
+def test_the_first_of_several_stops_ends_a_member():
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(1))
+    solution = jf.gradient_flow(
+        ensemble,
+        task,
+        scale=1.0,
+        stop=[jf.RescaledTime([1e9, 0.1, 1e9]), jf.NormAbove([1.05, 1.05, 1e9])],
+        max_steps=50,
+    )
+    assert solution.status.tolist() == ["NormAbove", "RescaledTime", "max_steps"]
+    assert solution.stats.num_steps[2] == 50
+
+
+def test_members_that_stop_at_once():
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(1))
+    solution = jf.gradient_flow(
+        ensemble,
+        task,
+        scale=0.1,
+        stop=jf.LossBelow([1e9, 0.0, 1e9]),
+        record={"norm": jf.norm},
+        record_at=[0.0, 0.1],
+        max_steps=30,
+    )
+    assert solution.status.tolist() == ["LossBelow", "max_steps", "LossBelow"]
+    assert solution.stats.num_steps.tolist() == [0, 30, 0]
+    np.testing.assert_allclose(solution.records.values["norm"][:, 0], 0.1)
+    assert np.isnan(solution.records.values["norm"][0, 1])
+
+
+class _Unbounded(jf.AbstractLoss):
+    """A loss without a minimum: the flow reaches infinity in finite time."""
+
+    def __call__(self, prediction, target):
+        return -jnp.sum(target * prediction**3)
+
+
+@pytest.mark.parametrize("coordinates", ["polar", "cartesian"])
+def test_a_diverging_member_gets_a_status_and_the_rest_finish(coordinates):
+    network = jf.FeedForward((1, 1, 1), jf.LeakyReLU(1.0), key=jax.random.key(0))
+    weights = jnp.array([[1.0, 1.0], [1e-3, 1e-3], [1.0, -1.0]])
+    ensemble = eqx.tree_at(
+        lambda n: n.weights,
+        network,
+        (weights[:, :1, None], weights[:, 1:, None]),
+    )
+    task = jf.Task([[1.0]], [1.0], loss=_Unbounded())
+    solution = jf.gradient_flow(
+        ensemble, task, stop=jf.Time(5.0), coordinates=coordinates, max_steps=5000
+    )
+    # The third shrinks: its output is negative and the loss pushes it back to zero.
+    assert solution.status[0] in ("non_finite", "step_too_small")
+    assert solution.status[1:].tolist() == ["Time", "Time"]
+    assert np.all(np.isfinite(solution.log_norm[1:]))
+
+
+def test_explosion_with_constant_steps_is_non_finite():
+    network = jf.FeedForward((1, 1, 1), jf.LeakyReLU(1.0), key=jax.random.key(0))
+    task = jf.Task([[1.0]], [1.0], loss=_Unbounded())
+    solution = jf.gradient_flow(
+        network,
+        task,
+        scale=3.0,
+        stop=jf.Time(100.0),
+        coordinates="cartesian",
+        solver=diffrax.Euler(),
+        dt0=1.0,
+        progress=False,
+    )
+    assert solution.status == "non_finite"
+
+
+def test_members_that_go_to_zero_have_no_blow_up():
+    """A ReLU neuron with negative output weight and only positive targets."""
+    network = jf.FeedForward((2, 1, 1), jf.LeakyReLU(0.0, 2), key=jax.random.key(0))
+    network = eqx.tree_at(
+        lambda n: n.weights,
+        network,
+        (jnp.array([[0.6, 0.0]]), jnp.array([[-0.8]])),
+    )
+    task = jf.Task(np.eye(2), np.array([1.0, 1.0]))
+    limit = jf.ncf_flow(network, task, max_steps=3000)
+    assert limit.status == "Stationary"
+    assert limit.blow_up_time == np.inf
+    assert limit.log_norm < 0
+
+
+@pytest.mark.parametrize("over", ["rescaled_time", "log_norm", "log_time"])
+@pytest.mark.parametrize("coordinates", ["polar", "cartesian"])
+def test_records_are_values_of_the_path(over, coordinates):
+    """What is recorded at a point is what a run that ends there gives."""
+    network, task = teacher_task()
+    member = _member(network)
+    grid = {
+        "rescaled_time": np.array([0.0, 0.7, 40.0, 100.0]),
+        "log_norm": np.log([0.1001, 0.101, 0.104]),
+        "log_time": np.array([5.0, 12.0, 16.0]),
+    }[over]
+    stop = {
+        "rescaled_time": jf.RescaledTime,
+        "log_norm": lambda value: jf.NormAbove(np.exp(value)),
+        "log_time": jf.LogTime,
+    }[over]
+    settings = {"scale": 0.1, "coordinates": coordinates, "rtol": 1e-9, "atol": 1e-12}
+    recorded = jf.gradient_flow(
+        member,
+        task,
+        stop=stop(grid[-1]),
+        record={"weights": lambda network, task: network.weights[1]},
+        record_at=grid,
+        record_over=over,
+        **settings,
+    ).records.values["weights"]
+    for value, weights in zip(grid[1:], recorded[1:]):
+        ended = jf.gradient_flow(member, task, stop=stop(value), **settings)
+        np.testing.assert_allclose(weights, ended.networks.weights[1], rtol=1e-6, atol=1e-9)
+    if over == "rescaled_time":
+        np.testing.assert_allclose(recorded[0], 0.1 * member.weights[1], rtol=1e-12)
+
+
+def test_recording_one_lane_at_a_time_or_all_together_is_the_same(monkeypatch):
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(1))
+
+    def run():
+        return jf.gradient_flow(
+            ensemble,
+            task,
+            scale=0.3,
+            stop=jf.RescaledTime(np.linspace(2.0, 3.0, 5)),
+            record={"norm": jf.norm, "rank": jf.stable_rank},
+            record_at=np.linspace(0, 3, 16),
+        ).records.values
+
+    one_lane = run()
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args)
+    )
+    jax.clear_caches()
+    together = run()
+    jax.clear_caches()
+    for name, values in one_lane.items():
+        np.testing.assert_allclose(together[name], values, rtol=1e-13)
+    assert np.isnan(one_lane["norm"]).sum() > 0  # members that stopped before the end
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3(), diffrax.Heun()],
+)
+def test_dense_output_ends_with_the_velocity(solver):
+    """What `Stationary` relies on: no evaluation of its own."""
+    term = diffrax.ODETerm(lambda t, y, args: -jnp.sin(y) * y)
+    y0 = jnp.array([1.0, 2.0])
+    state = solver.init(term, 0.0, 1e-2, y0, None)
+    y1, _, dense, _, _ = solver.step(
+        term, jnp.asarray(0.0), jnp.asarray(1e-2), y0, None, state, False
+    )
+    dense = solver.interpolation_cls(t0=jnp.asarray(0.0), t1=jnp.asarray(1e-2), **dense)
+    found = dense.derivative(jnp.asarray(1e-2))
+    np.testing.assert_allclose(found, -np.sin(y1) * y1, atol=2e-6)
+
+
+def test_vjps_are_counted_as_they_are_made():
+    network, task = teacher_task()
+    count = []
+
+    class Counting(jf.AbstractLoss):
+        def __call__(self, prediction, target):
+            return jnp.sum((prediction - target) ** 2) / 2
+
+    flow = flows.PolarFlow(
+        _member(network), jf.Task(task.inputs, task.targets, Counting()), 7
+    )
+    evaluate = flow.vector_field
+
+    def counted(t, y, args):
+        jax.debug.callback(lambda: count.append(1))
+        return evaluate(t, y, args)
+
+    solver, controller = diffrax.Tsit5(), _controller(flow)
+    reference = diffrax.diffeqsolve(
+        diffrax.ODETerm(counted),
+        solver,
+        0.0,
+        50.0,
+        None,
+        flow.enter(_member(network), jnp.asarray(0.0)),
+        jnp.asarray(0.0),
+        stepsize_controller=controller,
+    )
+    jax.block_until_ready(reference.ys)
+    jax.effects_barrier()
+    evaluations = solvers.count_evaluations(solver, chooses_first_step=True)
+    steps = int(reference.stats["num_steps"])
+    assert len(count) == evaluations.at_start + evaluations.per_attempt * steps

@@ -1,0 +1,522 @@
+"""Solutions: as datasets, as text, and on disk and back."""
+
+import json
+import re
+import shutil
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+import jaxflow as jf
+from jaxflow.results.parts import Records, Stats
+
+from .filled import filled
+
+KEY = jax.random.key(0)
+LINEAR = jf.LeakyReLU(slope=1)
+
+
+class Product(eqx.Module):
+    """`H(x) = (A x) (B x)`, with settings of several kinds beside its weights."""
+
+    factors: dict[str, jax.Array]
+    squash: object
+    settings: tuple = eqx.field(static=True)
+
+    def __call__(self, x):
+        return self.squash((self.factors["a"] @ x) * (self.factors["b"] @ x))
+
+
+def product(squash=jnp.tanh):
+    factors = {name: jnp.asarray(np.ones((2, 3))) for name in ("b", "a")}
+    return Product(factors, squash, (1, [2.5, None], {"on": True, "name": "δ"}))
+
+
+NETWORKS = {
+    "FeedForward": lambda: jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2, 0.1), key=KEY),
+    "ConvNet": lambda: jf.ConvNet((1, 4), (2,), 2, jf.LeakyReLU(), stride=2, key=KEY),
+    "DiagonalLinear": lambda: jf.DiagonalLinear(3, 3, 2, key=KEY),
+    "MLP": lambda: eqx.nn.MLP(3, 2, 4, 2, activation=jax.nn.relu, key=KEY),
+    "single precision": lambda: jf.FeedForward((3, 1), LINEAR, key=KEY, dtype=jnp.float32),
+    "user's own": product,
+}
+
+
+def network(kind="FeedForward", num=None):
+    """A network, or `num` of them stacked."""
+    if num is None:
+        return filled(NETWORKS[kind])
+    one = eqx.filter_eval_shape(NETWORKS[kind])
+
+    def stack(leaf):
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        return jax.ShapeDtypeStruct((num, *leaf.shape), leaf.dtype)
+
+    stacked = jax.tree_util.tree_map(stack, one)
+    return filled(lambda: jax.tree_util.tree_map(_zeros, stacked))
+
+
+def _zeros(leaf):
+    is_array = isinstance(leaf, jax.ShapeDtypeStruct)
+    return jnp.zeros(leaf.shape, leaf.dtype) if is_array else leaf
+
+
+def solution_of(directions, num=None, records=None, **changes):
+    """A solution nobody computed, with every kind of number in it."""
+
+    def numbers(*values, dtype=np.float64):
+        return np.resize(np.array(values, dtype), () if num is None else num)
+
+    fields = {
+        "kind": "gradient flow",
+        "directions": directions,
+        "log_norm": numbers(-1.5, 0.0, 80.0),
+        "scale": numbers(1e-30, 0.5, 1.0),
+        "rescaled_time": numbers(0.0, 1 / 3, np.inf),
+        "log_time": numbers(700.0, np.nan, -np.inf),
+        "loss": numbers(0.1, np.nan, 1e300),
+        "status": np.resize(["LossBelow", "max_steps", "non_finite"], numbers().shape),
+        "stats": Stats(
+            num_steps=numbers(10, 0, 7, dtype=np.int32),
+            num_accepted=numbers(8, 0, 7, dtype=np.int32),
+            num_rejected=numbers(2, 0, 0, dtype=np.int32),
+            num_vjps=numbers(61, 1, 43, dtype=np.int32),
+        ),
+        "records": records,
+        "blow_up_time": None,
+        "attrs": {"solver": "Tsit5", "order": 3, "rtol": 1e-6},
+    }
+    return jf.Solution(**{**fields, **changes})
+
+
+def assert_bits_equal(one, other):
+    one, other = np.asarray(one), np.asarray(other)
+    assert (one.dtype.kind, one.shape) == (other.dtype.kind, other.shape)
+    if one.dtype.kind in "fiub":
+        assert one.dtype == other.dtype
+        assert one.tobytes() == other.tobytes()
+    else:
+        assert one.tolist() == other.tolist()
+
+
+def assert_same(one, other):
+    """Two solutions are equal to the last bit."""
+    for name in ("log_norm", "scale", "rescaled_time", "log_time", "loss", "status"):
+        assert_bits_equal(getattr(one, name), getattr(other, name))
+    for name, values in vars(one.stats).items():
+        if values is None:
+            assert getattr(other.stats, name) is None
+        else:
+            assert_bits_equal(values, getattr(other.stats, name))
+    assert one.kind == other.kind
+    assert type(one.directions) is type(other.directions)
+    structures = [jax.tree_util.tree_structure(s.directions) for s in (one, other)]
+    assert structures[0] == structures[1]
+    leaves = [jax.tree_util.tree_leaves(s.directions) for s in (one, other)]
+    for a, b in zip(*leaves, strict=True):
+        assert (a is b) if callable(a) else bool(a.tobytes() == b.tobytes())
+    for field in ("blow_up_time", "records"):
+        assert (getattr(one, field) is None) == (getattr(other, field) is None)
+    if one.blow_up_time is not None:
+        assert_bits_equal(one.blow_up_time, other.blow_up_time)
+    if one.records is not None:
+        assert one.records.over == other.records.over
+        assert one.records.dims == other.records.dims
+        assert_bits_equal(one.records.grid, other.records.grid)
+        assert set(one.records.values) == set(other.records.values)
+        for name, values in one.records.values.items():
+            assert_bits_equal(values, other.records.values[name])
+
+
+def shared_records(num=3):
+    shape = () if num is None else (num,)
+    random = np.random.default_rng(4)
+    values = {
+        "norm": random.standard_normal((*shape, 4)),
+        "rank": random.standard_normal((*shape, 4, 2)),
+    }
+    values["norm"][..., 2:] = np.nan
+    dims = {"norm": (), "rank": ("layer",)}
+    return Records("rescaled_time", np.array([0.0, 0.1, 1.0, 3.0]), values, dims)
+
+
+def own_records(num=3):
+    records = shared_records(num)
+    grid = np.arange(4.0) + np.arange(num)[:, None]
+    return Records("log_norm", grid, records.values, records.dims)
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A tiny run of gradient flow: three members, recorded on the way."""
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    return jf.gradient_flow(
+        network("FeedForward", 3),
+        jf.Task(x, x @ np.array([1.0, -0.5, 0.2])),
+        scale=0.1,
+        stop=[jf.RescaledTime(np.array([0.2, 0.3, 0.4]))],
+        rtol=1e-3,
+        record={"norm": jf.norm, "layers": jf.layer_norms},
+        record_at=np.array([0.0, 0.1, 0.35]),
+        attrs={"seed": np.int64(3), "note": None},
+    )
+
+
+def test_run_gives_a_dataset_with_dimensions(run):
+    sizes = {"init": 3, "rescaled_time": 3, "layer": 2}
+    assert dict(run.dataset.sizes) == sizes
+    assert run.dataset["norm"].dims == ("init", "rescaled_time")
+    assert run.dataset["layers"].dims == ("init", "rescaled_time", "layer")
+    reached = np.isfinite(run.dataset["norm"].values)
+    np.testing.assert_array_equal(reached, [[1, 1, 0], [1, 1, 0], [1, 1, 1]])
+    layers = run.dataset["layers"].values[reached]
+    np.testing.assert_allclose(
+        np.linalg.norm(layers, axis=-1), run.dataset["norm"].values[reached], rtol=1e-12
+    )
+
+
+def test_final_values_of_a_run_fit_together(run):
+    weights = [np.asarray(w).reshape(3, -1) for w in run.networks.weights]
+    norms = np.linalg.norm(np.concatenate(weights, 1), axis=1)
+    np.testing.assert_allclose(np.log(norms), run.log_norm, rtol=1e-12)
+    np.testing.assert_allclose(run.rescaled_time, [0.2, 0.3, 0.4], rtol=1e-9)
+    # s = δ^(L-2) t with L = 3.
+    np.testing.assert_allclose(
+        run.log_time, np.log(run.rescaled_time) - np.log(0.1), rtol=1e-9
+    )
+
+
+def test_run_is_summarized(run):
+    text = repr(run)
+    assert text.splitlines()[0] == (
+        "Gradient flow: 3 initializations of FeedForward (16 parameters, order 3), δ = 0.1"
+    )
+    steps, vjps = run.stats.num_steps, run.stats.num_vjps.sum()
+    assert re.search(r"ended by +RescaledTime 3\n", text)
+    assert re.search(rf"loss +median {np.median(run.loss):.4g} \(", text)
+    assert re.search(r"rescaled time +median 0\.3 \(0\.2 to 0\.4\)", text)
+    assert re.search(r"\n  time +median 3 \(2 to 4\)", text)
+    assert re.search(rf"\n  steps +.*{steps.max():.4g}.*rejected", text)
+    assert re.search(rf"VJPs +.*; {vjps:,} in all", text)
+    assert re.search(r"recorded +norm, layers at 3 points in rescaled_time", text)
+
+
+def test_summary_counts_how_members_ended():
+    solution = solution_of(network("FeedForward", 4), 4)
+    line = next(line for line in repr(solution).splitlines() if "ended by" in line)
+    assert line.split("ended by")[1].strip() == "LossBelow 2 · max_steps 1 · non_finite 1"
+
+
+def test_summary_of_a_limit_tells_the_blow_up_time():
+    solution = solution_of(
+        network("FeedForward", 3), 3, blow_up_time=np.array([2.5, np.inf, np.nan])
+    )
+    text = repr(solution)
+    assert "δ =" not in text
+    assert re.search(r"blow-up time +2\.5, infinite for 1, unknown for 1", text)
+
+
+def test_summary_of_one_network_counts_no_members():
+    first, *_ = repr(solution_of(network())).splitlines()
+    assert first == "Gradient flow: FeedForward (16 parameters, order 3), δ = 1e-30"
+
+
+def test_dataset_of_an_ensemble():
+    dataset = solution_of(network("FeedForward", 3), 3).dataset
+    assert dict(dataset.sizes) == {"init": 3}
+    assert set(dataset.data_vars) == {
+        "final_log_norm",
+        "final_rescaled_time",
+        "final_log_time",
+        "final_loss",
+        "scale",
+        "num_steps",
+        "num_accepted",
+        "num_rejected",
+        "num_vjps",
+        "status",
+    }
+    assert all(variable.dims == ("init",) for variable in dataset.data_vars.values())
+    np.testing.assert_array_equal(dataset["init"], [0, 1, 2])
+
+
+def test_dataset_of_one_network_has_no_axis_of_members():
+    solution = solution_of(network(), records=shared_records(None))
+    assert not solution.is_ensemble
+    assert dict(solution.dataset.sizes) == {"rescaled_time": 4, "layer": 2}
+    assert solution.dataset["final_loss"].item() == 0.1
+    assert solution.dataset["rank"].dims == ("rescaled_time", "layer")
+
+
+def test_dataset_with_a_grid_for_each_member():
+    records = own_records()
+    dataset = solution_of(network("FeedForward", 3), 3, records).dataset
+    assert dataset["norm"].dims == ("init", "point")
+    assert dataset["log_norm"].dims == ("init", "point")
+    np.testing.assert_array_equal(dataset["log_norm"], records.grid)
+
+
+def test_every_variable_has_units_and_a_description():
+    solution = solution_of(
+        network("FeedForward", 3), 3, shared_records(), blow_up_time=np.ones(3)
+    )
+    units = {
+        name: variable.attrs["units"]
+        for name, variable in solution.dataset.variables.items()
+        if name not in ("status", "init")
+    }
+    assert units["final_rescaled_time"] == units["rescaled_time"] == "rescaled time"
+    assert units["blow_up_time"] == "rescaled time"
+    assert units["num_vjps"] == "evaluations"
+    assert units["final_loss"] == units["norm"] == "1"
+    assert all(
+        variable.attrs["description"]
+        for name, variable in solution.dataset.variables.items()
+        if name != "init"
+    )
+
+
+def test_statuses_can_be_read_without_jaxflow():
+    solution = solution_of(network("FeedForward", 5), 5)
+    status = solution.dataset["status"]
+    assert status.dtype == np.int8
+    meanings = status.attrs["flag_meanings"].split(" ")
+    by_value = dict(zip(status.attrs["flag_values"], meanings, strict=True))
+    found = [by_value[code] for code in status.values.tolist()]
+    assert found == solution.status.tolist()
+
+
+def test_attributes_are_plain():
+    odd = {
+        "seed": np.int64(3),
+        "rate": jnp.asarray(0.5),
+        "sizes": (1, np.float32(2.0)),
+        "none": None,
+        "path": shutil,
+        "nested": {"a": 1},
+        7: "seven",
+    }
+    attrs = solution_of(network(), attrs=odd).dataset.attrs
+    json.dumps(attrs, allow_nan=False)
+    assert attrs["seed"] == 3
+    assert attrs["rate"] == 0.5
+    assert attrs["sizes"] == [1, 2.0]
+    assert attrs["7"] == "seven"
+    assert attrs["kind"] == "gradient flow"
+
+
+@pytest.mark.parametrize("num", [None, 3])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_saved_solution_is_loaded_to_the_last_bit(tmp_path, kind, num):
+    solution = solution_of(network(kind, num), num)
+    solution.save(tmp_path / "run.zarr")
+    again = jf.load(tmp_path / "run.zarr")
+    assert_same(solution, again)
+    assert again.attrs == solution.attrs
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_loaded_network_can_be_called(tmp_path, kind):
+    solution = solution_of(network(kind))
+    solution.save(tmp_path / "run.zarr")
+    again = jf.load(str(tmp_path / "run.zarr"))
+    dtype = jax.tree_util.tree_leaves(solution.directions)[0].dtype
+    x = jnp.asarray(np.full((1, 4) if kind == "ConvNet" else 3, 0.7), dtype)
+    call = eqx.filter_jit(lambda network, x: network(x))
+    assert_bits_equal(call(solution.directions, x), call(again.directions, x))
+
+
+def test_run_survives_the_disk(tmp_path, run):
+    run.save(tmp_path / "run.zarr")
+    again = jf.load(tmp_path / "run.zarr")
+    assert_same(run, again)
+    assert again.attrs["order"] == 3
+    assert again.attrs["seed"] == 3
+    assert repr(again) == repr(run)
+    assert bool(eqx.tree_equal(run.networks, again.networks))
+
+
+@pytest.mark.parametrize(
+    ("num", "changes"),
+    [
+        (3, {"records": shared_records()}),
+        (3, {"records": own_records()}),
+        (None, {"records": shared_records(None)}),
+        (3, {"blow_up_time": np.array([2.5, np.inf, np.nan])}),
+        (None, {"blow_up_time": np.asarray(np.inf), "scale": np.asarray(0.0)}),
+        (1, {}),
+    ],
+    ids=["shared grid", "own grids", "one", "blow-up", "one limit", "one member"],
+)
+def test_parts_of_a_solution_survive_the_disk(tmp_path, num, changes):
+    solution = solution_of(network("FeedForward", num), num, **changes)
+    solution.save(tmp_path / "run.zarr")
+    assert_same(solution, jf.load(tmp_path / "run.zarr"))
+
+
+def test_unknown_number_of_evaluations_survives_the_disk(tmp_path):
+    solution = solution_of(network())
+    stats = Stats(**{**vars(solution.stats), "num_vjps": None})
+    solution = solution_of(network(), stats=stats)
+    solution.save(tmp_path / "run.zarr")
+    assert_same(solution, jf.load(tmp_path / "run.zarr"))
+
+
+def test_store_opens_in_xarray_alone(tmp_path):
+    solution = solution_of(network("FeedForward", 3), 3, shared_records())
+    solution.save(tmp_path / "run.zarr")
+    with xarray.open_zarr(tmp_path / "run.zarr", consolidated=False) as opened:
+        found = opened.load()
+    expected = solution.dataset
+    assert set(expected.attrs) <= set(found.attrs)
+    assert {found.attrs[name] == value for name, value in expected.attrs.items()} == {True}
+    xarray.testing.assert_identical(
+        found.assign_attrs(expected.attrs).drop_attrs(deep=False),
+        expected.drop_attrs(deep=False),
+    )
+
+
+def test_weights_on_disk_can_be_read_in_xarray_alone(tmp_path):
+    solution = solution_of(network())
+    solution.save(tmp_path / "run.zarr")
+    with xarray.open_zarr(
+        tmp_path / "run.zarr", group="directions", consolidated=False
+    ) as opened:
+        by_path = {array.attrs["path"]: array.values for array in opened.values()}
+    np.testing.assert_array_equal(by_path[".weights[0]"], solution.directions.weights[0])
+    np.testing.assert_array_equal(by_path[".weights[1]"], solution.directions.weights[1])
+
+
+def test_network_with_a_lambda_is_refused_and_leaves_nothing(tmp_path):
+    solution = solution_of(product(squash=lambda z: z))
+    with pytest.raises(jf.StoreError, match=r"\.squash is .*lambda.*top of a module"):
+        solution.save(tmp_path / "run.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_writing_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "run.zarr"
+    old = solution_of(network())
+    old.save(path)
+    new = solution_of(network("FeedForward", 3), 3)
+    _ = new.dataset
+
+    def disk_full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(xarray.Dataset, "to_zarr", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        new.save(path, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.zarr"]
+    assert_same(old, jf.load(path))
+
+
+def test_existing_path_is_replaced_only_if_asked(tmp_path):
+    path = tmp_path / "run.zarr"
+    old, new = solution_of(network()), solution_of(network("MLP", 3), 3, own_records())
+    old.save(path)
+    with pytest.raises(jf.StoreError, match="overwrite=True"):
+        new.save(path)
+    assert_same(old, jf.load(path))
+    new.save(path, overwrite=True)
+    assert_same(new, jf.load(path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.zarr"]
+
+
+def test_folders_above_the_store_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "run.zarr"
+    solution_of(network()).save(path)
+    assert jf.load(path).kind == "gradient flow"
+
+
+def _set_attrs(path, **changes):
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"].update(changes)
+    (path / "zarr.json").write_text(json.dumps(document))
+
+
+def _remove(*parts):
+    return lambda path: shutil.rmtree(path.joinpath(*parts))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _remove(),
+        lambda path: [_remove()(path), path.mkdir()],
+        lambda path: [_remove()(path), path.write_text("a file")],
+        lambda path: _set_attrs(path, jaxflow_format=99),
+        lambda path: _set_attrs(path, jaxflow_format=None),
+        _remove("directions"),
+        _remove("directions", "parameter_1"),
+        _remove("final_loss"),
+        _remove("status"),
+        lambda path: (path / "zarr.json").unlink(),
+        lambda path: _set_attrs(path, network_structure="{"),
+    ],
+    ids=[
+        "missing",
+        "empty folder",
+        "file",
+        "other format",
+        "no format",
+        "no directions",
+        "a parameter missing",
+        "no loss",
+        "no status",
+        "no metadata",
+        "broken structure",
+    ],
+)
+def test_what_is_no_whole_solution_is_refused(tmp_path, damage):
+    path = tmp_path / "run.zarr"
+    solution_of(network()).save(path)
+    damage(path)
+    with pytest.raises(jf.StoreError, match=r"run\.zarr"):
+        jf.load(path)
+
+
+def test_store_of_another_program_is_refused(tmp_path):
+    path = tmp_path / "other.zarr"
+    xarray.Dataset({"a": ("x", np.ones(2))}).to_zarr(path, consolidated=False)
+    with pytest.raises(jf.StoreError, match=r"other\.zarr"):
+        jf.load(path)
+
+
+def _rename_class(path):
+    document = json.loads((path / "zarr.json").read_text())
+    structure = document["attributes"]["network_structure"]
+    assert f"{__name__}:Product" in structure
+    _set_attrs(path, network_structure=structure.replace(":Product", ":Gone"))
+
+
+def test_network_may_be_given_where_its_class_has_gone(tmp_path):
+    path, solution = tmp_path / "run.zarr", solution_of(product())
+    solution.save(path)
+    _rename_class(path)
+    with pytest.raises(jf.StoreError, match="network="):
+        jf.load(path)
+    assert_same(solution, jf.load(path, network=product()))
+
+
+@pytest.mark.parametrize("other", ["DiagonalLinear", "MLP"])
+def test_given_network_of_another_structure_is_refused(tmp_path, other):
+    solution_of(network()).save(tmp_path / "run.zarr")
+    with pytest.raises(jf.StoreError, match="the given network"):
+        jf.load(tmp_path / "run.zarr", network=network(other))
+
+
+def test_structure_can_name_nothing_but_modules(tmp_path):
+    path = tmp_path / "run.zarr"
+    solution_of(product()).save(path)
+    document = json.loads((path / "zarr.json").read_text())
+    structure = document["attributes"]["network_structure"]
+    structure = structure.replace(f"{__name__}:Product", "subprocess:Popen")
+    _set_attrs(path, network_structure=structure)
+    with pytest.raises(jf.StoreError, match="not an Equinox module"):
+        jf.load(path)

@@ -1,0 +1,94 @@
+"""The sharpest tests of the whole engine: what theory says of the dependence on δ."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import jaxflow as jf
+import numpy as np
+import pytest
+
+from .problems import teacher_task, weights_at
+
+
+@pytest.mark.parametrize("loss", ["square", "logistic"])
+@pytest.mark.parametrize(
+    "power, slope, order, scales, coordinates",
+    [
+        (1, 1.0, 3, [0.1, 0.05, 0.02, 0.01], "polar"),
+        (2, 0.5, 7, [1.0, 0.8, 0.6, 0.5, 0.4], "polar"),
+        (2, 0.5, 7, [1.0, 0.8, 0.6, 0.5, 0.4], "cartesian"),
+    ],
+)
+def test_distance_to_the_limit_is_of_order_delta_to_the_l(
+    power, slope, order, scales, coordinates, loss
+):
+    network, task = teacher_task(power=power, slope=slope, loss=loss)
+    ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(2))
+    tight = {"solver": diffrax.Dopri8(), "rtol": 1e-12, "atol": 1e-14}
+    end = 0.8 * jf.ncf_flow(ensemble, task, **tight).blow_up_time
+    stop = jf.RescaledTime(end)
+    limit = weights_at(jf.ncf_flow(ensemble, task, stop=stop, **tight))
+    distances = [
+        np.linalg.norm(
+            weights_at(
+                jf.gradient_flow(
+                    ensemble, task, scale=scale, stop=stop, coordinates=coordinates, **tight
+                )
+            )
+            - limit,
+            axis=1,
+        )
+        for scale in scales
+    ]
+    # Smaller distances would be rounding of weights of order one.
+    assert np.min(distances) > 1e-10
+    slopes = np.polyfit(np.log(scales), np.log(distances), 1)[0]
+    np.testing.assert_allclose(slopes, order, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "dtype, rtol, smallest", [(jnp.float64, 1e-6, 1e-30), (jnp.float32, 1e-5, 1e-30)]
+)
+def test_any_scale_at_the_same_cost(dtype, rtol, smallest):
+    network, task = teacher_task(sizes=(5, 10, 10, 1), dtype=dtype)
+    ensemble = jf.sample_ensemble(network, 16, key=jax.random.key(2))
+    runs = {
+        scale: jf.gradient_flow(
+            ensemble,
+            task,
+            scale=scale,
+            stop=jf.LossBelow(0.49),
+            rtol=rtol,
+            atol=1e-9 if dtype == jnp.float64 else 1e-7,
+            max_steps=2000,
+        )
+        for scale in (0.1, smallest)
+    }
+    large, small = runs[0.1], runs[smallest]
+    assert small.log_norm.dtype == dtype
+    escaped = small.status == "LossBelow"
+    assert escaped.sum() >= 12
+    np.testing.assert_array_equal(escaped, large.status == "LossBelow")
+    ratio = small.stats.num_vjps[escaped].sum() / large.stats.num_vjps[escaped].sum()
+    assert ratio <= 3
+    np.testing.assert_allclose(
+        small.rescaled_time[escaped], large.rescaled_time[escaped], rtol=1e-3
+    )
+    # Physical time δ^(2-L) s, which float32 cannot hold.
+    np.testing.assert_allclose(
+        small.log_time[escaped],
+        np.log(small.rescaled_time[escaped]) - 5 * np.log(smallest),
+        rtol=1e-5,
+    )
+
+
+def test_limit_is_what_tiny_scales_do():
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 8, key=jax.random.key(3))
+    limit = jf.ncf_flow(ensemble, task)
+    assert set(limit.status) == {"Stationary"}
+    flow = jf.gradient_flow(ensemble, task, scale=1e-20, stop=jf.NormAbove(1e-8))
+    cosines = jax.vmap(jf.cosine)(flow.directions, limit.directions)
+    assert np.median(cosines) > 1 - 1e-6
+    np.testing.assert_allclose(flow.rescaled_time, limit.blow_up_time, rtol=1e-4)
+    np.testing.assert_allclose(flow.log_norm, np.log(1e-8), rtol=1e-12)
