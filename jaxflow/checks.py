@@ -94,7 +94,8 @@ def _check_stop(stop, ensemble):
         values = _number_or_one_each(name, threshold, ensemble.num)
         return jnp.asarray(values.astype(ensemble.dtype))
 
-    return jax.tree_util.tree_map(one_each, stop)
+    is_list = lambda node: isinstance(node, (list, tuple))
+    return jax.tree_util.tree_map(one_each, stop, is_leaf=is_list)
 
 
 def check_whole(argument: str, value: Any) -> int:

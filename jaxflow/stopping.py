@@ -6,6 +6,7 @@ found inside the last step; the others end it at the first step that meets them.
 """
 
 import abc
+from collections.abc import Sequence
 from typing import ClassVar
 
 import equinox as eqx
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .flows import AbstractFlow, Snapshot
+
+Threshold = ArrayLike | Sequence[float]
 
 
 class AbstractStop(eqx.Module):
@@ -41,7 +44,7 @@ class LossBelow(AbstractStop):
     LossBelow(value=0.001)
     """
 
-    value: ArrayLike
+    value: Threshold
     exact: ClassVar[bool] = False
 
     def gap(self, snapshot):
@@ -62,7 +65,7 @@ class RescaledTime(AbstractStop):
     RescaledTime(value=50.0)
     """
 
-    value: ArrayLike
+    value: Threshold
     exact: ClassVar[bool] = True
 
     def gap(self, snapshot):
@@ -81,7 +84,7 @@ class Time(AbstractStop):
     Time(value=10.0)
     """
 
-    value: ArrayLike
+    value: Threshold
     exact: ClassVar[bool] = True
 
     def gap(self, snapshot):
@@ -103,7 +106,7 @@ class LogTime(AbstractStop):
     LogTime(value=345.4)
     """
 
-    value: ArrayLike
+    value: Threshold
     exact: ClassVar[bool] = True
 
     def gap(self, snapshot):
@@ -122,7 +125,7 @@ class NormAbove(AbstractStop):
     NormAbove(value=0.1)
     """
 
-    value: ArrayLike
+    value: Threshold
     exact: ClassVar[bool] = True
 
     def gap(self, snapshot):
@@ -148,8 +151,8 @@ class Stationary(AbstractStop):
     Stationary(tolerance=1e-08)
     """
 
-    tolerance: ArrayLike
-    gradient: ArrayLike = 1e-12
+    tolerance: Threshold
+    gradient: Threshold = 1e-12
     exact: ClassVar[bool] = False
 
     def gap(self, snapshot):
@@ -170,7 +173,7 @@ class NumSteps(AbstractStop):
     NumSteps(value=100)
     """
 
-    value: ArrayLike
+    value: Threshold
     exact: ClassVar[bool] = True
 
     def gap(self, snapshot):

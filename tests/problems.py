@@ -1,6 +1,7 @@
 """Small random problems that several tests share."""
 
 import jax
+
 import jaxflow as jf
 
 

@@ -4,9 +4,10 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxflow as jf
 import numpy as np
 import pytest
+
+import jaxflow as jf
 
 from . import closed_form
 from .problems import teacher_task

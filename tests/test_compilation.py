@@ -4,9 +4,10 @@ import contextlib
 
 import jax
 import jax.numpy as jnp
-import jaxflow as jf
 import numpy as np
 import optax
+
+import jaxflow as jf
 
 from .problems import teacher_task
 

@@ -4,9 +4,10 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxflow as jf
 import numpy as np
 import pytest
+
+import jaxflow as jf
 from jaxflow import engine, flows, solvers
 from jaxflow.stopping import AbstractStop
 
@@ -47,14 +48,17 @@ def _assert_same_steps(outcome, reference):
         np.testing.assert_allclose(ours[0], theirs[-1], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Heun()])
+@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Dopri5()])
 def test_same_steps_as_diffeqsolve_until_an_event(solver):
     network, task = teacher_task()
     flow = flows.PolarFlow(network, task, 7)
     controller = _controller(flow)
     stop = jf.LossBelow(jnp.asarray(0.49))
     start = _start(flow, _member(network), 1e-3, stop)
-    outcome = engine.run(_problem(flow, solver, controller), start)
+    # The first step is given to both: diffeqsolve hides the term from the choice of one
+    # and then starts with 0.01 whatever the problem.
+    first = 1e-3
+    outcome = engine.run(_problem(flow, solver, controller, first), start)
 
     def done(t, y, args, **kwargs):
         return stop.gap(flow.snapshot(t, y, y, args)) >= 0
@@ -64,7 +68,7 @@ def test_same_steps_as_diffeqsolve_until_an_event(solver):
         solver,
         0.0,
         1e12,
-        None,
+        first,
         jax.tree_util.tree_map(lambda leaf: leaf[0], start.state),
         start.args[0],
         stepsize_controller=controller,
@@ -82,7 +86,7 @@ def test_same_steps_as_diffeqsolve_to_a_time(solver):
     flow = flows.CartesianFlow(network, task, 3)
     euler = isinstance(solver, diffrax.Euler)
     controller = diffrax.ConstantStepSize() if euler else _controller(flow)
-    first = 0.03 if euler else None
+    first = 0.03 if euler else 1e-3
     start = _start(flow, _member(network), 0.1, jf.RescaledTime(jnp.asarray(2.0)))
     if not euler and isinstance(solver, diffrax.AbstractImplicitSolver):
         finder = diffrax.VeryChord(rtol=1e-8, atol=1e-10)
@@ -318,7 +322,7 @@ def test_recording_one_lane_at_a_time_or_all_together_is_the_same(monkeypatch):
 
 @pytest.mark.parametrize(
     "solver",
-    [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3(), diffrax.Heun()],
+    [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3()],
 )
 def test_dense_output_ends_with_the_velocity(solver):
     """What `Stationary` relies on: no evaluation of its own."""
@@ -333,36 +337,25 @@ def test_dense_output_ends_with_the_velocity(solver):
     np.testing.assert_allclose(found, -np.sin(y1) * y1, atol=2e-6)
 
 
-def test_vjps_are_counted_as_they_are_made():
-    network, task = teacher_task()
+@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Heun()])
+def test_evaluations_are_counted_as_they_are_made(solver):
     count = []
 
-    class Counting(jf.AbstractLoss):
-        def __call__(self, prediction, target):
-            return jnp.sum((prediction - target) ** 2) / 2
-
-    flow = flows.PolarFlow(
-        _member(network), jf.Task(task.inputs, task.targets, Counting()), 7
-    )
-    evaluate = flow.vector_field
-
-    def counted(t, y, args):
+    def vector_field(t, y, args):
         jax.debug.callback(lambda: count.append(1))
-        return evaluate(t, y, args)
+        return -jnp.sin(y) * y
 
-    solver, controller = diffrax.Tsit5(), _controller(flow)
-    reference = diffrax.diffeqsolve(
-        diffrax.ODETerm(counted),
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(vector_field),
         solver,
         0.0,
-        50.0,
-        None,
-        flow.enter(_member(network), jnp.asarray(0.0)),
-        jnp.asarray(0.0),
-        stepsize_controller=controller,
+        2.0,
+        0.1,
+        jnp.array([1.0, 2.0]),
+        stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6),
     )
-    jax.block_until_ready(reference.ys)
+    jax.block_until_ready(solution.ys)
     jax.effects_barrier()
-    evaluations = solvers.count_evaluations(solver, chooses_first_step=True)
-    steps = int(reference.stats["num_steps"])
-    assert len(count) == evaluations.at_start + evaluations.per_attempt * steps
+    expected = solvers.count_evaluations(solver, chooses_first_step=False)
+    steps = int(solution.stats["num_steps"])
+    assert len(count) == expected.at_start + expected.per_attempt * steps

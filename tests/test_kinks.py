@@ -1,8 +1,9 @@
 """Kinks in the early phase: what smoothing saves, and what it changes."""
 
 import jax
-import jaxflow as jf
 import numpy as np
+
+import jaxflow as jf
 
 
 def test_smoothing_takes_a_third_of_the_steps_to_the_same_values():

@@ -3,9 +3,10 @@
 import diffrax
 import jax
 import jax.numpy as jnp
-import jaxflow as jf
 import numpy as np
 import pytest
+
+import jaxflow as jf
 
 from .problems import teacher_task, weights_at
 

@@ -77,7 +77,7 @@ def start(problem: Problem, member: Start) -> Lane:
     state, args = member.state, member.args
     dtype = jnp.result_type(*jax.tree_util.tree_leaves(state))
     clock = jnp.zeros((), dtype)
-    last_clock = jnp.min(_last_clocks(flow, member.stops, args, dtype))
+    last_clock = jnp.min(_last_clocks(flow, member.stops, args, dtype), initial=jnp.inf)
     next_clock, controller_state = problem.controller.init(
         terms,
         clock,
@@ -156,6 +156,10 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     proposal = _clip_to_end(clock, proposal, jnp.min(last_clocks, initial=jnp.inf), kept)
     next_clock = jnp.where(retried, crossing, proposal).astype(dtype)
     arrival = _where(landed, dense.evaluate(jnp.where(landed, crossing, end)), candidate)
+    # A step of a few units in the last place of the clock leads nowhere. Not `<=`: a next
+    # clock that is NaN is no progress either.
+    least = 8 * jnp.finfo(dtype).eps * jnp.abs(clock)
+    stuck = ~(next_clock - clock > least)
     num_steps = lane.num_steps + 1
     advanced = Lane(
         clock=clock,
@@ -174,9 +178,8 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
             (kept & ~finite, status.NON_FINITE),
             (kept & _failed(solver_result), status.SOLVER_FAILED),
             (_failed(controller_result), status.STEP_TOO_SMALL),
-            # Not `<=`: a next clock that is NaN is no progress either.
-            (~(next_clock > clock) & ~finite, status.NON_FINITE),
-            (~(next_clock > clock), status.STEP_TOO_SMALL),
+            (stuck & ~finite, status.NON_FINITE),
+            (stuck, status.STEP_TOO_SMALL),
             (num_steps >= problem.max_steps, status.MAX_STEPS),
         ),
     )

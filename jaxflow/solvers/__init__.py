@@ -1,6 +1,9 @@
 """How one step is made: what diffrax's solvers and controllers lack for these flows."""
 
-from .error_control import ErrorView as ErrorView, FlowController as FlowController
-from .error_control import Tolerances as Tolerances
+from .error_control import (
+    ErrorView as ErrorView,
+    FlowController as FlowController,
+    Tolerances as Tolerances,
+)
 from .evaluations import count_evaluations as count_evaluations, Evaluations as Evaluations
 from .optimizer_steps import OptimizerSteps as OptimizerSteps

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import diffrax
 import equinox as eqx
+import jax
 import optax
 
 from ..networks import flatten, unflattener
@@ -35,10 +36,11 @@ class OptimizerSteps(diffrax.AbstractSolver):
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         del made_jump
         gradient = -terms.vf(t0, y0, args)
-        updates, solver_state = self.optimizer.update(
-            self._parameters(gradient), solver_state, self._parameters(y0)
-        )
-        y1 = y0 + flatten(updates)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes floats and integers
+            updates, solver_state = self.optimizer.update(
+                self._parameters(gradient), solver_state, self._parameters(y0)
+            )
+        y1 = y0 + flatten(updates).astype(y0.dtype)
         dense_info = {"y0": y0, "y1": y1}
         return y1, None, dense_info, solver_state, diffrax.RESULTS.successful
 

@@ -1,5 +1,7 @@
 """A learning task: inputs, targets and a loss."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -38,8 +40,8 @@ class Task(eqx.Module):
 
     def __init__(
         self,
-        inputs: ArrayLike,
-        targets: ArrayLike,
+        inputs: ArrayLike | Sequence,
+        targets: ArrayLike | Sequence,
         loss: str | AbstractLoss = "square",
     ):
         self.loss = as_loss(loss)

@@ -1,0 +1,86 @@
+"""The main job at a small size, through the command."""
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray
+from typer.testing import CliRunner
+
+from jaxflow import demo, load, plot
+from jaxflow.cli import app
+from jaxflow.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("demo")
+    arguments = ["demo", "--members", "6", "--images", "20", "--output", str(path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    (path / "output.txt").write_text(result.output)
+    return path
+
+
+def test_the_theory_happens(folder):
+    dataset = xarray.open_zarr(folder / "early_phase.zarr", consolidated=False).load()
+    assert dataset.sizes["init"] == 6
+    np.testing.assert_allclose(dataset["final_log_norm"], np.log(1e-4), rtol=1e-10)
+    assert np.all(dataset["kkt_residual"] < 1e-7)
+    assert np.median(1 - dataset["final_cosine"]) < 1e-6
+    assert np.all(dataset["kkt_value"] > 0)
+    # ‖W_l‖² = p^(D-l)/L with p = 2 and L = 7 at a KKT point, and rank one in every layer.
+    limit = load(folder / "limit.zarr")
+    norms = [np.sum(np.square(w), axis=(1, 2)) for w in limit.directions.weights]
+    np.testing.assert_allclose(np.transpose(norms), [[4 / 7, 2 / 7, 1 / 7]] * 6, atol=1e-6)
+    assert np.median(dataset["final_stable_rank"]) < 1.01
+    # The loss does not move: that of a network that gives zero.
+    np.testing.assert_allclose(dataset["loss"], 20 * np.log(2), rtol=1e-12)
+    assert load(folder / "flow.zarr").attrs["seed"] == 0
+
+
+def test_the_command_shows_a_table(folder):
+    output = (folder / "output.txt").read_text()
+    for text in ("6 initializations", "order 7", "1 - cos", "10^4", "early_phase.png"):
+        assert text in output
+    assert (folder / "early_phase.png").stat().st_size > 20_000
+
+
+def test_wrong_options_are_explained():
+    result = CliRunner().invoke(app, ["demo", "--scale", "-1"])
+    assert result.exit_code == 1
+    assert "scale" in result.output and "positive" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_version():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert f"jax {jax.__version__}" in result.output
+
+
+def test_plots_draw_what_was_recorded(folder):
+    dataset = xarray.open_zarr(folder / "early_phase.zarr", consolidated=False).load()
+    ax = plot.recorded(dataset, "cosine")
+    np.testing.assert_allclose(
+        ax.lines[-1].get_ydata(), np.median(dataset["cosine"], axis=0)
+    )
+    ranks = plot.recorded(dataset, "stable_rank")
+    labels = [text.get_text() for text in ranks.get_legend().get_texts()]
+    assert labels == ["layer 1", "layer 2", "layer 3"]
+    axes = plot.early_phase(dataset)
+    assert [a.get_ylabel() for a in axes][1:] == [
+        "cosine",
+        r"$\mathcal{L}(w)$",
+        "stable rank",
+    ]
+    plt.close("all")
+    with pytest.raises(InputError, match="nothing"):
+        plot.recorded(dataset, "nothing")
+    with pytest.raises(InputError, match="blow_up_time"):
+        plot.early_phase(dataset.drop_vars("blow_up_time"))
+
+
+def test_demo_needs_members_that_escape():
+    with pytest.raises(InputError, match="members"):
+        demo._grid(np.array([np.inf, np.nan]))

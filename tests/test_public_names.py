@@ -1,0 +1,81 @@
+"""The public surface: its names, its settings, and which way imports run."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import jax
+
+import jaxflow as jf
+
+CONTRACT = """
+    LeakyReLU FeedForward order NotHomogeneousError sample_ensemble Task AbstractLoss
+    gradient_flow LossBelow RescaledTime norm ncf ncf_flow Stationary gradient_descent
+    ConvNet DiagonalLinear Time LogTime NormAbove load Solution
+""".split()
+
+# What each part may import, besides itself and `errors`.
+ALLOWED = {
+    "networks": set(),
+    "tasks": set(),
+    "solvers": {"networks"},
+    "kkt": {"networks", "tasks"},
+    "flows": {"networks", "tasks", "solvers"},
+    "stopping": {"flows"},
+    "observables": {"flows", "kkt", "networks", "tasks"},
+    "engine": {"flows", "stopping"},
+    "results": set(),
+}
+
+
+def test_names_of_the_contract():
+    missing = [name for name in CONTRACT if not hasattr(jf, name)]
+    assert missing == []
+
+
+def test_imports_run_one_way():
+    root = pathlib.Path(jf.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        part = path.relative_to(root).parts[0].removesuffix(".py")
+        if part not in ALLOWED:
+            continue
+        depth = len(path.relative_to(root).parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
+                for name in [node.module] if node.module else [a.name for a in node.names]:
+                    used = name.split(".")[0]
+                    assert used in ALLOWED[part] | {"errors", part}, (path, used)
+
+
+def test_import_changes_no_setting_and_float32_works_without_x64():
+    script = """
+import jax, jaxflow as jf
+assert not jax.config.jax_enable_x64
+network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+x = jf.data.sphere_points(5, 3, key=jax.random.key(1))
+task = jf.data.teacher_student(network, x, target_norm=1.0)
+starts = jf.sample_ensemble(network, 3, key=jax.random.key(2))
+limit = jf.ncf_flow(starts, task)
+flow = jf.gradient_flow(starts, task, scale=1e-30, stop=jf.NormAbove(1e-20))
+assert flow.log_norm.dtype == "float32" and set(flow.status) == {"NormAbove"}
+assert flow.stats.num_vjps.max() < 2000
+print(limit.status, flow)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_members_do_not_depend_on_their_batch():
+    """The same numbers in any batch, up to rounding."""
+    network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+    x = jf.data.sphere_points(5, 3, key=jax.random.key(1))
+    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    starts = jf.sample_ensemble(network, 5, key=jax.random.key(2))
+    runs = [
+        jf.gradient_flow(starts, task, stop=jf.RescaledTime(3.0), width=width)
+        for width in (1, 2, 5)
+    ]
+    for run in runs[1:]:
+        assert abs(run.log_norm - runs[0].log_norm).max() < 1e-12
+        assert (run.stats.num_steps == runs[0].stats.num_steps).all()
