@@ -1,7 +1,7 @@
 """What the public functions ask of their arguments, before anything is compiled."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple, TypeGuard
 
 import diffrax
 import equinox as eqx
@@ -230,6 +230,7 @@ def _check_recorder(name, function, ensemble, task):
         raise InputError("record", f"the name {name!r}", "a new name without spaces")
     if not callable(function):
         raise InputError(argument, repr(function), "a function of (network, task)")
+    of_one: Callable = function
     if is_per_member(function):
         if num_members(function, argument) != ensemble.num:
             raise InputError(
@@ -237,9 +238,9 @@ def _check_recorder(name, function, ensemble, task):
                 f"a leading axis of {num_members(function, argument)}",
                 f"one of {ensemble.num}, the members of the ensemble",
             )
-        function = member(function, 0)
+        of_one = cast(Callable, member(function, 0))
     try:
-        found = eqx.filter_eval_shape(function, ensemble.one, task)
+        found = eqx.filter_eval_shape(of_one, ensemble.one, task)
     except Exception as error:  # whatever the user's function raises
         raise InputError(
             argument,
@@ -255,7 +256,7 @@ def _check_recorder(name, function, ensemble, task):
     return jax.ShapeDtypeStruct(jnp.shape(found), ensemble.dtype)
 
 
-def is_per_member(function: Callable) -> bool:
+def is_per_member(function: Callable) -> TypeGuard[eqx.Module]:
     """Whether every array of a recorder has a leading axis of members."""
     return isinstance(function, eqx.Module) and bool(getattr(function, "per_member", False))
 

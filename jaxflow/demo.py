@@ -175,8 +175,9 @@ def save(demo: Demo, folder: pathlib.Path) -> list[pathlib.Path]:
         folder / name
         for name in ("early_phase.png", "early_phase.zarr", "flow.zarr", "limit.zarr")
     ]
-    figure, grid = plt.subplots(2, 2, figsize=(9.5, 6.5), layout="constrained", sharex=True)
-    plot.early_phase(demo.dataset, axes=grid.ravel())
+    axes = plot.early_phase(demo.dataset)
+    figure = axes[0].get_figure(root=True)
+    assert figure is not None
     figure.savefig(paths[0], dpi=150)
     plt.close(figure)
     demo.dataset.to_zarr(paths[1], mode="w", consolidated=False)

@@ -71,14 +71,14 @@ def recorded(
             ax.fill_between(_middle(x), low, high, color=color, alpha=0.2, linewidth=0)
             ax.plot(_middle(x), _middle(entries[..., entry]), color=color, label=label)
         ax.legend(frameon=False)
-    ax.set_xlabel(_grid_name(dataset))
+    ax.set_xlabel(_grid_name(dataset) or "")
     ax.set_ylabel(name)
     return ax
 
 
 def early_phase(
-    results: Solution | xarray.Dataset, *, axes: Sequence[Axes] | np.ndarray | None = None
-) -> Sequence[Axes] | np.ndarray:
+    results: Solution | xarray.Dataset, *, axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
     """Four panels of the early phase: norm, cosine, loss and stable rank of each layer.
 
     Against the share of the rescaled time that is left before the escape, `1 - s/T*`,
@@ -100,9 +100,7 @@ def early_phase(
     for name in ("blow_up_time", "kkt_value"):
         if name not in dataset:
             raise InputError("results", f"a dataset without {name}", "one with it")
-    if axes is None:
-        _, grid = plt.subplots(2, 2, figsize=(9.5, 6.5), layout="constrained", sharex=True)
-        axes = grid.ravel()
+    axes = four_panels() if axes is None else list(axes)
     end = dataset["blow_up_time"].values[:, None]
     left = 1 - np.asarray(dataset["rescaled_time"]) / end
     norm, cosine, loss, rank = (
@@ -132,6 +130,12 @@ def early_phase(
     rank.set(title="every layer becomes rank one", ylabel="stable rank")
     rank.set_ylim(bottom=0)
     return axes
+
+
+def four_panels() -> list[Axes]:
+    """Axes of a new figure with two rows of two panels over one x axis."""
+    _, grid = plt.subplots(2, 2, figsize=(9.5, 6.5), layout="constrained", sharex=True)
+    return list(grid.ravel())
 
 
 def _dataset(results) -> xarray.Dataset:

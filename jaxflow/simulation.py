@@ -379,7 +379,8 @@ def _problem(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
         pid = diffrax.PIDController(
             rtol=number(stepping.rtol), atol=number(stepping.atol), norm=flow.error_norm
         )
-        controller = FlowController(pid, flow.view_error)
+        # pyright takes the abstract attributes for arguments.
+        controller = FlowController(pid, flow.view_error)  # pyright: ignore
     solver = stepping.solver
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         solver = _with_root_tolerances(solver, controller)

@@ -6,16 +6,16 @@ found inside the last step; the others end it at the first step that meets them.
 """
 
 import abc
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .flows import AbstractFlow, Snapshot
 
-Threshold = ArrayLike | Sequence[float]
+# A number, or one for each member: as the caller gave it outside, an array inside a run.
+Threshold = Any
 
 
 class AbstractStop(eqx.Module):

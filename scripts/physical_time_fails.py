@@ -58,8 +58,8 @@ def main() -> None:
         )
         ours = polar.status == "LossBelow"
         print(
-            f"{scale:6.0e}  {done.sum()} of {MEMBERS} escape, median {np.median(steps):6.0f}"
-            f" steps  {ours.sum()} of {MEMBERS} in {np.median(polar.stats.num_steps):4.0f}"
+            f"{scale:6.0e}  {done.sum()} of {MEMBERS} escape, median"
+            f" {np.median(steps):5.0f} steps   {ours.sum()} of {MEMBERS} in {np.median(polar.stats.num_steps):4.0f}"
             f" steps, t = 10^{np.median(polar.log_time) / np.log(10):.0f}"
         )
 

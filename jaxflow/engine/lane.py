@@ -5,6 +5,8 @@ step here is a step there, and so that whoever drives lanes may stop and go on a
 Everything in this file is about one lane; `pool.py` maps it over many.
 """
 
+from typing import cast
+
 import diffrax
 import equinox as eqx
 import jax
@@ -28,7 +30,7 @@ class Problem(eqx.Module):
 
     @property
     def terms(self) -> diffrax.ODETerm:
-        return diffrax.ODETerm(self.flow.vector_field)
+        return diffrax.ODETerm(self.flow.vector_field)  # pyright: ignore[reportArgumentType]
 
 
 class Start(eqx.Module):
@@ -130,7 +132,7 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
             candidate,
             lane.args,
             error,
-            solver.error_order(terms),
+            cast(float, solver.error_order(terms)),
             lane.controller_state,
         )
     )

@@ -55,14 +55,12 @@ class CartesianFlow(AbstractNetworkFlow):
     ) -> Snapshot:
         log_norm, direction = log_norm_and_direction(state)
         outputs = outputs_at(self.network, self.task, state)
-        rescaled = self.order is not None
-        log_time = jnp.log(clock) + (2 - self.order) * args if rescaled else jnp.log(clock)
         return Snapshot(
             clock=clock,
             direction=direction,
-            log_norm=log_norm + args if rescaled else log_norm,
+            log_norm=log_norm if self.order is None else log_norm + args,
             rescaled_time=clock,
-            log_time=log_time,
+            log_time=jnp.log(clock) + self._log_unit_of_time(args),
             loss=self.task.total_loss(self._true_outputs(outputs, args)),
             gradient_norm=safe_norm(velocity),
             turning_rate=safe_norm(tangent_part(velocity, direction)),
@@ -72,9 +70,7 @@ class CartesianFlow(AbstractNetworkFlow):
         return rescaled_time
 
     def clock_at_log_time(self, log_time, args):
-        if self.order is None:
-            return jnp.exp(log_time)
-        return jnp.exp(log_time + (self.order - 2) * args)
+        return jnp.exp(log_time - self._log_unit_of_time(args))
 
     @staticmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
@@ -87,3 +83,7 @@ class CartesianFlow(AbstractNetworkFlow):
     def _true_outputs(self, outputs, args):
         """`H(x; w) = δ^L H(x; u)`."""
         return outputs if self.order is None else jnp.exp(self.order * args) * outputs
+
+    def _log_unit_of_time(self, args):
+        """`log(t/s) = (2-L) log δ`; zero where the clock is the time itself."""
+        return jnp.zeros_like(args) if self.order is None else (2 - self.order) * args

@@ -48,16 +48,16 @@ def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network
 def num_members(ensemble: eqx.Module, argument: str = "networks") -> int:
     """The length of the leading axis that all arrays share, or an `InputError`."""
     arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(ensemble, eqx.is_array))
-    lengths = {
-        jax.tree_util.keystr(path): array.shape[0] if array.ndim else None
-        for path, array in arrays
-    }
-    if len(set(lengths.values())) != 1 or None in lengths.values():
-        found = ", ".join(f"{path}: {length}" for path, length in lengths.items())
+    lengths = {array.shape[0] if array.ndim else -1 for _, array in arrays}
+    if len(lengths) != 1 or -1 in lengths:
+        found = ", ".join(
+            f"{jax.tree_util.keystr(path)}: {array.shape[0] if array.ndim else None}"
+            for path, array in arrays
+        )
         raise InputError(
             argument, f"leading axes ({found})", "one leading axis shared by all arrays"
         )
-    return next(iter(lengths.values()))
+    return lengths.pop()
 
 
 def member(ensemble: Network, index: int) -> Network:

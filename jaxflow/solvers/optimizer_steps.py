@@ -1,6 +1,6 @@
 """An optax optimizer as a diffrax solver: one update is one step of the clock."""
 
-from typing import ClassVar
+from typing import cast, ClassVar
 
 import diffrax
 import equinox as eqx
@@ -40,7 +40,7 @@ class OptimizerSteps(diffrax.AbstractSolver):
             updates, solver_state = self.optimizer.update(
                 self._parameters(gradient), solver_state, self._parameters(y0)
             )
-        y1 = y0 + flatten(updates).astype(y0.dtype)
+        y1 = y0 + flatten(cast(eqx.Module, updates)).astype(y0.dtype)
         dense_info = {"y0": y0, "y1": y1}
         return y1, None, dense_info, solver_state, diffrax.RESULTS.successful
 

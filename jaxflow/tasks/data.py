@@ -1,6 +1,7 @@
 """Makers of small data sets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -118,7 +119,7 @@ def teacher_student(
     """
     loss = as_loss(loss)
     inputs = jnp.asarray(inputs)
-    outputs = jax.vmap(teacher)(inputs).reshape(inputs.shape[0], -1)
+    outputs = jax.vmap(cast(Callable, teacher))(inputs).reshape(inputs.shape[0], -1)
     if isinstance(loss, (LogisticLoss, ExponentialLoss)):
         targets = jnp.where(outputs >= 0, 1.0, -1.0).astype(outputs.dtype)
     elif isinstance(loss, CrossEntropyLoss):

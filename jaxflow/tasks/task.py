@@ -1,6 +1,7 @@
 """A learning task: inputs, targets and a loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -71,7 +72,7 @@ class Task(eqx.Module):
 
     def outputs(self, network: eqx.Module) -> Float[Array, "n out"]:
         """`H(x_i; w)` for every sample; a scalar output counts as one output."""
-        outputs = jax.vmap(network)(self.inputs)
+        outputs = jax.vmap(cast(Callable, network))(self.inputs)
         return outputs.reshape(self.num_samples, -1)
 
     def total_loss(self, outputs: Float[Array, "n out"]) -> Float[Array, ""]:
