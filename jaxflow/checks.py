@@ -102,11 +102,11 @@ def check_whole(argument: str, value: Any) -> int:
     """A whole number that is at least one."""
     try:
         whole = int(value)
-        usable = whole == value and whole >= 1
+        usable = whole == value and 1 <= whole < 2**31  # counted in int32
     except (TypeError, ValueError, OverflowError):
         usable = False
     if not usable:
-        raise InputError(argument, repr(value), "a whole number, at least 1")
+        raise InputError(argument, repr(value), "a whole number from 1 to 2**31 - 1")
     return whole
 
 

@@ -145,7 +145,8 @@ def kkt_residual(
     _, direction = log_norm_and_direction(flatten(network))
     gradient = ncf_gradient(unflattener(network)(direction), task)
     residual = safe_norm(tangent_part(gradient, direction))
-    return residual / safe_norm(gradient) if relative else residual
+    size = safe_norm(gradient)
+    return residual / jnp.where(size > 0, size, 1.0) if relative else residual
 
 
 def cosine(network: eqx.Module, reference: eqx.Module) -> Float[Array, ""]:

@@ -302,9 +302,12 @@ def _order_for(coordinates, checked: Ensemble, task: Task) -> int | float | None
         raise InputError("coordinates", repr(coordinates), '"auto", "polar" or "cartesian"')
     try:
         return _order(checked, task)
-    except NotHomogeneousError as error:
+    except InputError as error:
+        # Zero or NaN at random weights is no hindrance to a flow from other weights.
         if coordinates != "polar":
             return None
+        if not isinstance(error, NotHomogeneousError):
+            raise
         raise NotHomogeneousError(
             "coordinates",
             f'"polar" with a network that is not homogeneous: {error.found}',
@@ -339,6 +342,7 @@ def _simulate(
     progress: bool | None,
     attrs: Mapping[str, Any],
 ) -> Solution:
+    attrs = {name: value for name, value in attrs.items() if value is not None}
     scales, log_scales = scale
     problem = _problem(flow, stepping, checked.dtype)
     members = Start(_enter(flow, checked.networks, log_scales), log_scales, stops)

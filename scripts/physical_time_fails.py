@@ -57,10 +57,11 @@ def main() -> None:
             ensemble, task, scale=scale, stop=jf.LossBelow(LEVEL), max_steps=MAX_STEPS
         )
         ours = polar.status == "LossBelow"
+        plain_steps, polar_steps = np.median(steps), np.median(polar.stats.num_steps)
+        exponent = np.median(polar.log_time) / np.log(10)
         print(
-            f"{scale:6.0e}  {done.sum()} of {MEMBERS} escape, median"
-            f" {np.median(steps):5.0f} steps   {ours.sum()} of {MEMBERS} in {np.median(polar.stats.num_steps):4.0f}"
-            f" steps, t = 10^{np.median(polar.log_time) / np.log(10):.0f}"
+            f"{scale:6.0e}  {done.sum()} of {MEMBERS} escape, median {plain_steps:5.0f} steps"
+            f"   {ours.sum()} of {MEMBERS} in {polar_steps:4.0f} steps, t = 10^{exponent:.0f}"
         )
 
 

@@ -77,12 +77,14 @@ def read(
     if network is None:
         return dataset, rebuild(description, array)
     _, structure = eqx.partition(network, eqx.is_array)
-    treedef = jax.tree_util.tree_structure(eqx.filter(network, eqx.is_array))
+    leaves, treedef = jax.tree_util.tree_flatten(eqx.filter(network, eqx.is_array))
     ordered = [array(_array_name(i)) for i in range(len(arrays))]
-    if treedef.num_leaves != len(ordered):
+    # The saved arrays may have one more axis, that of the members.
+    found = [s.shape[s.ndim - leaf.ndim :] for s, leaf in zip(ordered, leaves)]
+    if len(leaves) != len(ordered) or found != [leaf.shape for leaf in leaves]:
         raise StoreError(
-            f"{path} holds {len(ordered)} parameter arrays, the given network "
-            f"{treedef.num_leaves}."
+            f"{path} holds parameters of shapes {[stored.shape for stored in ordered]}, "
+            f"the given network {[leaf.shape for leaf in leaves]}."
         )
     return dataset, eqx.combine(treedef.unflatten(ordered), structure)
 

@@ -48,7 +48,8 @@ class Task(eqx.Module):
         self.loss = as_loss(loss)
         x, y = _as_data("inputs", inputs), _as_data("targets", targets)
         if x.ndim < 1 or x.size == 0:
-            raise InputError("inputs", f"empty data of shape {x.shape}", "(n, …), n >= 1")
+            what = "empty data" if x.size == 0 else "a number"
+            raise InputError("inputs", f"{what} of shape {x.shape}", "(n, …), n >= 1")
         if y.ndim not in (1, 2) or y.shape[0] != x.shape[0] or y.size == 0:
             raise InputError(
                 "targets",
