@@ -18,11 +18,12 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         for name, version in versions().items():
             typer.echo(f"{name.removesuffix('_version')} {version}")
         raise typer.Exit()
+    return wanted
 
 
 @app.callback()

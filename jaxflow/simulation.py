@@ -345,7 +345,11 @@ def _simulate(
     attrs = {name: value for name, value in attrs.items() if value is not None}
     scales, log_scales = scale
     problem = _problem(flow, stepping, checked.dtype)
-    members = Start(_enter(flow, checked.networks, log_scales), log_scales, stops)
+    states = _enter(flow, checked.networks, log_scales)
+    stops = tuple(
+        _with_vanishing_gradient(stop, flow, states, log_scales) for stop in stops
+    )
+    members = Start(states, log_scales, stops)
     recorder, recordings = _recorder(recordables, checked, task)
     with progress_bar(kind.capitalize(), progress) as on_progress:
         outcome = run(
@@ -356,7 +360,8 @@ def _simulate(
             width=width,
             on_progress=on_progress,
         )
-    final = _finish(flow, outcome, log_scales)
+    status = _status_strings(outcome.status, stops)
+    final = _evaluate(flow, outcome.clock, outcome.state, log_scales)
     directions = eqx.filter_vmap(unflattener(checked.one))(final.snapshot.direction)
     solution = Solution(
         kind=kind,
@@ -366,10 +371,10 @@ def _simulate(
         rescaled_time=np.asarray(final.snapshot.rescaled_time),
         log_time=np.asarray(final.snapshot.log_time),
         loss=np.asarray(final.snapshot.loss),
-        status=_status_strings(outcome.status, stops),
+        status=status,
         stats=_stats(outcome, stepping),
         records=_records(outcome, recordables),
-        blow_up_time=final.blow_up_time,
+        blow_up_time=_blow_up_time(flow, final, status),
         attrs={**_describe(stepping, checked), **attrs},
     )
     return _without_axis(solution) if checked.is_single else solution
@@ -468,29 +473,39 @@ def _constant_like(tree: PyTree, value: bool) -> PyTree:
     return jax.tree_util.tree_map(lambda _: value, tree)
 
 
-class _Final(NamedTuple):
+def _with_vanishing_gradient(stop: AbstractStop, flow, states, log_scales) -> AbstractStop:
+    """`Stationary` without a gradient of its own: a billionth of that at the start."""
+    if not isinstance(stop, Stationary) or stop.gradient is not None:
+        return stop
+    first = _evaluate(flow, jnp.zeros_like(log_scales), states, log_scales)
+    return Stationary(stop.tolerance, 1e-9 * first.snapshot.gradient_norm)
+
+
+class _Evaluated(NamedTuple):
+    """Every member at one moment, and the velocity of its state."""
+
     snapshot: Snapshot
-    blow_up_time: np.ndarray | None
-
-
-def _finish(flow, outcome: Outcome, log_scales) -> _Final:
-    snapshot, blow_up = _final_values(flow, outcome.clock, outcome.state, log_scales)
-    return _Final(snapshot, None if blow_up is None else np.asarray(blow_up))
+    velocity: PyTree
 
 
 @eqx.filter_jit
-def _final_values(flow, clocks, states, log_scales):
+def _evaluate(flow, clocks, states, log_scales) -> _Evaluated:
     def one(member):
         clock, state, log_scale = member
         velocity = flow.vector_field(clock, state, log_scale)
-        snapshot = flow.snapshot(clock, state, velocity, log_scale)
-        if not isinstance(flow, CorrelationFlow):
-            return snapshot, None
-        return snapshot, blow_up_time(snapshot, velocity, flow.order)
+        return _Evaluated(flow.snapshot(clock, state, velocity, log_scale), velocity)
 
     # In pieces: all members at once would need all their activations at once.
     members = jax.tree_util.tree_map(jnp.asarray, (clocks, states, log_scales))
     return jax.lax.map(one, members, batch_size=64)
+
+
+def _blow_up_time(flow, final: _Evaluated, status: np.ndarray) -> np.ndarray | None:
+    if not isinstance(flow, CorrelationFlow):
+        return None
+    at_rest = jnp.asarray(status == Stationary.__name__)
+    find = eqx.filter_jit(blow_up_time)
+    return np.asarray(find(final.snapshot, final.velocity, flow.order, at_rest))
 
 
 def _status_strings(codes: np.ndarray, stops) -> np.ndarray:

@@ -140,19 +140,20 @@ class Stationary(AbstractStop):
 
     With `g` the gradient that drives the direction `v` (`∇N(v)` in the limit δ → 0):
     `‖g - ⟨v, g⟩ v‖ <= tolerance ‖g‖`, the KKT residual relative to the gradient, or
-    `‖g‖ <= gradient`, as for members that go to zero.
+    `‖g‖ <= gradient`, as for members that go to zero, whose gradient dies out slowly.
 
     The gradient is the solver's own, from the end of its dense output; with a solver
     whose dense output is linear (Euler) it is that of the start of the last step.
 
-    **Arguments:** `tolerance` and `gradient`, not negative, scalars or (num,).
+    **Arguments:** `tolerance` and `gradient`, not negative, scalars or (num,); without a
+    `gradient`, a billionth of each member's own at its start.
 
     >>> Stationary(1e-8)
     Stationary(tolerance=1e-08)
     """
 
     tolerance: Threshold
-    gradient: Threshold = 1e-12
+    gradient: Threshold = None  # filled in from the start of the run
     exact: ClassVar[bool] = False
 
     def gap(self, snapshot):

@@ -60,8 +60,8 @@ def main() -> None:
         plain_steps, polar_steps = np.median(steps), np.median(polar.stats.num_steps)
         exponent = np.median(polar.log_time) / np.log(10)
         print(
-            f"{scale:6.0e}  {done.sum()} of {MEMBERS} escape, median {plain_steps:5.0f} steps"
-            f"   {ours.sum()} of {MEMBERS} in {polar_steps:4.0f} steps, t = 10^{exponent:.0f}"
+            f"{scale:6.0e}  {done.sum()} of {MEMBERS} escape, {plain_steps:5.0f} steps"
+            f"   {ours.sum()} of {MEMBERS}, {polar_steps:4.0f} steps, t = 10^{exponent:.0f}"
         )
 
 

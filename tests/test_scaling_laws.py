@@ -8,6 +8,7 @@ import pytest
 
 import jaxflow as jf
 
+from . import closed_form
 from .problems import teacher_task, weights_at
 
 
@@ -93,3 +94,21 @@ def test_limit_is_what_tiny_scales_do():
     assert np.median(cosines) > 1 - 1e-6
     np.testing.assert_allclose(flow.rescaled_time, limit.blow_up_time, rtol=1e-4)
     np.testing.assert_allclose(flow.log_norm, np.log(1e-8), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "depth, power, dtype", [(4, 2, jnp.float32), (4, 2, jnp.float64), (4, 3, jnp.float64)]
+)
+def test_slow_starts_of_deep_networks(depth, power, dtype):
+    """Orders 15 and 40: tiny gradients at the start, a clock that must not round."""
+    sizes = (5,) + (6,) * (depth - 1) + (1,)
+    network, task = teacher_task(sizes=sizes, power=power, dtype=dtype)
+    ensemble = jf.sample_ensemble(network, 6, key=jax.random.key(2))
+    limit = jf.ncf_flow(ensemble, task, max_steps=3000)
+    assert set(limit.status) == {"Stationary"}
+    assert np.all(limit.log_norm > 1) and np.all(np.isfinite(limit.blow_up_time))
+    order = closed_form.order_of(depth, power)
+    expected = [power ** (depth - layer) / order for layer in range(1, depth + 1)]
+    norms = jax.vmap(jf.layer_norms)(limit.directions) ** 2
+    accuracy = 1e-3 if dtype == jnp.float32 else 1e-6
+    np.testing.assert_allclose(norms, [expected] * 6, atol=accuracy)

@@ -44,6 +44,7 @@ class Start(eqx.Module):
 class Lane(eqx.Module):
     """One initialization in flight, or many with leading axes `lanes`."""
 
+    elapsed: Real[Array, "*lanes"]  # on the flow's clock before `clock` was last reset
     clock: Real[Array, "*lanes"]
     next_clock: Real[Array, "*lanes"]
     state: PyTree
@@ -67,6 +68,7 @@ class Attempt(eqx.Module):
     end: Real[Array, ""]
     dense_info: PyTree
     accepted: Bool[Array, ""]
+    arrival: Real[Array, ""]  # where the path ends: before `end` if a member landed
 
     def interpolate(self, solver: diffrax.AbstractSolver, clock: Real[Array, ""]) -> PyTree:
         """The state at a clock inside the step, by the solver's dense output."""
@@ -94,6 +96,7 @@ def start(problem: Problem, member: Start) -> Lane:
     velocity = flow.vector_field(clock, state, args)
     gaps = _gaps(flow, member.stops, clock, state, velocity, args, dtype)
     return Lane(
+        elapsed=jnp.zeros_like(clock),
         clock=clock,
         next_clock=next_clock,
         state=state,
@@ -154,19 +157,24 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     accepted = kept & finite & ~retried
     reached = jnp.where(landed, crossings == crossing, passed) & accepted
 
-    clock = jnp.where(accepted, jnp.where(landed, crossing, end), start)
-    proposal = _clip_to_end(clock, proposal, jnp.min(last_clocks, initial=jnp.inf), kept)
+    last_clock = jnp.min(last_clocks, initial=jnp.inf)
+    clock = arrival = jnp.where(accepted, jnp.where(landed, crossing, end), start)
+    proposal = _clip_to_end(clock, proposal, last_clock, kept)
     next_clock = jnp.where(retried, crossing, proposal).astype(dtype)
-    arrival = _where(landed, dense.evaluate(jnp.where(landed, crossing, end)), candidate)
+    state = _where(landed, dense.evaluate(jnp.where(landed, crossing, end)), candidate)
     # A step of a few units in the last place of the clock leads nowhere. Not `<=`: a next
     # clock that is NaN is no progress either.
     least = 8 * jnp.finfo(dtype).eps * jnp.abs(clock)
     stuck = ~(next_clock - clock > least)
+    # Where no clock is known at which to end, the clock starts again with every step: a
+    # deep network moves slowly at first, and a large clock would round short steps away.
+    reset = jnp.isinf(last_clock)
     num_steps = lane.num_steps + 1
     advanced = Lane(
-        clock=clock,
-        next_clock=next_clock,
-        state=_where(accepted, arrival, lane.state),
+        elapsed=lane.elapsed + jnp.where(reset, clock, 0.0),
+        clock=jnp.where(reset, 0.0, clock),
+        next_clock=jnp.where(reset, next_clock - clock, next_clock),
+        state=_where(accepted, state, lane.state),
         solver_state=_where(accepted, _as_arrays(solver_state), lane.solver_state),
         controller_state=_where(
             retried, lane.controller_state, _as_arrays(controller_state)
@@ -186,7 +194,8 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
         ),
     )
     live = lane.is_live
-    return _where(live, advanced, lane), Attempt(start, end, dense_info, accepted & live)
+    tried = Attempt(start, end, dense_info, accepted & live, arrival)
+    return _where(live, advanced, lane), tried
 
 
 # A share of the step below which its dense output is as good as its end.

@@ -65,8 +65,8 @@ def record_attempt(
     """Fill the points of the grid that the step just tried has passed, if accepted."""
 
     def pieces(lane, attempt):
-        # Not `attempt.end`: a member may have landed inside the step.
-        return _Piece(attempt.start, lane.clock, attempt.accepted, lane.args, attempt)
+        usable = attempt.accepted
+        return _Piece(attempt.start, attempt.arrival, usable, lane.args, attempt)
 
     def inside(attempt, clock):
         return attempt.interpolate(problem.solver, clock)

@@ -86,7 +86,7 @@ def run(
 def _outcome(pool) -> Outcome:
     lanes = pool.lanes
     return Outcome(
-        lanes.clock,
+        lanes.elapsed + lanes.clock,
         lanes.state,
         lanes.status,
         lanes.num_steps,

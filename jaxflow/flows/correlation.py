@@ -9,7 +9,7 @@ is that of `u = w/δ`, and `s` still measures the time, which ends at the blow-u
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Bool, Float, Real
 
 from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
@@ -84,20 +84,20 @@ class CorrelationFlow(AbstractNetworkFlow):
 
 
 def blow_up_time(
-    snapshot: Snapshot, velocity: PolarState, order: int | float
-) -> Float[Array, ""]:
-    """The rescaled time `T*` at which the limit flow reaches infinity.
+    snapshot: Snapshot,
+    velocity: PolarState,
+    order: int | float,
+    at_rest: Bool[Array, "*members"],
+) -> Float[Array, "*members"]:
+    """The rescaled time `T*` at which the limit flow reaches infinity, of each member.
 
     Once the direction rests at a KKT point with multiplier `λ = L N`, the norm grows like
     `e^(λτ)` and what is left of the time is `∫ ‖u‖^(2-L) dτ = ‖u‖^(2-L) / ((L-2) λ)`.
-    For `L <= 2`, and at points with `N <= 0`, no time is finite. NaN where the direction
-    still turns too fast to tell: while it turns at a relative rate `r`, the formula is
-    wrong by a share of order `r²` of the time left, and a thousandth is accepted.
+    For `L <= 2`, and for members `at_rest` with `N <= 0`, no time is finite. NaN where the
+    direction still turns too fast to tell: while it turns at a relative rate `r`, the
+    formula is wrong by a share of order `r²` of the time left; a thousandth is accepted.
     """
     multiplier = velocity.log_growth
-    gradient = jnp.where(snapshot.gradient_norm > 0, snapshot.gradient_norm, 1.0)
-    turning = snapshot.turning_rate / gradient
-    resting = snapshot.turning_rate <= _RESTING * snapshot.gradient_norm
     if order <= 2:
         return jnp.full_like(multiplier, jnp.inf)
     positive = multiplier > 0
@@ -105,12 +105,10 @@ def blow_up_time(
         (order - 2) * jnp.where(positive, multiplier, 1.0)
     )
     total = snapshot.rescaled_time + left
-    known = turning**2 * left <= _ACCEPTED * total
-    finite = jnp.where(known, total, jnp.nan)
-    at_zero = resting | (snapshot.gradient_norm <= _VANISHED)
-    return jnp.where(positive, finite, jnp.where(at_zero, jnp.inf, jnp.nan))
+    size = jnp.where(snapshot.gradient_norm > 0, snapshot.gradient_norm, 1.0)
+    known = (snapshot.turning_rate / size) ** 2 * left <= _ACCEPTED * total
+    never = jnp.where(at_rest, jnp.inf, jnp.nan)
+    return jnp.where(positive, jnp.where(known, total, jnp.nan), never)
 
 
 _ACCEPTED = 1e-3
-_RESTING = 1e-3
-_VANISHED = 1e-12
