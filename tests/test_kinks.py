@@ -2,9 +2,10 @@
 
 import equinox as eqx
 import jax
-import jaxflow as jf
 import numpy as np
 import pytest
+
+import jaxflow as jf
 
 
 @pytest.mark.parametrize("seed, accuracy", [(5, 1e-6), (0, 1e-5)])
