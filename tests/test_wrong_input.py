@@ -391,7 +391,9 @@ class Dead(eqx.Module):
 def test_network_that_is_zero_everywhere():
     networks, data = ensemble(Dead), task()
     with refused("networks", match="zero", programs=[_PROBE]):
-        jf.gradient_flow(networks, data)
+        jf.gradient_flow(networks, data, coordinates="polar")
+    with refused("networks", match="zero", programs=[_PROBE]):
+        jf.ncf_flow(networks, data)
 
 
 def _raises(network, task):

@@ -19,6 +19,7 @@ from .polar import (
     log_rescaled_time,
     polar_error_norm,
     polar_error_view,
+    polar_snapshot,
     polar_state,
     polar_velocity,
     PolarState,
@@ -52,20 +53,15 @@ class CorrelationFlow(AbstractNetworkFlow):
         velocity: PolarState,
         args: Float[Array, ""],
     ) -> Snapshot:
-        direction = unit(state)
-        outputs = outputs_at(self.network, self.task, direction)
+        outputs = outputs_at(self.network, self.task, unit(state))
         infinite = jnp.full_like(state.log_elapsed, jnp.inf)
-        return Snapshot(
-            clock=clock,
-            direction=direction,
+        return polar_snapshot(
+            clock,
+            state,
+            velocity,
             log_norm=state.log_growth,
-            rescaled_time=jnp.expm1(state.log_elapsed),
             log_time=log_rescaled_time(state) if self.order <= 2 else infinite,
             loss=self.task.total_loss(jnp.zeros_like(outputs)),
-            gradient_norm=jnp.hypot(
-                jnp.linalg.norm(velocity.direction), velocity.log_growth
-            ),
-            turning_rate=jnp.linalg.norm(velocity.direction),
         )
 
     def clock_at_rescaled_time(self, rescaled_time, args):

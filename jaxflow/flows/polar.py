@@ -61,19 +61,14 @@ class PolarFlow(AbstractNetworkFlow):
         velocity: PolarState,
         args: Float[Array, ""],
     ) -> Snapshot:
-        direction = unit(state)
-        outputs = outputs_at(self.network, self.task, direction)
-        return Snapshot(
-            clock=clock,
-            direction=direction,
+        outputs = outputs_at(self.network, self.task, unit(state))
+        return polar_snapshot(
+            clock,
+            state,
+            velocity,
             log_norm=state.log_growth + args,
-            rescaled_time=jnp.expm1(state.log_elapsed),
             log_time=log_rescaled_time(state) + (2 - self.order) * args,
             loss=self.task.total_loss(self._true_outputs(outputs, state, args)),
-            gradient_norm=jnp.hypot(
-                jnp.linalg.norm(velocity.direction), velocity.log_growth
-            ),
-            turning_rate=jnp.linalg.norm(velocity.direction),
         )
 
     def clock_at_rescaled_time(self, rescaled_time, args):
@@ -117,6 +112,29 @@ def polar_velocity(
         direction=tangent_part(gradient, direction),
         log_growth=jnp.dot(direction, gradient),
         log_elapsed=jnp.exp((2 - order) * state.log_growth - state.log_elapsed),
+    )
+
+
+def polar_snapshot(
+    clock: Real[Array, ""],
+    state: PolarState,
+    velocity: PolarState,
+    *,
+    log_norm: Float[Array, ""],
+    log_time: Float[Array, ""],
+    loss: Float[Array, ""],
+) -> Snapshot:
+    """The part of a snapshot that gradient flow and its δ → 0 limit have in common."""
+    turning_rate = jnp.linalg.norm(velocity.direction)
+    return Snapshot(
+        clock=clock,
+        direction=unit(state),
+        log_norm=log_norm,
+        rescaled_time=jnp.expm1(state.log_elapsed),
+        log_time=log_time,
+        loss=loss,
+        gradient_norm=jnp.hypot(turning_rate, velocity.log_growth),
+        turning_rate=turning_rate,
     )
 
 
