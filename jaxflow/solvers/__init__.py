@@ -7,3 +7,4 @@ from .error_control import (
 )
 from .evaluations import count_evaluations as count_evaluations, Evaluations as Evaluations
 from .optimizer_steps import OptimizerSteps as OptimizerSteps
+from .written_out import write_out as write_out, WrittenOut as WrittenOut

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import diffrax
 
 from .optimizer_steps import OptimizerSteps
+from .written_out import WrittenOut
 
 
 class Evaluations(NamedTuple):
@@ -28,7 +29,8 @@ def count_evaluations(
     choice = 2 if chooses_first_step else 0
     if isinstance(solver, (diffrax.Euler, OptimizerSteps)):
         return Evaluations(choice, 1)
-    tableau = getattr(solver, "tableau", None)
+    method = solver.method if isinstance(solver, WrittenOut) else solver
+    tableau = getattr(method, "tableau", None)
     if not isinstance(tableau, diffrax.ButcherTableau) or tableau.implicit:
         return None
     if tableau.fsal:  # the last stage is the next attempt's first
