@@ -4,7 +4,9 @@ from .activations import LeakyReLU as LeakyReLU
 from .convolutional import ConvNet as ConvNet
 from .diagonal import DiagonalLinear as DiagonalLinear
 from .ensembles import (
+    Initializations as Initializations,
     member as member,
+    members as members,
     num_members as num_members,
     sample_ensemble as sample_ensemble,
 )
@@ -13,5 +15,6 @@ from .homogeneity import order as order
 from .parameters import (
     flatten as flatten,
     parameter_dtype as parameter_dtype,
+    unflatten_rows as unflatten_rows,
     unflattener as unflattener,
 )

@@ -1,6 +1,10 @@
-"""Ensembles: one module whose arrays have a leading axis, as `eqx.filter_vmap` makes it."""
+"""Ensembles: one module whose arrays have a leading axis, as `eqx.filter_vmap` makes it.
 
-from typing import TypeVar
+Or a recipe for one, `Initializations`, for more members than memory holds.
+"""
+
+import dataclasses
+from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -23,7 +27,8 @@ def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network
 
     - `network`: any Equinox module; its inexact arrays are the parameters.
     - `num`: the number of members.
-    - `key`: a PRNG key.
+    - `key`: a PRNG key. Member `i` is drawn from `jax.random.fold_in(key, i)`, so that it
+      does not depend on how many there are.
 
     **Returns:** the same module, every array with a leading axis of length `num`.
 
@@ -36,13 +41,71 @@ def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network
     >>> sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
     (5, 1, 3)
     """
-    if int(num) != num or num < 1:
-        raise InputError("num", repr(num), "a whole number, at least 1")
+    _check_count(num, least=1)
     parameter_dtype(network)
+    return _draw(network, key, np.arange(int(num), dtype=np.int32))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Initializations(Generic[Network]):
+    """The members that `sample_ensemble` would draw, drawn when they are needed.
+
+    `w₀ = g / ‖g‖` as there, and the same numbers. For ensembles that memory should not
+    hold at once, with `store=`.
+
+    **Arguments:**
+
+    - `network`: any Equinox module; its inexact arrays are the parameters.
+    - `num`: the number of members, which may be zero.
+    - `key`: a PRNG key.
+
+    **Raises:** `InputError` if `num` is negative or a parameter is not floating.
+
+    **Source:** arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> Initializations(network, 1_000_000, key=jax.random.key(1))
+    Initializations(1,000,000 of DiagonalLinear)
+    """
+
+    network: Network
+    num: int
+    key: PRNGKeyArray = dataclasses.field(kw_only=True)
+
+    def __post_init__(self):
+        _check_count(self.num, least=0)
+        parameter_dtype(self.network)
+
+    def __repr__(self) -> str:
+        return f"Initializations({int(self.num):,} of {type(self.network).__name__})"
+
+    def members(self, rows: np.ndarray) -> Network:
+        """The members with these numbers, stacked."""
+        return _draw(self.network, self.key, rows.astype(np.int32))
+
+
+@eqx.filter_jit
+def _draw(network: Network, key: PRNGKeyArray, rows) -> Network:
     vector = flatten(network)
-    gaussian = jax.random.normal(key, (int(num), vector.size), vector.dtype)
-    sphere = gaussian / jax.numpy.linalg.norm(gaussian, axis=1, keepdims=True)
-    return eqx.filter_vmap(unflattener(network))(sphere)
+
+    def direction(row):
+        gaussian = jax.random.normal(
+            jax.random.fold_in(key, row), vector.shape, vector.dtype
+        )
+        return gaussian / jnp.linalg.norm(gaussian)
+
+    # One after another: a batch would be rounded differently for every number of rows.
+    return eqx.filter_vmap(unflattener(network))(jax.lax.map(direction, rows))
+
+
+def _check_count(num, least: int) -> None:
+    try:
+        usable = int(num) == num and num >= least
+    except (TypeError, ValueError):
+        usable = False
+    if not usable:
+        raise InputError("num", repr(num), f"a whole number, at least {least}")
 
 
 def num_members(ensemble: eqx.Module, argument: str = "networks") -> int:
@@ -62,8 +125,13 @@ def num_members(ensemble: eqx.Module, argument: str = "networks") -> int:
 
 def member(ensemble: Network, index: int) -> Network:
     """One network of an ensemble."""
+    return members(ensemble, np.asarray(index))
+
+
+def members(ensemble: Network, rows: np.ndarray) -> Network:
+    """The networks at these places of an ensemble."""
     # Through NumPy: indexing a JAX array compiles a program for every shape.
     return jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(np.asarray(leaf)[index]) if eqx.is_array(leaf) else leaf,
+        lambda leaf: jnp.asarray(np.asarray(leaf)[rows]) if eqx.is_array(leaf) else leaf,
         ensemble,
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -43,3 +44,16 @@ def parameter_dtype(network: eqx.Module, argument: str = "network") -> jnp.dtype
     if len(dtypes) > 1:
         raise InputError(argument, f"parameters of {' and '.join(dtypes)}", "one dtype")
     return arrays[0][1].dtype
+
+
+def unflatten_rows(network: eqx.Module, rows: np.ndarray) -> eqx.Module:
+    """Stacked networks, in NumPy, from one vector of parameters in every row."""
+    # Not by JAX, which would compile a program for every number of rows.
+    parameters, structure = eqx.partition(network, eqx.is_inexact_array)
+    leaves, treedef = jax.tree_util.tree_flatten(parameters)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    stacked = [
+        np.ascontiguousarray(part).reshape(len(rows), *leaf.shape)
+        for part, leaf in zip(np.split(rows, ends, axis=1), leaves)
+    ]
+    return eqx.combine(treedef.unflatten(stacked), structure)
