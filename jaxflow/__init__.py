@@ -1,5 +1,6 @@
 """jaxflow: gradient flow of neural networks, for thousands of initializations at once."""
 
+from .engine import Schedule as Schedule
 from .errors import (
     InputError as InputError,
     JaxflowError as JaxflowError,
@@ -11,6 +12,7 @@ from .networks import (
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
     FeedForward as FeedForward,
+    Initializations as Initializations,
     LeakyReLU as LeakyReLU,
     order as order,
     sample_ensemble as sample_ensemble,

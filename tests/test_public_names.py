@@ -73,7 +73,9 @@ def test_members_do_not_depend_on_their_batch():
     task = jf.data.teacher_student(network, x, target_norm=1.0)
     starts = jf.sample_ensemble(network, 5, key=jax.random.key(2))
     runs = [
-        jf.gradient_flow(starts, task, stop=jf.RescaledTime(3.0), width=width)
+        jf.gradient_flow(
+            starts, task, stop=jf.RescaledTime(3.0), schedule=jf.Schedule(width=width)
+        )
         for width in (1, 2, 5)
     ]
     for run in runs[1:]:

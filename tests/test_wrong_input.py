@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import jaxflow as jf
-import jaxflow.simulation
+import jaxflow.simulation.functions
 
 from .filled import filled
 
@@ -53,7 +53,7 @@ def refused(argument, error=jf.InputError, match=None, programs=()):
         compilations() as compiled,
         pytest.raises(error, match=match) as caught,
     ):
-        patch.setattr(jaxflow.simulation, "run", _engine)
+        patch.setattr(jaxflow.simulation.functions, "run", _engine)
         yield caught
     assert type(caught.value) is error
     assert caught.value.argument == argument
@@ -338,7 +338,7 @@ def test_stop(flow, argument, stop):
 def test_width(flow, width):
     networks, data = ensemble(), task()
     with refused("width"):
-        flow(networks, data, width=width)
+        flow(networks, data, schedule=jf.Schedule(width=width))
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 2.5, np.inf, None, "many"])

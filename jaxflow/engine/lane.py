@@ -146,22 +146,28 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     gaps = _gaps(flow, lane.stops, end, candidate, dense.derivative(end), lane.args, dtype)
     last_clocks = _last_clocks(flow, lane.stops, lane.args, dtype)
     passed = kept & finite & ((gaps >= 0) | (end >= last_clocks))
-    crossings = _crossings(flow, lane, dense, passed & (end < last_clocks))
-    crossing = jnp.min(crossings, initial=jnp.inf)
-    crossed = crossing < end
-    # A crossing well inside the step is reached by a step of its own, of full accuracy;
-    # one next to either end of the step is read off the dense output.
-    depth = jnp.minimum(crossing - start, end - crossing)
-    retried = crossed & (depth > _NEAR * (end - start))
-    landed = crossed & ~retried
+    if any(stop.exact for stop in lane.stops):
+        crossings = _crossings(flow, lane, dense, passed & (end < last_clocks))
+        crossing = jnp.min(crossings)
+        crossed = crossing < end
+        # A crossing well inside the step is reached by a step of its own, of full
+        # accuracy; one next to either end of the step is read off the dense output.
+        depth = jnp.minimum(crossing - start, end - crossing)
+        retried = crossed & (depth > _NEAR * (end - start))
+        landed = crossed & ~retried
+        reached = jnp.where(landed, crossings == crossing, passed)
+        arrival = jnp.where(landed, crossing, end)
+        state = _where(landed, dense.evaluate(arrival), candidate)
+    else:  # no dense output is read, so that none is computed
+        crossing, arrival, state, reached = end, end, candidate, passed
+        retried = jnp.zeros((), bool)
     accepted = kept & finite & ~retried
-    reached = jnp.where(landed, crossings == crossing, passed) & accepted
+    reached = reached & accepted
 
     last_clock = jnp.min(last_clocks, initial=jnp.inf)
-    clock = arrival = jnp.where(accepted, jnp.where(landed, crossing, end), start)
+    clock = arrival = jnp.where(accepted, arrival, start)
     proposal = _clip_to_end(clock, proposal, last_clock, kept)
     next_clock = jnp.where(retried, crossing, proposal).astype(dtype)
-    state = _where(landed, dense.evaluate(jnp.where(landed, crossing, end)), candidate)
     # A step of a few units in the last place of the clock leads nowhere. Not `<=`: a next
     # clock that is NaN is no progress either.
     least = 8 * jnp.finfo(dtype).eps * jnp.abs(clock)

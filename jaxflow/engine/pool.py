@@ -1,12 +1,23 @@
 """A pool: lanes side by side on one device, advanced together by compiled calls."""
 
+from typing import Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+import numpy as np
+from jaxtyping import Array, Bool, Int, PyTree
 
+from . import status
 from .lane import attempt, Lane, Problem, Start, start
 from .recording import record_attempt, record_start, Recorder, Recording
+
+
+class Members(NamedTuple):
+    """What several members bring to lanes, with a leading axis."""
+
+    starts: Start
+    recordings: Recording | None  # before the start; None if nothing is recorded
 
 
 class Pool(eqx.Module):
@@ -16,29 +27,45 @@ class Pool(eqx.Module):
     recordings: Recording | None
 
 
-@eqx.filter_jit
-def open_pool(
+class Outcome(NamedTuple):
+    """Where members ended, in NumPy arrays with a leading axis of members."""
+
+    clock: np.ndarray
+    state: PyTree
+    status: np.ndarray
+    num_steps: np.ndarray
+    num_accepted: np.ndarray
+    values: PyTree  # recorded, (num, points, …); None if nothing was
+
+
+def fill(
     problem: Problem,
     recorder: Recorder | None,
-    members: Start,
-    recordings: Recording | None,
+    members: Members,
+    present: Bool[Array, " lanes"],
 ) -> Pool:
-    """A pool whose lanes hold these members, before their first step."""
-    lanes = jax.vmap(lambda member: start(problem, member))(members)
+    """A pool whose lanes hold these members before their first step, where `present`."""
+    lanes = jax.vmap(lambda member: start(problem, member))(members.starts)
+    recordings = members.recordings
     if recorder is not None and recordings is not None:
         recordings = record_start(problem, recorder, lanes, recordings)
-    return Pool(lanes, recordings)
+    codes = jnp.where(present, lanes.status, status.NOBODY)
+    return Pool(eqx.tree_at(lambda lanes: lanes.status, lanes, codes), recordings)
 
 
-@eqx.filter_jit
 def advance(
-    problem: Problem, recorder: Recorder | None, pool: Pool, num_attempts: Int[Array, ""]
+    problem: Problem,
+    recorder: Recorder | None,
+    pool: Pool,
+    num_attempts: Int[Array, ""],
+    enough: Int[Array, ""],
 ) -> Pool:
-    """Try up to `num_attempts` steps in every lane that is live."""
+    """Try up to `num_attempts` steps in every lane, until at most `enough` are live."""
 
     def goes_on(carry):
         count, pool = carry
-        return (count < num_attempts) & jnp.any(pool.lanes.is_live)
+        num_live = jnp.sum(pool.lanes.is_live, dtype=enough.dtype)
+        return (count < num_attempts) & (num_live > enough)
 
     def try_once(carry):
         count, pool = carry
@@ -52,12 +79,48 @@ def advance(
     return jax.lax.while_loop(goes_on, try_once, (count, pool))[1]
 
 
-def default_width(num: int) -> int:
-    """How many lanes to advance together.
+def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
+    """The pool with lane `i` replaced by lane `source[i]` of another where that is >= 0."""
 
-    On a CPU the lanes' intermediate arrays should stay in its cache; on an accelerator
-    the more the better. Members are divided evenly, so that no batch is much smaller.
-    """
-    most = 64 if jax.default_backend() == "cpu" else 4096
-    batches = -(-num // most)
-    return -(-num // batches)
+    def replaced(old, new):
+        taken = new[jnp.maximum(source, 0)]
+        chosen = (source >= 0).reshape(source.shape + (1,) * (old.ndim - 1))
+        return jnp.where(chosen, taken, old)
+
+    return jax.tree_util.tree_map(replaced, pool, fresh)
+
+
+def outcome(pool: Pool, rows: np.ndarray) -> Outcome:
+    """Where the members in these lanes ended."""
+    lanes = pool.lanes
+    values = None if pool.recordings is None else pool.recordings.values
+    elapsed, clock, *rest = take(
+        (
+            lanes.elapsed,
+            lanes.clock,
+            lanes.state,
+            lanes.status,
+            lanes.num_steps,
+            lanes.num_accepted,
+            values,
+        ),
+        rows,
+    )
+    return Outcome(elapsed + clock, *rest)
+
+
+def take(tree: PyTree, rows: Any) -> PyTree:
+    """These rows of every array, copied to NumPy."""
+    return jax.tree_util.tree_map(lambda leaf: np.array(np.asarray(leaf)[rows]), tree)
+
+
+def join(trees: list[PyTree]) -> PyTree:
+    """Trees of arrays, one after another along the leading axis."""
+    return jax.tree_util.tree_map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def pad(tree: PyTree, width: int) -> PyTree:
+    """As many rows as a pool has lanes: the last one is repeated."""
+    (length,) = {len(leaf) for leaf in jax.tree_util.tree_leaves(tree)}
+    rows = np.minimum(np.arange(width), length - 1)
+    return take(tree, rows)

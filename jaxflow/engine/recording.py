@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
 from .crossing import first_crossing
@@ -29,17 +30,26 @@ class Recording(eqx.Module):
     """
 
     grid: Float[Array, "*lanes points"]  # increasing
-    index: Int[Array, "*lanes"]
+    index: Int[Array, "*lanes"]  # of the next point
     values: PyTree[Array]  # (points, …), NaN where the member never came
     own: PyTree[Array]  # the part of the observer that is this member's own
 
 
-def empty_recording(recorder: Recorder, grid, own, example: PyTree) -> Recording:
-    """A recording before the start, for observations shaped like `example`."""
+def empty_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> Recording:
+    """Recordings before the start, for observations shaped like `example`.
+
+    **Arguments:**
+
+    - `grids`: (members, points).
+    - `own`: the part of the observer that is each member's own, with a leading axis.
+    - `example`: what one member records at one point.
+    """
+    # By NumPy: JAX would compile a program for every shape.
     values = jax.tree_util.tree_map(
-        lambda leaf: jnp.full((grid.shape[0], *leaf.shape), jnp.nan, leaf.dtype), example
+        lambda leaf: np.full((*grids.shape, *leaf.shape), np.nan, leaf.dtype), example
     )
-    return Recording(grid, jnp.zeros((), jnp.int32), values, own)
+    parts = (grids, np.zeros(len(grids), np.int32), values, own)
+    return Recording(*jax.tree_util.tree_map(jnp.asarray, parts))
 
 
 def record_start(

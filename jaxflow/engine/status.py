@@ -15,6 +15,9 @@ FAILURES = {
     SOLVER_FAILED: "solver_failed",
 }
 
+NOBODY = -100
+"""The status of a lane without a member: it is not live, and nobody asks for it."""
+
 
 class StatusNames(NamedTuple):
     """The meaning of every status that a run can give: code and name, side by side."""

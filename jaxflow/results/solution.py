@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,24 @@ import xarray
 from ..errors import StoreError
 from . import store, summary, tables
 from .parts import Records, Stats
+
+
+class _OnDemand:
+    """A field that may be given as a function, which is called when it is first read."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __get__(self, solution, owner=None) -> Any:
+        if solution is None:
+            return self
+        value = vars(solution)[self._name]
+        if isinstance(value, types.FunctionType):
+            value = vars(solution)[self._name] = value()
+        return value
+
+    def __set__(self, solution, value):
+        vars(solution)[self._name] = value
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -37,8 +56,9 @@ class Solution:
 
     kind: str
     """`"gradient flow"`, `"neural correlation flow"` or `"gradient descent"`."""
-    directions: eqx.Module
-    """The final directions `w/‖w‖`, as (stacked) networks of unit norm."""
+    directions: Any
+    """The final directions `w/‖w‖`, as (stacked) networks of unit norm. A run with
+    `store=` reads them from its store when they are asked for."""
     log_norm: np.ndarray
     """`log ‖w‖`; `log ‖u‖ = log(‖w‖/δ)` in the limit δ → 0."""
     scale: np.ndarray
@@ -58,6 +78,8 @@ class Solution:
     """`T*` of the limit flow: infinity if none, NaN if not known yet; `None` otherwise."""
     attrs: Mapping[str, Any]
     """Settings, versions and whatever the caller added."""
+    opened: xarray.Dataset | None = None
+    """The dataset of a run with `store=`, whose arrays are read when they are used."""
 
     @property
     def is_ensemble(self) -> bool:
@@ -81,9 +103,10 @@ class Solution:
         """Everything but the weights as an `xarray.Dataset`.
 
         Dimensions `init` and, for records, the quantity that the grid runs over; final
-        values are named `final_…`. Units and descriptions are in the attributes.
+        values are named `final_…`. Units and descriptions are in the attributes. After a
+        run with `store=` it is opened lazily.
         """
-        return tables.to_dataset(self)
+        return self.opened if self.opened is not None else tables.to_dataset(self)
 
     def save(self, path: str | pathlib.Path, *, overwrite: bool = False) -> None:
         """Write the solution to a Zarr store that `jaxflow.load` reads back.
@@ -100,6 +123,10 @@ class Solution:
 
     def __repr__(self) -> str:
         return summary.summarize(self)
+
+
+# Not in the class, where a dataclass would take it for a default.
+Solution.directions = _OnDemand("directions")
 
 
 def load(path: str | pathlib.Path, network: eqx.Module | None = None) -> Solution:
@@ -126,9 +153,19 @@ def load(path: str | pathlib.Path, network: eqx.Module | None = None) -> Solutio
     >>> bool(again.loss == solution.loss)
     True
     """
-    dataset, directions = store.read(pathlib.Path(path), network)
+    return _from_store(pathlib.Path(path), network, lazily=False)
+
+
+def open_stored(path: pathlib.Path, network: eqx.Module) -> Solution:
+    """The solution in a store, whose weights and records are read when they are used."""
+    return _from_store(path, network, lazily=True)
+
+
+def _from_store(path, network, *, lazily) -> Solution:
+    stored = store.read(path, network, lazily=lazily)
     try:
-        fields = tables.from_dataset(dataset)
+        fields = tables.from_dataset(stored.dataset)
     except KeyError as error:
         raise StoreError(f"{path} is not a whole solution: {error}") from error
-    return Solution(directions=directions, **fields)
+    opened = stored.dataset if lazily else None
+    return Solution(directions=stored.directions, opened=opened, **fields)  # pyright: ignore

@@ -12,20 +12,28 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray
+import zarr
 
 from ..errors import StoreError
 from .structure import describe, rebuild
 
-_FORMAT = 1
-_FORMAT_ATTR = "jaxflow_format"
-_STRUCTURE_ATTR = "network_structure"
-_DIRECTIONS = "directions"
+FORMAT = 1
+FORMAT_ATTR = "jaxflow_format"
+STRUCTURE_ATTR = "network_structure"
+UNFINISHED_ATTR = "jaxflow_unfinished"
+IDENTITY_ATTR = "jaxflow_run"
+SINGLE = "single network"
+"""In the identity of a run: whether its one member is a network without a leading axis."""
+DIRECTIONS = "directions"
+MEMBERS = "init"
 
 
 def write(
@@ -34,14 +42,14 @@ def write(
     """Write a dataset and the directions beside it, in one piece or not at all."""
     if path.exists() and not overwrite:
         raise StoreError(f"{path} exists already: choose another name or overwrite=True.")
-    parameters, structure = _parameters(directions)
+    parameters, structure = parameters_of(directions)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        attrs = {_FORMAT_ATTR: _FORMAT, _STRUCTURE_ATTR: json.dumps(structure)}
+        attrs = {FORMAT_ATTR: FORMAT, STRUCTURE_ATTR: json.dumps(structure)}
         whole = unfinished / "store"
         _to_zarr(dataset.assign_attrs(attrs), whole, "w", None)
-        _to_zarr(parameters, whole, "a", _DIRECTIONS)
+        _to_zarr(parameters, whole, "a", DIRECTIONS)
         if path.exists():
             os.rename(path, unfinished / "replaced")
         os.rename(whole, path)
@@ -49,25 +57,86 @@ def write(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def read(
-    path: pathlib.Path, network: eqx.Module | None
-) -> tuple[xarray.Dataset, eqx.Module]:
-    """The dataset and the directions of a store."""
+class Stored(NamedTuple):
+    """What a store holds."""
+
+    dataset: xarray.Dataset
+    directions: Callable[[], eqx.Module]  # reads them
+
+
+def read(path: pathlib.Path, network: eqx.Module | None, *, lazily: bool) -> Stored:
+    """The dataset and the directions of a store.
+
+    **Arguments:**
+
+    - `path`: its folder.
+    - `network`: of the same structure; `None` to rebuild it from its description.
+    - `lazily`: whether to read arrays only when they are used.
+    """
     if not path.is_dir():
         raise StoreError(f"There is no solution at {path}.")
     try:
-        with xarray.open_zarr(path, consolidated=False) as opened:
-            dataset = opened.load()
-        with xarray.open_zarr(path, group=_DIRECTIONS, consolidated=False) as opened:
-            parameters = opened.load()
-        found = dataset.attrs.pop(_FORMAT_ATTR, None)
-        description = json.loads(dataset.attrs.pop(_STRUCTURE_ATTR))
+        dataset = _opened(path, None, lazily)
+        found = dataset.attrs.pop(FORMAT_ATTR, None)
+        description = json.loads(dataset.attrs.pop(STRUCTURE_ATTR))
+        unfinished = dataset.attrs.pop(UNFINISHED_ATTR, False)
+        identity = dataset.attrs.pop(IDENTITY_ATTR, {})
     except (OSError, KeyError, ValueError) as error:
         raise StoreError(f"{path} is not a whole solution: {error}") from error
-    if found != _FORMAT:
-        raise StoreError(f"{path} has format {found}; this jaxflow reads {_FORMAT}.")
-    # A dataset gives back variables in no order that can be relied on: use their names.
-    arrays = {str(name): jnp.asarray(parameters[name].values) for name in parameters}
+    if found != FORMAT:
+        raise StoreError(f"{path} has format {found}; this jaxflow reads {FORMAT}.")
+    if unfinished:
+        raise StoreError(
+            f"{path} is the store of a run that has not finished: repeat the call that "
+            "began it, and it goes on from there."
+        )
+    if identity and not lazily:
+        _check_chunks(path)
+    is_single = bool(identity.get(SINGLE))
+    if is_single:
+        dataset = dataset.isel({MEMBERS: 0}, drop=True)
+
+    def directions() -> eqx.Module:
+        try:
+            parameters = _opened(path, DIRECTIONS, lazily)
+            # A dataset gives variables in no order that can be relied on: use their names.
+            arrays = {str(name): parameters[name].values for name in parameters}
+        except (OSError, KeyError, ValueError) as error:
+            raise StoreError(f"{path} is not a whole solution: {error}") from error
+        if is_single:
+            arrays = {name: values[0] for name, values in arrays.items()}
+        return _rebuilt(path, arrays, description, network)
+
+    if not lazily:
+        whole = directions()
+        return Stored(dataset, lambda: whole)
+    return Stored(dataset, directions)
+
+
+def _check_chunks(path) -> None:
+    """A chunk that has gone would be read as NaN; runs write all of them."""
+    for chunks in path.rglob("c"):
+        if not (chunks.parent / "zarr.json").exists():
+            raise StoreError(f"{path} is not a whole solution: {chunks.parent} is damaged.")
+    root = zarr.open_group(path, mode="r")
+    for group in (root, root[DIRECTIONS]):
+        for name, array in group.arrays():  # pyright: ignore
+            if array.nchunks_initialized != array.nchunks:
+                raise StoreError(
+                    f"{path} is not a whole solution: a part of {name} has gone."
+                )
+
+
+def _opened(path, group, lazily) -> xarray.Dataset:
+    dataset = xarray.open_zarr(path, group=group, consolidated=False, chunks=None)
+    if lazily:
+        return dataset
+    with dataset:
+        return dataset.load()
+
+
+def _rebuilt(path, values, description, network) -> eqx.Module:
+    arrays = {name: jnp.asarray(array) for name, array in values.items()}
 
     def array(name):
         if name not in arrays:
@@ -75,7 +144,7 @@ def read(
         return arrays[name]
 
     if network is None:
-        return dataset, rebuild(description, array)
+        return rebuild(description, array)
     _, structure = eqx.partition(network, eqx.is_array)
     leaves, treedef = jax.tree_util.tree_flatten(eqx.filter(network, eqx.is_array))
     ordered = [array(_array_name(i)) for i in range(len(arrays))]
@@ -86,10 +155,15 @@ def read(
             f"{path} holds parameters of shapes {[stored.shape for stored in ordered]}, "
             f"the given network {[leaf.shape for leaf in leaves]}."
         )
-    return dataset, eqx.combine(treedef.unflatten(ordered), structure)
+    return eqx.combine(treedef.unflatten(ordered), structure)
 
 
-def _parameters(directions) -> tuple[xarray.Dataset, dict]:
+def check_storable(network: eqx.Module) -> None:
+    """Whether a file can hold networks like this one; a `StoreError` if not."""
+    parameters_of(network)
+
+
+def parameters_of(directions) -> tuple[xarray.Dataset, dict]:
     """The parameter arrays as a dataset, and the structure that refers to them."""
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(directions, eqx.is_array))
     names = {id(leaf): _array_name(i) for i, (_, leaf) in enumerate(leaves)}

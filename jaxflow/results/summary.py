@@ -16,6 +16,8 @@ _WIDTH = 15
 
 def summarize(solution: "Solution") -> str:
     """The text that printing a solution shows."""
+    if not np.size(solution.log_norm):
+        return f"{solution.kind.capitalize()}: no initializations"
     rows = [
         ("ended by", _statuses(solution.status)),
         ("loss", _range(solution.loss)),
@@ -39,20 +41,30 @@ def summarize(solution: "Solution") -> str:
 
 
 def _headline(solution) -> str:
-    arrays = jax.tree_util.tree_leaves(
-        eqx.filter(solution.directions, eqx.is_inexact_array)
-    )
     num = solution.log_norm.size
-    parameters = sum(array.size for array in arrays) // max(num, 1)
     who = f"{num:,} initializations of " if solution.is_ensemble else ""
     order = solution.attrs.get("order")
     degree = f", order {order:g}" if isinstance(order, (int, float)) else ""
     scale = "" if solution.blow_up_time is not None else f", δ = {_range(solution.scale)}"
-    name = type(solution.directions).__name__
+    name, parameters = _network(solution)
     return (
         f"{solution.kind.capitalize()}: {who}{name} "
         f"({parameters:,} parameters{degree}){scale}"
     )
+
+
+def _network(solution) -> tuple[str, int]:
+    """The class of the networks, and how many parameters one has."""
+    attrs = solution.attrs
+    if "network" in attrs and "num_parameters" in attrs:
+        return attrs["network"], attrs[
+            "num_parameters"
+        ]  # weights may be large, and on disk
+    arrays = jax.tree_util.tree_leaves(
+        eqx.filter(solution.directions, eqx.is_inexact_array)
+    )
+    parameters = sum(array.size for array in arrays) // max(solution.log_norm.size, 1)
+    return type(solution.directions).__name__, parameters
 
 
 def _statuses(status) -> str:

@@ -1,7 +1,7 @@
 """A solution as an xarray dataset, and the fields of a solution from one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TYPE_CHECKING
 
 import numpy as np
@@ -61,8 +61,14 @@ RESERVED = frozenset(
 """Names that a recorded function cannot have."""
 
 
-def to_dataset(solution: "Solution") -> xarray.Dataset:
-    """Everything but the weights."""
+def to_dataset(
+    solution: "Solution", meanings: Sequence[str] | None = None
+) -> xarray.Dataset:
+    """Everything but the weights.
+
+    **Arguments:** `meanings`, the statuses in the order of their codes; those that occur
+    if not given.
+    """
     dims = (_MEMBERS,) if solution.is_ensemble else ()
     variables: dict[str, Any] = {}
     for field, column in _FINAL.items():
@@ -70,6 +76,9 @@ def to_dataset(solution: "Solution") -> xarray.Dataset:
     for field, column in _STATS.items():
         _put(variables, column, dims, getattr(solution.stats, field))
     names, codes = np.unique(solution.status, return_inverse=True)
+    if meanings is not None:
+        codes = np.array([meanings.index(name) for name in names.tolist()], int)[codes]
+        names = meanings
     variables[_STATUS] = xarray.Variable(
         dims,
         codes.reshape(np.shape(solution.status)).astype(np.int8),
@@ -90,6 +99,8 @@ def to_dataset(solution: "Solution") -> xarray.Dataset:
 
 def from_dataset(dataset: xarray.Dataset) -> dict[str, Any]:
     """The fields of the solution that a dataset was made from, but its directions.
+
+    What was recorded is read when it is asked for, if the dataset was opened lazily.
 
     **Raises:** `KeyError` if one is missing.
     """
@@ -147,9 +158,28 @@ def _records(dataset, recorded):
     return Records(
         over=described["over"],
         grid=dataset[RECORDED_OVER[described["over"]].name].values,
-        values={name: dataset[name].values for name in dims},
+        values=_Values(dataset, tuple(dims)),
         dims=dims,
     )
+
+
+class _Values(Mapping[str, np.ndarray]):
+    """Recorded values by name, read from a dataset when they are asked for."""
+
+    def __init__(self, dataset: xarray.Dataset, names: tuple[str, ...]):
+        self._dataset = dataset
+        self._names = names
+
+    def __getitem__(self, name):
+        if name not in self._names:
+            raise KeyError(name)
+        return self._dataset[name].values
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self):
+        return len(self._names)
 
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the public functions ask of their arguments, before anything is compiled."""
 
-from collections.abc import Callable, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast, NamedTuple, TypeGuard
 
 import diffrax
@@ -8,35 +9,87 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from .errors import InputError
-from .networks import member, num_members, parameter_dtype
-from .observables import dimensions
-from .results import RECORDED_OVER, RESERVED
-from .stopping import AbstractStop
-from .tasks import Task
+from ..engine import Schedule
+from ..errors import InputError
+from ..networks import Initializations, member, num_members, parameter_dtype
+from ..observables import dimensions
+from ..results import RECORDED_OVER, RESERVED
+from ..stopping import AbstractStop
+from ..tasks import Task
+from .members import DrawnNetworks, IteratedNetworks, Networks, StackedNetworks
 
 
 class Ensemble(NamedTuple):
-    """Checked networks: always with a leading axis, whatever the caller gave."""
+    """Checked networks, whatever the caller gave."""
 
-    networks: eqx.Module
-    num: int
-    is_single: bool
-    one: eqx.Module  # the first member
+    networks: Networks
+    num: int | None  # None: an iterator will tell
+    is_single: bool  # one network without a leading axis
+    one: eqx.Module  # any member
     dtype: Any
 
 
 def check_networks(networks: Any, task: Task, ensemble: bool | None) -> Ensemble:
-    """Find out whether this is one network or an ensemble, and whether it fits the task."""
+    """Find out what the caller gave, and whether it fits the task."""
     if not isinstance(task, Task):
         raise InputError("task", type(task).__name__, "a jaxflow.Task")
-    if not isinstance(networks, eqx.Module):
-        raise InputError("networks", type(networks).__name__, "an equinox.Module")
+    if isinstance(networks, Initializations):
+        one = networks.network
+        dtype = _check_one(one, task)
+        return Ensemble(DrawnNetworks(networks), int(networks.num), False, one, dtype)
+    if isinstance(networks, eqx.Module):
+        return _check_module(networks, task, ensemble)
+    if isinstance(networks, Iterable) and not isinstance(networks, (str, Mapping)):
+        return _check_iterator(networks, task)
+    raise InputError(
+        "networks",
+        type(networks).__name__,
+        "an equinox.Module, a jaxflow.Initializations, or an iterator of modules",
+    )
+
+
+def _check_iterator(given: Iterable, task: Task) -> Ensemble:
+    networks = iter(given)
+    one = next(networks, None)
+    if not isinstance(one, eqx.Module):
+        held = "nothing" if one is None else type(one).__name__
+        found = f"a {type(given).__name__} of {held}"
+        raise InputError("networks", found, "an iterator of equinox.Modules")
+    dtype = _check_one(one, task)
+    shapes = eqx.filter_eval_shape(lambda: one)
+
+    def check(index: int, network: Any) -> eqx.Module:
+        argument = f"networks[{index}]"
+        if not isinstance(network, eqx.Module):
+            raise InputError(argument, type(network).__name__, "an equinox.Module")
+        if not eqx.tree_equal(eqx.filter_eval_shape(lambda: network), shapes):
+            raise InputError(argument, "another structure", "that of the first network")
+        _check_finite_parameters(network)
+        return network
+
+    return Ensemble(IteratedNetworks(networks, one, check), None, False, one, dtype)
+
+
+def _check_one(network: eqx.Module, task: Task) -> Any:
+    """Whether one network fits the task; its dtype."""
+    dtype = _check_dtype(network)
+    _check_finite_parameters(network)
+    if (reason := _misfit(network, task.astype(dtype))) is not None:
+        raise _misfit_error(f"one network: {reason}", task)
+    return dtype
+
+
+def _check_dtype(networks: eqx.Module) -> Any:
     dtype = jnp.dtype(parameter_dtype(networks, "networks"))
     if dtype.itemsize < 4:
         raise InputError("networks", f"parameters of {dtype}", "float32 or float64")
+    return dtype
+
+
+def _check_module(networks: eqx.Module, task: Task, ensemble: bool | None) -> Ensemble:
+    """Find out whether this is one network or an ensemble."""
+    dtype = _check_dtype(networks)
     _check_finite_parameters(networks)
     task = task.astype(dtype)
     as_one = _misfit(networks, task) if ensemble is not True else "excluded"
@@ -53,12 +106,7 @@ def check_networks(networks: Any, task: Task, ensemble: bool | None) -> Ensemble
             for name, reason in [("one network", as_one), ("an ensemble", as_many)]
             if reason != "excluded"
         ]
-        raise InputError(
-            "networks",
-            f"a module that does not fit the task ({'; '.join(reasons)})",
-            f"outputs like the targets {task.targets.shape} for the inputs "
-            f"{task.inputs.shape}",
-        )
+        raise _misfit_error("; ".join(reasons), task)
     is_single = as_one is None
     if is_single:
         # Through NumPy: JAX would compile a program for every shape.
@@ -68,19 +116,37 @@ def check_networks(networks: Any, task: Task, ensemble: bool | None) -> Ensemble
             ),
             networks,
         )
-    return Ensemble(networks, num_members(networks), is_single, member(networks, 0), dtype)
+    num = num_members(networks)
+    return Ensemble(
+        StackedNetworks(networks, num), num, is_single, member(networks, 0), dtype
+    )
 
 
-def check_scale(scale: Any, ensemble: Ensemble) -> tuple[np.ndarray, Float[Array, " num"]]:
-    """δ and log δ for every member. Logarithms are taken in double precision."""
+def _misfit_error(reasons: str, task: Task) -> InputError:
+    return InputError(
+        "networks",
+        f"a module that does not fit the task ({reasons})",
+        f"outputs like the targets {task.targets.shape} for the inputs {task.inputs.shape}",
+    )
+
+
+class Scale(NamedTuple):
+    """δ and log δ: one number, or one for each member."""
+
+    values: np.ndarray
+    logarithms: np.ndarray
+
+
+def check_scale(scale: Any, ensemble: Ensemble) -> Scale:
+    """Positive numbers. Logarithms are taken in double precision."""
     values = _number_or_one_each("scale", scale, ensemble.num)
     if np.any(values <= 0):
         raise InputError("scale", f"{values.min():g}", "positive numbers")
-    return values, jnp.asarray(np.log(values).astype(ensemble.dtype))
+    return Scale(values, np.asarray(np.log(values), ensemble.dtype))
 
 
 def check_stops(stops: Any, ensemble: Ensemble) -> tuple[AbstractStop, ...]:
-    """Stop conditions with one threshold for each member."""
+    """Stop conditions with one threshold for all members, or one for each."""
     stops = tuple(stops) if isinstance(stops, Sequence) else (stops,)
     return tuple(_check_stop(stop, ensemble) for stop in stops)
 
@@ -92,7 +158,7 @@ def _check_stop(stop, ensemble):
     def one_each(threshold):
         name = f"stop={type(stop).__name__}"
         values = _number_or_one_each(name, threshold, ensemble.num)
-        return jnp.asarray(values.astype(ensemble.dtype))
+        return values.astype(ensemble.dtype)
 
     is_list = lambda node: isinstance(node, (list, tuple))
     return jax.tree_util.tree_map(one_each, stop, is_leaf=is_list)
@@ -110,9 +176,23 @@ def check_whole(argument: str, value: Any) -> int:
     return whole
 
 
-def check_width(width: Any) -> int | None:
-    """How many members advance together; `None` leaves it open."""
-    return None if width is None else check_whole("width", width)
+def check_schedule(schedule: Any) -> Schedule:
+    """How the run is spread over the machine; `None` leaves it open."""
+    if schedule is None:
+        return Schedule()
+    if not isinstance(schedule, Schedule):
+        raise InputError("schedule", repr(schedule), "a jaxflow.Schedule")
+    return schedule
+
+
+def check_store(store: Any) -> pathlib.Path | None:
+    """The folder of a store."""
+    if store is None:
+        return None
+    try:
+        return pathlib.Path(store)
+    except TypeError as error:
+        raise InputError("store", repr(store), "the path of a folder") from error
 
 
 class Stepping(NamedTuple):
@@ -205,9 +285,8 @@ def check_record(
     if grid.dtype.kind not in "iuf" or grid.size == 0 or np.any(np.isnan(grid)):
         raise InputError("record_at", repr(record_at), "numbers")
     if grid.ndim not in (1, 2) or (grid.ndim == 2 and len(grid) != ensemble.num):
-        raise InputError(
-            "record_at", f"shape {grid.shape}", f"(points,) or ({ensemble.num}, points)"
-        )
+        own = "" if ensemble.num is None else f" or ({ensemble.num}, points)"
+        raise InputError("record_at", f"shape {grid.shape}", f"(points,){own}")
     if np.any(np.diff(grid) <= 0):
         raise InputError("record_at", "points out of order", "an increasing grid")
     example = {
@@ -236,7 +315,9 @@ def _check_recorder(name, function, ensemble, task):
             raise InputError(
                 argument,
                 f"a leading axis of {num_members(function, argument)}",
-                f"one of {ensemble.num}, the members of the ensemble",
+                "one for each member of an ensemble of a known size"
+                if ensemble.num is None
+                else f"one of {ensemble.num}, the members of the ensemble",
             )
         of_one = cast(Callable, member(function, 0))
     try:
@@ -329,10 +410,9 @@ def _number_or_one_each(argument, values, num) -> np.ndarray:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(argument, repr(values), "a number") from error
-    if numbers.shape not in [(), (num,)]:
-        raise InputError(
-            argument, f"shape {numbers.shape}", f"a number, or one for each of {num}"
-        )
+    if numbers.shape not in ([()] if num is None else [(), (num,)]):
+        each = "" if num is None else f", or one for each of {num}"
+        raise InputError(argument, f"shape {numbers.shape}", f"a number{each}")
     if not np.all(np.isfinite(numbers)):
         raise InputError(argument, "NaN or infinity", "finite numbers")
-    return np.broadcast_to(numbers, (num,))
+    return numbers

@@ -4,8 +4,12 @@ Here the parts come together: checked arguments become a flow, a problem and sta
 the engine, and what the engine gives back becomes a `Solution`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -13,53 +17,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
-from .checks import (
-    check_networks,
-    check_record,
-    check_scale,
-    check_stepping,
-    check_stops,
-    check_whole,
-    check_width,
-    Ensemble,
-    is_per_member,
-    Recordables,
-    Stepping,
-)
-from .engine import (
-    empty_recording,
-    Outcome,
-    Problem,
-    progress_bar,
-    Recorder,
-    Recording,
-    run,
-    Start,
-    status_names,
-)
-from .errors import InputError, NotHomogeneousError
-from .flows import (
+from ..engine import InMemory, Problem, progress_bar, Recorder, run, Schedule
+from ..errors import InputError, NotHomogeneousError
+from ..flows import (
     AbstractNetworkFlow,
-    blow_up_time,
     CartesianFlow,
     CorrelationFlow,
     DescentFlow,
     PolarFlow,
     Snapshot,
 )
-from .networks import order, unflattener
-from .observables import dimensions
-from .results import Records, Solution, Stats
-from .solvers import count_evaluations, FlowController, OptimizerSteps
-from .stopping import AbstractStop, NumSteps, Stationary
-from .tasks import Task
-from .versions import versions
+from ..networks import Initializations, order, unflattener
+from ..results import check_storable, open_stored, RunStore, SINGLE, Solution
+from ..solvers import count_evaluations, FlowController, OptimizerSteps, write_out
+from ..stopping import AbstractStop, NumSteps, Stationary
+from ..tasks import Task
+from ..versions import versions
+from .checks import (
+    check_networks,
+    check_record,
+    check_scale,
+    check_schedule,
+    check_stepping,
+    check_stops,
+    check_store,
+    check_whole,
+    Ensemble,
+    is_per_member,
+    Recordables,
+    Scale,
+    Stepping,
+)
+from .members import RecordingOf, Source
+from .outcomes import Outcomes, without_axis
+from .storing import identify, interrupted_message, Stored
+
+Networks = eqx.Module | Initializations | Iterable[eqx.Module]
 
 
 def gradient_flow(
-    networks: eqx.Module,
+    networks: Networks,
     task: Task,
     *,
     scale: ArrayLike | Sequence[float] = 1.0,
@@ -75,7 +74,8 @@ def gradient_flow(
     controller: diffrax.AbstractStepSizeController | None = None,
     dt0: float | None = None,
     ensemble: bool | None = None,
-    width: int | None = None,
+    schedule: Schedule | None = None,
+    store: str | os.PathLike | None = None,
     progress: bool | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> Solution:
@@ -86,7 +86,9 @@ def gradient_flow(
     **Arguments:**
 
     - `networks`: one Equinox module, or an ensemble: every array with a leading axis
-      (num, …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them.
+      (num, …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
+      members that come when they are needed: `Initializations`, or an iterator of
+      modules.
     - `task`: the data and the loss.
     - `scale`: the initialization scale δ, positive, scalar or (num,).
     - `stop`: stop conditions; a member ends at the first that it meets.
@@ -105,14 +107,21 @@ def gradient_flow(
     - `controller`, `dt0`: a diffrax step size controller in place of the tolerances, and
       the first step, in the clock of the coordinates.
     - `ensemble`: says whether `networks` is one, where its shapes leave that open.
-    - `width`: how many members advance together.
-    - `progress`: whether to show a progress bar; on a terminal only if `None`.
+    - `schedule`: how the run is spread over the machine, a `Schedule`; measured if not
+      given. Results do not depend on it, beyond rounding.
+    - `store`: a folder, such as `"run.zarr"`, for members as they are done and for those
+      in flight. The same call with the folder of a run that was interrupted goes on from
+      there, with that of a run that has finished reads it. The solution then reads its
+      weights and records from there.
+    - `progress`: `True` for a progress bar, `False` for none; a bar on a terminal and a
+      line now and then elsewhere if `None`.
     - `attrs`: anything to keep with the results, such as a seed.
 
     **Returns:** a `Solution`.
 
     **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for polar
-    coordinates with a network that is not homogeneous.
+    coordinates with a network that is not homogeneous, `StoreError` for a store that
+    holds another run or cannot be written.
 
     **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
 
@@ -132,7 +141,7 @@ def gradient_flow(
     stops = check_stops(stop, checked)
     stepping = check_stepping(solver, controller, rtol, atol, dt0, max_steps, checked.dtype)
     recordables = check_record(record, record_at, record_over, checked, task)
-    width = check_width(width)
+    schedule, store = check_schedule(schedule), check_store(store)
     degree = _order_for(coordinates, checked, task)
     flow: AbstractNetworkFlow
     if coordinates == "polar" or (coordinates == "auto" and degree is not None):
@@ -149,14 +158,15 @@ def gradient_flow(
         stops=stops,
         stepping=stepping,
         recordables=recordables,
-        width=width,
+        schedule=schedule,
+        store=store,
         progress=progress,
         attrs={"order": degree, "flow_coordinates": _name(flow), **(attrs or {})},
     )
 
 
 def ncf_flow(
-    networks: eqx.Module,
+    networks: Networks,
     task: Task,
     *,
     stop: AbstractStop | Sequence[AbstractStop] | None = None,
@@ -170,7 +180,8 @@ def ncf_flow(
     controller: diffrax.AbstractStepSizeController | None = None,
     dt0: float | None = None,
     ensemble: bool | None = None,
-    width: int | None = None,
+    schedule: Schedule | None = None,
+    store: str | os.PathLike | None = None,
     progress: bool | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> Solution:
@@ -208,26 +219,26 @@ def ncf_flow(
     stops = check_stops(stop, checked)
     stepping = check_stepping(solver, controller, rtol, atol, dt0, max_steps, checked.dtype)
     recordables = check_record(record, record_at, record_over, checked, task)
-    width = check_width(width)
+    schedule, store = check_schedule(schedule), check_store(store)
     degree = _order(checked, task)
-    no_scale = np.zeros(checked.num)
     return _simulate(
         "neural correlation flow",
         CorrelationFlow(checked.one, task, degree),
         checked,
         task,
-        scale=(no_scale, jnp.asarray(no_scale, checked.dtype)),
+        scale=Scale(np.zeros(()), np.zeros((), checked.dtype)),
         stops=stops,
         stepping=stepping,
         recordables=recordables,
-        width=width,
+        schedule=schedule,
+        store=store,
         progress=progress,
         attrs={"order": degree, "flow_coordinates": "polar", **(attrs or {})},
     )
 
 
 def gradient_descent(
-    networks: eqx.Module,
+    networks: Networks,
     task: Task,
     *,
     optimizer: optax.GradientTransformation,
@@ -238,7 +249,8 @@ def gradient_descent(
     record_at: ArrayLike | Sequence | None = None,
     record_over: str = "clock",
     ensemble: bool | None = None,
-    width: int | None = None,
+    schedule: Schedule | None = None,
+    store: str | os.PathLike | None = None,
     progress: bool | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> Solution:
@@ -290,7 +302,8 @@ def gradient_descent(
             max_steps=num_steps,
         ),
         recordables=check_record(record, record_at, record_over, checked, task),
-        width=check_width(width),
+        schedule=check_schedule(schedule),
+        store=check_store(store),
         progress=progress,
         attrs={"flow_coordinates": "cartesian", **(attrs or {})},
     )
@@ -334,50 +347,102 @@ def _simulate(
     checked: Ensemble,
     task: Task,
     *,
-    scale: tuple[np.ndarray, Float[Array, " num"]],
+    scale: Scale,
     stops: tuple[AbstractStop, ...],
     stepping: Stepping,
     recordables: Recordables | None,
-    width: int | None,
+    schedule: Schedule,
+    store: pathlib.Path | None,
     progress: bool | None,
     attrs: Mapping[str, Any],
 ) -> Solution:
-    attrs = {name: value for name, value in attrs.items() if value is not None}
-    scales, log_scales = scale
-    problem = _problem(flow, stepping, checked.dtype)
-    states = _enter(flow, checked.networks, log_scales)
-    stops = tuple(
-        _with_vanishing_gradient(stop, flow, states, log_scales) for stop in stops
+    settings = {**_describe(stepping), **_describe_network(checked), **attrs}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    outcomes = Outcomes(
+        kind,
+        flow,
+        scales=scale.values,
+        log_scales=scale.logarithms,
+        stops=stops,
+        stepping=stepping,
+        recordables=recordables,
+        attrs={**settings, **versions()},
     )
-    members = Start(states, log_scales, stops)
-    recorder, recordings = _recorder(recordables, checked, task)
-    with progress_bar(kind.capitalize(), progress) as on_progress:
-        outcome = run(
-            problem,
-            members,
-            recorder=recorder,
-            recordings=recordings,
-            width=width,
-            on_progress=on_progress,
-        )
-    status = _status_strings(outcome.status, stops)
-    final = _evaluate(flow, outcome.clock, outcome.state, log_scales)
-    directions = eqx.filter_vmap(unflattener(checked.one))(final.snapshot.direction)
-    solution = Solution(
-        kind=kind,
-        directions=directions,
-        log_norm=np.asarray(final.snapshot.log_norm),
-        scale=scales,
-        rescaled_time=np.asarray(final.snapshot.rescaled_time),
-        log_time=np.asarray(final.snapshot.log_time),
-        loss=np.asarray(final.snapshot.loss),
-        status=status,
-        stats=_stats(outcome, stepping),
-        records=_records(outcome, recordables),
-        blow_up_time=_blow_up_time(flow, final, status),
-        attrs={**_describe(stepping, checked), **attrs},
+    recorder, recording = _recorder(recordables, checked, task)
+    source = Source(flow, checked.networks, scale.logarithms, stops, recording)
+    evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
+
+    def run_into(sink: InMemory | Stored) -> None:
+        per_step = None if evaluations is None else evaluations.per_attempt
+        with progress_bar(kind.capitalize(), progress, per_step) as on_progress:
+            run(
+                _problem(flow, stepping, checked.dtype),
+                source,
+                sink,
+                recorder=recorder,
+                schedule=schedule,
+                on_progress=on_progress,
+            )
+
+    if store is None:
+        solution = _in_memory(run_into, outcomes)
+        return without_axis(solution) if checked.is_single else solution
+    identity = {
+        "kind": kind,
+        **identify(
+            {
+                **checked.networks.identity,
+                SINGLE: checked.is_single,
+                "inputs": np.asarray(task.inputs),
+                "targets": np.asarray(task.targets),
+                "loss": task.loss,
+                "scale": scale.values,
+                "stop": stops,
+                "solver settings": stepping.solver,
+                "controller": stepping.controller,
+                "first step": stepping.first_step,
+                **_identify_records(recordables),
+                **settings,
+            }
+        ),
+    }
+    check_storable(checked.one)
+    stored = RunStore(store, identity, checked.num)
+    try:
+        _into_store(run_into, stored, outcomes, source)
+    finally:
+        stored.close()
+    return open_stored(store, checked.one)
+
+
+def _in_memory(run_into, outcomes: Outcomes) -> Solution:
+    sink = InMemory()
+    run_into(sink)
+    outcome = sink.outcome()
+    if outcome is None:
+        outcome = outcomes.none()
+    solution = outcomes.solution(np.arange(len(outcome.status)), outcome)
+    directions = jax.tree_util.tree_map(
+        lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, solution.directions
     )
-    return _without_axis(solution) if checked.is_single else solution
+    return dataclasses.replace(solution, directions=directions)
+
+
+def _into_store(run_into, stored: RunStore, outcomes: Outcomes, source: Source) -> None:
+    none = np.zeros(0, np.int64)
+    # Nobody, so that every array is there; those that had gone come back empty.
+    Stored(stored, outcomes).write(none, outcomes.none())
+    sink = Stored(stored, outcomes)  # now it is known who is done
+    if stored.is_finished:
+        return
+    try:
+        run_into(sink)
+    except KeyboardInterrupt:
+        print(interrupted_message(stored, source.total), file=sys.stderr)
+        raise
+    total = source.total
+    assert total is not None  # the run has seen the end of every iterator
+    stored.finish(total)
 
 
 def _problem(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
@@ -390,7 +455,7 @@ def _problem(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
         )
         # pyright takes the abstract attributes for arguments.
         controller = FlowController(pid, flow.view_error)  # pyright: ignore
-    solver = stepping.solver
+    solver = write_out(stepping.solver)
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         solver = _with_root_tolerances(solver, controller)
     first = stepping.first_step
@@ -421,11 +486,6 @@ def _with_root_tolerances(solver, controller):
     )
 
 
-@eqx.filter_jit
-def _enter(flow, networks, log_scales) -> PyTree:
-    return eqx.filter_vmap(flow.enter)(networks, log_scales)
-
-
 class _NetworkObserver(eqx.Module):
     """Calls the recorded functions with the network that a snapshot shows."""
 
@@ -445,7 +505,7 @@ class _NetworkObserver(eqx.Module):
 
 def _recorder(
     recordables: Recordables | None, checked: Ensemble, task: Task
-) -> tuple[Recorder | None, Recording | None]:
+) -> tuple[Recorder | None, RecordingOf | None]:
     if recordables is None:
         return None, None
     observer = _NetworkObserver(recordables.functions, checked.one, task)
@@ -459,138 +519,42 @@ def _recorder(
     )
     own, shared = eqx.partition(observer, is_own)
     own = eqx.filter(own, eqx.is_array)
-    recorder = Recorder(shared, recordables.over)
-    grids = np.broadcast_to(
-        recordables.grid, (checked.num, recordables.grid.shape[-1])
-    ).astype(checked.dtype)
-    recordings = eqx.filter_vmap(
-        lambda grid, own: empty_recording(recorder, grid, own, recordables.example)
-    )(jnp.asarray(grids), own)
-    return recorder, recordings
+    grid = recordables.grid.astype(checked.dtype)
+    recording = RecordingOf(grid, own, dict(recordables.example))
+    return Recorder(shared, recordables.over), recording
 
 
 def _constant_like(tree: PyTree, value: bool) -> PyTree:
     return jax.tree_util.tree_map(lambda _: value, tree)
 
 
-def _with_vanishing_gradient(stop: AbstractStop, flow, states, log_scales) -> AbstractStop:
-    """`Stationary` without a gradient of its own: a billionth of that at the start."""
-    if not isinstance(stop, Stationary) or stop.gradient is not None:
-        return stop
-    first = _evaluate(flow, jnp.zeros_like(log_scales), states, log_scales)
-    return Stationary(stop.tolerance, 1e-9 * first.snapshot.gradient_norm)
-
-
-class _Evaluated(NamedTuple):
-    """Every member at one moment, and the velocity of its state."""
-
-    snapshot: Snapshot
-    velocity: PyTree
-
-
-@eqx.filter_jit
-def _evaluate(flow, clocks, states, log_scales) -> _Evaluated:
-    def one(member):
-        clock, state, log_scale = member
-        velocity = flow.vector_field(clock, state, log_scale)
-        return _Evaluated(flow.snapshot(clock, state, velocity, log_scale), velocity)
-
-    # In pieces: all members at once would need all their activations at once.
-    members = jax.tree_util.tree_map(jnp.asarray, (clocks, states, log_scales))
-    return jax.lax.map(one, members, batch_size=64)
-
-
-def _blow_up_time(flow, final: _Evaluated, status: np.ndarray) -> np.ndarray | None:
-    if not isinstance(flow, CorrelationFlow):
-        return None
-    at_rest = jnp.asarray(status == Stationary.__name__)
-    find = eqx.filter_jit(blow_up_time)
-    return np.asarray(find(final.snapshot, final.velocity, flow.order, at_rest))
-
-
-def _status_strings(codes: np.ndarray, stops) -> np.ndarray:
-    names = dict(zip(*status_names(stops)))
-    return np.array([names[int(code)] for code in codes])
-
-
-def _stats(outcome: Outcome, stepping: Stepping) -> Stats:
-    evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
-    num_vjps = None
-    if evaluations is not None:
-        num_vjps = evaluations.at_start + evaluations.per_attempt * outcome.num_steps
-    return Stats(
-        num_steps=outcome.num_steps,
-        num_accepted=outcome.num_accepted,
-        num_rejected=outcome.num_steps - outcome.num_accepted,
-        num_vjps=num_vjps,
-    )
-
-
-def _records(outcome: Outcome, recordables: Recordables | None) -> Records | None:
-    if recordables is None:
-        return None
-    return Records(
-        over=recordables.over,
-        grid=recordables.grid,
-        # In the caller's order; JAX sorts the keys of dicts.
-        values={name: outcome.values[name] for name in recordables.functions},
-        dims={
-            name: dimensions(name, function, len(recordables.example[name].shape))
-            for name, function in recordables.functions.items()
-        },
-    )
-
-
-def _describe(stepping: Stepping, checked: Ensemble) -> dict[str, Any]:
+def _describe(stepping: Stepping) -> dict[str, Any]:
     return {
         "solver": type(stepping.solver).__name__,
         "rtol": stepping.rtol,
         "atol": stepping.atol,
         "max_steps": stepping.max_steps,
+    }
+
+
+def _describe_network(checked: Ensemble) -> dict[str, Any]:
+    arrays = jax.tree_util.tree_leaves(eqx.filter(checked.one, eqx.is_inexact_array))
+    return {
+        "network": type(checked.one).__name__,
+        "num_parameters": sum(array.size for array in arrays),
         "dtype": str(checked.dtype),
-        **versions(),
+    }
+
+
+def _identify_records(recordables: Recordables | None) -> dict[str, Any]:
+    if recordables is None:
+        return {}
+    return {
+        "record": dict(recordables.functions),
+        "record_at": recordables.grid,
+        "record_over": recordables.over,
     }
 
 
 def _name(flow) -> str:
     return "polar" if isinstance(flow, PolarFlow) else "cartesian"
-
-
-def _first(leaf):
-    """The first row; a NumPy array stays one when no axis is left."""
-    return np.asarray(leaf[0]) if isinstance(leaf, np.ndarray) else leaf[0]
-
-
-def _without_axis(solution: Solution) -> Solution:
-    """The solution of a single network, which has no axis of members."""
-
-    def first(tree):
-        return jax.tree_util.tree_map(
-            lambda leaf: _first(leaf) if eqx.is_array(leaf) else leaf, tree
-        )
-
-    stats, records = solution.stats, solution.records
-    fields = {
-        name: first(getattr(solution, name))
-        for name in (
-            "directions",
-            "log_norm",
-            "scale",
-            "rescaled_time",
-            "log_time",
-            "loss",
-            "status",
-            "blow_up_time",
-        )
-    }
-    if records is not None:
-        grid = records.grid if records.grid.ndim == 1 else records.grid[0]
-        values = {name: first(array) for name, array in records.values.items()}
-        records = Records(records.over, grid, values, records.dims)
-    return Solution(
-        kind=solution.kind,
-        stats=Stats(**{k: first(v) for k, v in vars(stats).items()}),
-        records=records,
-        attrs=solution.attrs,
-        **fields,
-    )

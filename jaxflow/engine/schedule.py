@@ -1,0 +1,120 @@
+"""How a run is spread over a machine: devices, pools, lanes, steps between two harvests."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from ..errors import InputError
+
+Device = Any
+"""A `jax.Device`, which type checkers take for a variable."""
+
+LANE_UNIT = {"cpu": 8}
+"""Widths are multiples of this. On a CPU a whole vector register of lanes (8 doubles) lets
+the compiler treat every lane alike, so that results do not depend on the width."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How many lanes run where, and how often a run is saved. `None`: measured or chosen.
+
+    Results do not depend on it, beyond rounding.
+
+    **Arguments:**
+
+    - `width`: lanes in a pool. Measured for the problem on this machine if not given, and
+      remembered. On CPUs rounded up to a multiple of 8.
+    - `steps_per_call`: most attempted steps between two harvests of finished lanes.
+    - `pools_per_device`: pools on one device, each driven by a thread of its own. On CPUs
+      as many as cores if not given.
+    - `devices`: where to run, of `jax.devices()`; all local devices if not given.
+    - `checkpoint_seconds`: how often a run with `store=` saves the lanes in flight.
+
+    **Raises:** `InputError` for numbers that are not positive, and without devices.
+
+    >>> Schedule(width=64)
+    Schedule(width=64)
+    """
+
+    width: int | None = None
+    steps_per_call: int | None = None
+    pools_per_device: int | None = None
+    devices: Sequence[Device] | None = None
+    checkpoint_seconds: float = 30.0
+
+    def __post_init__(self):
+        for name in ("width", "steps_per_call", "pools_per_device"):
+            value = getattr(self, name)
+            usable = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            if value is not None and not usable:
+                raise InputError(name, repr(value), "a whole number, at least 1, or None")
+        seconds = self.checkpoint_seconds
+        if not (isinstance(seconds, (int, float)) and seconds > 0):
+            raise InputError("checkpoint_seconds", repr(seconds), "a positive number")
+        if self.devices is not None and (
+            not self.devices or not all(isinstance(d, jax.Device) for d in self.devices)
+        ):
+            raise InputError("devices", repr(self.devices), "some of jax.devices()")
+
+    def __repr__(self) -> str:
+        given = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"Schedule({', '.join(given)})"
+
+
+class Layout(NamedTuple):
+    """A schedule with every question answered."""
+
+    width: int
+    devices: tuple[Device, ...]  # one for every pool
+    narrower: tuple[int, ...]  # widths for the end of a run, from wide to narrow
+    steps_per_call: int | None
+
+
+def devices_of(schedule: Schedule) -> tuple[Device, ...]:
+    """One device for every pool.
+
+    The cores of a CPU are used best by one pool each: XLA's own threads find little to
+    share in products this small, and a second CPU device gains nothing over a second
+    thread (measured in benchmarks/README.md).
+    """
+    devices = tuple(schedule.devices or jax.local_devices())
+    pools = schedule.pools_per_device
+    if pools is None:
+        on_cpu = devices[0].platform == "cpu"
+        pools = max(1, num_cores() // len(devices)) if on_cpu else 1
+    return devices * pools
+
+
+def layout(schedule: Schedule, width: int, total: int | None) -> Layout:
+    """The pools for a total number of members (`None`: not known), of a wanted width."""
+    devices = devices_of(schedule)
+    unit = LANE_UNIT.get(devices[0].platform, 1)
+    if total is not None:
+        width = min(width, -(-max(total, 1) // len(devices)))
+        devices = devices[: max(total, 1)]
+    width = _rounded_up(width, unit)
+    narrower = []
+    while (narrow := _rounded_up((narrower or [width])[-1] // 8, unit)) < (
+        narrower or [width]
+    )[-1]:
+        narrower.append(narrow)
+    return Layout(width, devices, tuple(narrower), schedule.steps_per_call)
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def _rounded_up(width: int, unit: int) -> int:
+    return max(unit, -(-width // unit) * unit)

@@ -1,0 +1,327 @@
+"""How a run is spread over a machine changes nothing but its speed."""
+
+import importlib
+import subprocess
+import sys
+
+import diffrax
+import equinox as eqx
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxflow as jf
+from jaxflow import solvers
+from jaxflow.engine import calibration, programs, progress, schedule
+
+from .problems import teacher_task
+
+NUM = 37
+RUN = importlib.import_module("jaxflow.engine.run")  # a function has its name
+
+
+@pytest.fixture(scope="module")
+def problem():
+    network, task = teacher_task(sizes=(3, 4, 1))
+    return jf.sample_ensemble(network, NUM, key=jax.random.key(5)), task
+
+
+def _flow(ensemble, task, order=None, **settings):
+    """Members that stop at once, soon, late and never; by their place in the ensemble."""
+    order = np.arange(NUM) if order is None else order
+    levels = np.linspace(0.3, 0.6, NUM)
+    levels[[3, 20]] = 0.0
+    return jf.gradient_flow(
+        jax.tree_util.tree_map(lambda leaf: leaf[order], ensemble),
+        task,
+        scale=0.1,
+        stop=jf.LossBelow(levels[order]),
+        max_steps=250,
+        record={"norm": jf.norm},
+        record_at=[0.0, 1.0, 30.0],
+        progress=False,
+        **settings,
+    )
+
+
+def _numbers(solution, order):
+    """All that came out, for the members in the order of their places."""
+    back = np.argsort(order)
+    arrays = [
+        *jax.tree_util.tree_leaves(solution.directions),
+        *(getattr(solution, name) for name in ("log_norm", "log_time", "loss", "status")),
+        *vars(solution.stats).values(),
+        solution.records.values["norm"],
+    ]
+    return [np.asarray(array)[back] for array in arrays]
+
+
+@pytest.fixture(scope="module")
+def reference(problem):
+    solution = _flow(*problem, schedule=jf.Schedule(width=8, pools_per_device=1))
+    assert set(solution.status) == {"LossBelow", "max_steps"}
+    assert solution.stats.num_steps.min() == 0
+    return _numbers(solution, np.arange(NUM))
+
+
+@hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
+@hypothesis.given(
+    width=st.sampled_from([1, 8, 9, 16, 40]),
+    steps_per_call=st.one_of(st.none(), st.integers(1, 300)),
+    pools=st.integers(1, 4),
+    order=st.permutations(range(NUM)),
+)
+def test_results_do_not_depend_on_the_schedule(
+    problem, reference, width, steps_per_call, pools, order
+):
+    found = _flow(
+        *problem,
+        np.array(order),
+        schedule=jf.Schedule(
+            width=width, steps_per_call=steps_per_call, pools_per_device=pools
+        ),
+    )
+    # To the last bit, which is more than is promised: kernels for whole vectors of lanes
+    # treat all lanes alike.
+    for one, other in zip(_numbers(found, np.array(order)), reference, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_results_do_not_depend_on_the_number_of_devices(problem, reference, tmp_path):
+    script = f"""
+import jax, numpy as np
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+import jaxflow as jf
+from tests import test_schedule as here
+from tests.problems import teacher_task
+network, task = teacher_task(sizes=(3, 4, 1))
+problem = jf.sample_ensemble(network, here.NUM, key=jax.random.key(5)), task
+assert len(jax.devices()) == 2
+solution = here._flow(*problem, schedule=jf.Schedule(width=8))
+one = here._flow(*problem, schedule=jf.Schedule(width=8, devices=jax.devices()[1:]))
+numbers = here._numbers(solution, np.arange(here.NUM))
+for a, b in zip(numbers, here._numbers(one, np.arange(here.NUM))):
+    np.testing.assert_array_equal(a, b)
+np.savez({str(tmp_path / "found.npz")!r}, *numbers)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    with np.load(tmp_path / "found.npz") as found:
+        for name, other in zip(found.files, reference, strict=True):
+            if found[name].dtype.kind in "fi":
+                np.testing.assert_allclose(found[name], other, rtol=1e-12, atol=1e-12)
+            else:
+                assert found[name].tolist() == other.tolist()
+
+
+def test_a_run_goes_on_in_narrower_pools(problem, reference, monkeypatch):
+    """The last members move to a pool of 8 lanes, once its programs are there."""
+    _flow(*problem, schedule=jf.Schedule(width=8))  # compiled now
+    widths = []
+    compile_programs = programs.compile_programs
+    monkeypatch.setattr(
+        RUN,
+        "compile_programs",
+        lambda problem, recorder, members, device: (
+            widths.append(len(members.starts.args)),
+            compile_programs(problem, recorder, members, device),
+        )[1],
+    )
+    wide = jf.Schedule(width=40, pools_per_device=1, steps_per_call=5)
+    found = _flow(*problem, schedule=wide)
+    assert set(widths) == {40, 8}
+    for one, other in zip(_numbers(found, np.arange(NUM)), reference, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_members_may_be_drawn_when_they_are_needed():
+    network, task = teacher_task(sizes=(3, 4, 1))
+    key = jax.random.key(3)
+    settings = {"stop": jf.RescaledTime(1.0), "schedule": jf.Schedule(width=8)}
+    drawn = jf.Initializations(network, 300, key=key)
+    ensemble = jf.sample_ensemble(network, 300, key=key)
+    several = jf.gradient_flow(drawn, task, **settings)
+    at_once = jf.gradient_flow(ensemble, task, **settings)
+
+    def networks():
+        for i in range(300):
+            yield jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], ensemble)
+
+    iterated = jf.gradient_flow(networks(), task, **settings)
+    for found in (several, iterated):
+        np.testing.assert_array_equal(found.log_norm, at_once.log_norm)
+        np.testing.assert_array_equal(found.stats.num_steps, at_once.stats.num_steps)
+
+
+def test_members_do_not_depend_on_how_many_are_drawn():
+    network, _ = teacher_task(sizes=(3, 4, 1))
+    few, many = (jf.sample_ensemble(network, num, key=jax.random.key(3)) for num in (3, 20))
+    for one, other in zip(few.weights, many.weights):
+        np.testing.assert_array_equal(one, other[:3])
+
+
+def test_no_members_at_all():
+    network, task = teacher_task(sizes=(3, 4, 1))
+    nobody = jf.Initializations(network, 0, key=jax.random.key(0))
+    solution = jf.gradient_flow(nobody, task, stop=jf.RescaledTime(1.0))
+    assert solution.loss.shape == solution.status.shape == (0,)
+    assert solution.directions.weights[0].shape == (0, 4, 3)
+    assert solution.dataset.sizes["init"] == 0
+    assert "no initializations" in repr(solution)
+    assert jf.ncf_flow(nobody, task).blow_up_time.shape == (0,)
+
+
+def test_settings_of_the_calling_thread_hold():
+    """Workers are threads, and JAX's double precision can belong to a thread."""
+    network, task = teacher_task(sizes=(3, 4, 1), dtype=jnp.float32)
+    jax.config.update("jax_enable_x64", False)
+    try:
+        ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(0))
+        stop = jf.RescaledTime(1.0)
+        assert jf.gradient_flow(ensemble, task, stop=stop).loss.dtype == np.float32
+        with jax.enable_x64(True):
+            in_double = jax.tree_util.tree_map(
+                lambda leaf: jnp.asarray(leaf, jnp.float64), ensemble
+            )
+            double = jf.gradient_flow(in_double, task, stop=stop)
+        assert double.loss.dtype == np.float64
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("width", 0),
+        ("steps_per_call", 1.5),
+        ("pools_per_device", "two"),
+        ("checkpoint_seconds", 0),
+        ("devices", []),
+        ("devices", ["cpu"]),
+    ],
+)
+@pytest.mark.usefixtures("as_users_have_it")
+def test_schedules_that_cannot_be(setting, value):
+    with pytest.raises(jf.InputError, match=setting):
+        jf.Schedule(**{setting: value})
+
+
+def test_layouts():
+    cpu = jax.devices()[:1] * 2
+    wide = schedule.layout(jf.Schedule(devices=cpu, pools_per_device=1), 500, None)
+    assert (wide.width, wide.narrower, len(wide.devices)) == (504, (64, 8), 2)
+    small = schedule.layout(jf.Schedule(devices=cpu, pools_per_device=1), 500, 20)
+    assert (small.width, small.narrower) == (16, (8,))
+    one = schedule.layout(jf.Schedule(devices=cpu, pools_per_device=3), 500, 1)
+    assert (one.width, one.narrower, len(one.devices)) == (8, (), 1)
+
+
+def test_the_best_width_is_measured_once(problem, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(calibration, "_remembered", {})
+    monkeypatch.setattr(calibration, "_CANDIDATES", {"cpu": (8, 16)})
+    monkeypatch.setattr(RUN, "_WORTH_MEASURING", 0)
+    measured = []
+    measure = calibration._measure
+    monkeypatch.setattr(
+        calibration,
+        "_measure",
+        lambda *args: measured.append(measure(*args)) or measured[0],
+    )
+    _flow(*problem)
+    assert measured[0] in (8, 16)
+    calibration._remembered.clear()  # as in another process
+    _flow(*problem)
+    assert len(measured) == 1
+    for file in tmp_path.rglob("*.json"):
+        file.write_text("damaged")
+    calibration._remembered.clear()
+    _flow(*problem)
+    assert len(measured) == 2
+
+
+class _Oscillator(eqx.Module):
+    """`y' = A(t) y`, where every stage of a step matters."""
+
+    def __call__(self, t, y, args):
+        return jnp.stack([y[1], -y[0] * (1 + t)]) - 0.1 * y**3
+
+
+EXPLICIT = [
+    diffrax.Tsit5(),
+    diffrax.Dopri5(),
+    diffrax.Bosh3(),
+    diffrax.Heun(),
+    diffrax.Midpoint(),
+    diffrax.Ralston(),
+]
+
+
+@pytest.mark.parametrize("method", EXPLICIT, ids=lambda m: type(m).__name__)
+def test_steps_written_out_are_the_steps_of_the_method(method):
+    written = solvers.write_out(method)
+    assert isinstance(written, solvers.WrittenOut)
+    term = diffrax.ODETerm(_Oscillator())
+
+    def steps(solver):
+        t, y = jnp.asarray(0.3), jnp.array([1.0, -0.5])
+        state = solver.init(term, t, t + 0.1, y, None)
+        for step in (0.1, 0.25):
+            y, error, dense, state, _ = solver.step(
+                term, t, t + step, y, None, state, False
+            )
+            inside = solver.interpolation_cls(t0=t, t1=t + step, **dense)
+            middle = inside.evaluate(t + 0.4 * step)
+            t = t + step
+        return y, error, middle
+
+    for ours, theirs in zip(steps(written), steps(method)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-16)
+    assert written.order(term) == method.order(term)
+    counted = [
+        solvers.count_evaluations(s, chooses_first_step=True) for s in (method, written)
+    ]
+    assert counted[0] == counted[1]
+
+
+def test_other_methods_are_left_as_they_are():
+    for method in (diffrax.Kvaerno3(), diffrax.Euler()):
+        assert solvers.write_out(method) is method
+    # Too long to write out, but without bookkeeping for backpropagation.
+    assert solvers.write_out(diffrax.Dopri8()).scan_kind == "lax"
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    network, task = teacher_task(sizes=(3, 4, 1))
+    ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
+    stop = jf.LossBelow([0.4] * 8 + [0.0])
+    settings = {"scale": 0.1, "stop": stop, "max_steps": 60}
+    jf.gradient_flow(ensemble, task, **settings)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("Gradient flow: 9 of 9 done, 0 in flight, ")
+    assert "members/s" in lines[-1] and "VJPs/s" in lines[-1]
+    jf.gradient_flow(ensemble, task, progress=False, **settings)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_progress_bar_shows_what_is_going_on(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    network, task = teacher_task(sizes=(3, 4, 1))
+    ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
+    settings = {"scale": 0.1, "stop": jf.LossBelow(0.0), "max_steps": 60}
+    jf.gradient_flow(ensemble, task, progress=True, **settings)
+    shown = capsys.readouterr().err
+    assert "9/9" in shown and "9 failed" in shown and "0 in flight" in shown
+
+
+def test_an_error_in_a_worker_reaches_the_caller(problem, monkeypatch):
+    def fails(*args):
+        raise RuntimeError("lightning")
+
+    monkeypatch.setattr("jaxflow.engine.worker.outcome", fails)
+    with pytest.raises(RuntimeError, match="lightning"):
+        _flow(*problem, schedule=jf.Schedule(width=8))
