@@ -1,0 +1,1 @@
+"""Benchmarks: one file for each question about speed. Run one with `python -m`."""

@@ -1,0 +1,964 @@
+"""How fast the engine is, and beside what.
+
+    python -m benchmarks.engine                          # all parts, an hour or two
+    python -m benchmarks.engine --part overhead          # one part
+    python -m benchmarks.engine --quick --repeats 1      # tiny sizes: does it still run?
+
+Every part checks first that whatever it compares gives the same answers, and then times
+them in turn. README.md beside this file says what each part means.
+"""
+
+import dataclasses
+import enum
+import math
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from jaxtyping import Array, Float
+from rich.console import Console
+
+import jaxflow as jf
+from jaxflow.flows.gradients import outputs_at, pull_back
+from jaxflow.networks import flatten
+
+from . import measuring
+from .measuring import CompileClock, fresh_process, in_turn, number, Report, spread, Timings
+from .workloads import (
+    Endings,
+    levels_with_stragglers,
+    num_drawn,
+    quick_rows,
+    quick_starts,
+    straggler_rows,
+    take,
+    vmapped_diffeqsolve,
+    Workload,
+    workload_e,
+)
+
+Choice = TypeVar("Choice")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How often each thing is timed, and at what sizes."""
+
+    repeats: int = 5
+    baseline_repeats: int = 5  # of plain diffrax with stragglers, which takes minutes
+    memory_repeats: int = 5  # of the runs of which the peak memory is taken
+    quick: bool = False
+
+    def size(self, full: Choice, quick: Choice) -> Choice:
+        return quick if self.quick else full
+
+
+# 1. Stragglers
+
+
+def stragglers(settings: Settings) -> Report:
+    """How many members per second, beside one `vmap(diffeqsolve)`?"""
+    num, every = settings.size((512, 100), (16, 8))
+    workload = workload_e(max_steps=settings.size(3000, 400))
+    same = np.full(num, workload.level)
+    cases = {
+        "no straggler": (same, settings.repeats),
+        f"one straggler in {every}": (
+            levels_with_stragglers(workload, num, every),
+            settings.baseline_repeats,
+        ),
+    }
+    with CompileClock() as compiling:
+        starts = quick_starts(workload, num)
+        ours = workload.run(starts)
+    baseline = vmapped_diffeqsolve(workload)
+    theirs, their_compilation = _compiled(baseline, starts, jnp.asarray(same))
+
+    # Lanes of a vmap know nothing of each other, so that the quick members and, apart
+    # from them, the stragglers are as good a check as both together, and minutes shorter.
+    _check_same_endings(ours, theirs(starts, jnp.asarray(same)))
+    slow = take(starts, straggler_rows(num, every))
+    never = jnp.zeros(len(slow.weights[0]))
+    _check_same_endings(
+        workload.run(slow, stop=jf.LossBelow(0.0)), jax.jit(baseline)(slow, never)
+    )
+
+    table = [
+        ("compilation, jaxflow", number(compiling.seconds()), "", ""),
+        ("compilation, vmap(diffeqsolve)", number(their_compilation), "", ""),
+    ]
+    figures = {
+        "members": num,
+        "compilation s": {
+            "jaxflow": compiling.seconds(),
+            "vmap(diffeqsolve)": their_compilation,
+        },
+    }
+    for name, (levels, baseline_repeats) in cases.items():
+        run_ours = lambda levels=levels: workload.run(starts, stop=jf.LossBelow(levels))
+        run_theirs = lambda levels=levels: theirs(starts, jnp.asarray(levels))
+        with CompileClock() as warming:
+            run_ours()  # stragglers end in narrow pools, which are to be compiled too
+        with CompileClock() as timing:
+            times = in_turn(
+                {"jaxflow": run_ours, "vmap(diffeqsolve)": run_theirs},
+                {"jaxflow": settings.repeats, "vmap(diffeqsolve)": baseline_repeats},
+            )
+        ours = times["jaxflow"].answer
+        _check_same_endings(ours, times["vmap(diffeqsolve)"].answer)
+        ratio = times["vmap(diffeqsolve)"].median / times["jaxflow"].median
+        rates = {key: num / measured.median for key, measured in times.items()}
+        table += [
+            (
+                f"{contender}, {name}",
+                spread(measured.timings.seconds),
+                number(rates[contender]),
+                number(ratio) if contender == "jaxflow" else "1",
+            )
+            for contender, measured in times.items()
+        ]
+        figures[name] = {
+            "stragglers": int(np.sum(levels == 0)),
+            "seconds": {key: measured.timings for key, measured in times.items()},
+            "members per second": rates,
+            "ratio": ratio,
+            "median steps of a quick member": np.median(ours.stats.num_steps[levels > 0]),
+            "jaxflow's further compilation s": warming.seconds(),
+            "programs compiled while timed": timing.num_programs,
+        }
+    return Report(
+        f"{num} members of workload E (bars: 1.3 without stragglers, 15 with)",
+        ("", "seconds", "members/s", "times plain diffrax"),
+        table,
+        figures,
+    )
+
+
+def _compiled(function: Callable, *arguments: Any) -> tuple[Callable, float]:
+    """A compiled function for arguments like these, and the seconds it took to make."""
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return compiled, time.perf_counter() - start
+
+
+def _check_same_endings(ours: jf.Solution, theirs: Endings) -> None:
+    """The same members stop, after as much work, at the same time and loss.
+
+    One order of summation or another may round a step across the border between accepted
+    and rejected, which no tolerance of a step rules out: hence bounds on all members, and
+    near equality of most.
+    """
+    np.testing.assert_array_equal(ours.status != "max_steps", np.asarray(theirs.stopped))
+    steps = np.asarray(theirs.num_steps)
+    np.testing.assert_allclose(ours.stats.num_steps.sum(), steps.sum(), rtol=0.01)
+    _check_close("rescaled times", ours.rescaled_time, theirs.rescaled_time, 1e-3, 1e-6)
+    _check_close("losses", ours.loss, theirs.loss, 0.05, 1e-4)
+
+
+def _check_close(what: str, ours: Any, theirs: Any, worst: float, typical: float) -> None:
+    """Relative differences: the largest, and their median."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    difference = np.abs(ours - theirs) / np.abs(theirs)
+    if not (difference.max() <= worst and np.median(difference) <= typical):
+        raise AssertionError(
+            f"{what} differ by {difference.max():.1e} at most (allowed: {worst:g}) and "
+            f"{np.median(difference):.1e} in the median (allowed: {typical:g})"
+        )
+
+
+# 2. Overhead
+
+_WIDTHS = (8, 16, 32, 64, 128, 256)
+
+
+def overhead(settings: Settings) -> Report:
+    """How much longer does a run take than the gradients in it?"""
+    table, figures = [], {}
+    for dtype in ("float64", "float32"):
+        workload = workload_e(dtype=jnp.dtype(dtype))
+        starts = quick_starts(workload, settings.size(512, 16))
+        solution = workload.run(starts)
+        _check_stopped_by(solution, "LossBelow")
+        num_vjps = int(solution.stats.num_vjps.sum())
+        device = jax.devices()[0]
+        bare = {
+            f"threads: {threads}": _best_loops(workload, [device] * threads, settings)
+            for threads in dict.fromkeys((1, measuring.num_cores()))
+        }
+        times = in_turn(
+            {
+                "run": lambda starts=starts, workload=workload: workload.run(starts),
+                **{name: loops.run for name, (loops, _) in bare.items()},
+            },
+            settings.repeats,
+        )
+        run = times["run"]
+        table.append((f"{dtype}: jaxflow, {num_vjps:,} VJPs", str(run.timings), "", ""))
+        figures[dtype] = {"run s": run.timings, "vjps": num_vjps, "bare loop": {}}
+        for name, (loops, scanned) in bare.items():
+            per_vjp = [seconds / loops.num_vjps for seconds in times[name].timings.seconds]
+            ratio = run.median / (num_vjps * statistics.median(per_vjp))
+            table.append(
+                (
+                    f"{dtype}: bare loop, {name}",
+                    "",
+                    f"{spread([1e6 * s for s in per_vjp], 'µs')}, width {loops.width}",
+                    number(ratio),
+                )
+            )
+            figures[dtype]["bare loop"][name] = {
+                "s for a vjp": Timings(tuple(per_vjp)),
+                "best width": loops.width,
+                "s for a vjp by width": scanned,
+                "run / (vjps x s for a vjp)": ratio,
+            }
+    return Report(
+        "A run without stragglers beside its VJPs alone (bar: 1.5 in float64)",
+        ("", "seconds", "one VJP", "run / VJPs"),
+        table,
+        figures,
+    )
+
+
+class Loops:
+    """Bare loops `v <- v + 1e-6 g(v)` side by side: gradients and nothing else.
+
+    One thread of Python drives each loop; threads release the lock while programs run.
+    """
+
+    def __init__(self, workload: Workload, width: int, devices: Sequence[jax.Device]):
+        network = workload.network
+
+        def loop(task, vectors, iterations):
+            def gradient(vector):
+                return pull_back(network, task, vector, task.residuals)
+
+            def step(_, vectors):
+                return vectors + 1e-6 * jax.vmap(gradient)(vectors)
+
+            return jax.lax.fori_loop(0, iterations, step, vectors)
+
+        vectors = jax.vmap(flatten)(workload.starts(width))
+        _check_gradient(workload, vectors)
+        self.width = width
+        self.iterations = 1
+        self._calls = []
+        for device in devices:
+            # The task is an argument, as in the engine: a constant might be folded.
+            inputs = jax.device_put((workload.task, vectors), device)
+            compiled = jax.jit(loop).lower(*inputs, 1).compile()
+            self._calls.append(lambda n, f=compiled, x=inputs: f(*x, n))
+        self._threads = ThreadPoolExecutor(len(devices))
+
+    @property
+    def num_vjps(self) -> int:
+        """In all loops together."""
+        return len(self._calls) * self.width * self.iterations
+
+    def run(self) -> list[Float[Array, "width parameters"]]:
+        """All loops to their end; every loop gives the same vectors."""
+        wait = lambda call: jax.block_until_ready(call(self.iterations))
+        return list(self._threads.map(wait, self._calls))
+
+    def seconds(self) -> float:
+        start = time.perf_counter()
+        self.run()
+        return time.perf_counter() - start
+
+    def last_for(self, seconds: float) -> "Loops":
+        """From now on, every run takes about so long."""
+        self.iterations = 1
+        self.run()
+        while (once := self.seconds()) < 0.2 * seconds:
+            self.iterations *= 4
+        self.iterations = max(1, round(self.iterations * seconds / once))
+        return self
+
+
+def _check_gradient(workload: Workload, vectors: Float[Array, "width parameters"]) -> None:
+    """What the loops compute is the gradient that JAX finds for the loss."""
+    task, network = workload.task, workload.network
+    loss = lambda vector: task.total_loss(outputs_at(network, task, vector))
+    ours = pull_back(network, task, vectors[0], task.residuals)
+    expected = -jax.grad(loss)(vectors[0])
+    tolerance = 100 * float(jnp.finfo(ours.dtype).eps)
+    largest = float(jnp.max(jnp.abs(expected)))
+    np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance * largest)
+
+
+def _best_loops(
+    workload: Workload, devices: Sequence[jax.Device], settings: Settings
+) -> tuple[Loops, dict[int, float]]:
+    """The width at which a VJP takes least, and what it takes at every width."""
+    lasting = settings.size(0.4, 0.01)
+    candidates = [
+        Loops(workload, width, devices).last_for(lasting)
+        for width in settings.size(_WIDTHS, _WIDTHS[:2])
+    ]
+    times = in_turn(
+        {loops.width: loops.run for loops in candidates}, min(3, settings.repeats)
+    )
+    scanned = {
+        loops.width: times[loops.width].median / loops.num_vjps for loops in candidates
+    }
+    return min(candidates, key=lambda loops: scanned[loops.width]), scanned
+
+
+def _check_stopped_by(solution: jf.Solution, status: str) -> None:
+    names, counts = np.unique(solution.status, return_counts=True)
+    if names.tolist() != [status]:
+        found = ", ".join(f"{name}: {count}" for name, count in zip(names, counts))
+        raise AssertionError(f"members were to end by {status}, and ended by {found}")
+
+
+# 3. Peers
+
+
+class Crossing(NamedTuple):
+    """Where another integrator saw the loss fall below the level."""
+
+    clock: float
+    weights: np.ndarray  # u = w/δ
+    restarts: int = 0
+
+
+def peers(settings: Settings) -> Report:
+    """How many members per second, beside SciPy and torchdiffeq?"""
+    num = settings.size(512, 8)
+    workload = workload_e()
+    starts = quick_starts(workload, num)
+    cartesian = workload.run(starts, coordinates="cartesian")
+    _check_stopped_by(cartesian, "LossBelow")
+    integrators = {
+        "scipy RK45": (scipy_integrator(workload), settings.size(16, 2)),
+        "torchdiffeq dopri5": (torch_integrator(workload), settings.size(4, 1)),
+    }
+    figures: dict[str, Any] = {"not installed": []}
+    contenders: dict[str, Callable[[], Any]] = {
+        f"jaxflow {coordinates}": lambda coordinates=coordinates: workload.run(
+            starts, coordinates=coordinates
+        )
+        for coordinates in ("cartesian", "polar")
+    }
+    members = dict.fromkeys(contenders, num)
+    for name, (integrate, few) in integrators.items():
+        if integrate is None:
+            figures["not installed"].append(name)
+            continue
+        rows = _few_for_all(cartesian.stats.num_steps, few)
+        origins = np.asarray(jax.vmap(flatten)(take(starts, rows)))
+        horizons = 1.5 * cartesian.rescaled_time[rows]
+
+        def solve(integrate=integrate, origins=origins, horizons=horizons):
+            return [integrate(*one) for one in zip(origins, horizons)]
+
+        crossings = solve()  # compiles, too
+        errors = _check_crossings(workload, starts, cartesian, rows, crossings)
+        figures[name] = {
+            "largest differences": errors,
+            "restarts": sum(crossing.restarts for crossing in crossings),
+            "jaxflow's mean steps, these members": float(
+                cartesian.stats.num_steps[rows].mean()
+            ),
+            "jaxflow's mean steps, all members": float(cartesian.stats.num_steps.mean()),
+        }
+        contenders[name], members[name] = solve, few
+    workload.run(starts)  # polar, to compile
+    times = in_turn(contenders, settings.repeats)
+
+    rates = {name: members[name] / measured.median for name, measured in times.items()}
+    figures["seconds"] = {name: measured.timings for name, measured in times.items()}
+    figures["members"], figures["members per second"] = members, rates
+    table = []
+    for name, measured in times.items():
+        per_member = [1e3 * s / members[name] for s in measured.timings.seconds]
+        ratios = [rates[f"jaxflow {c}"] / rates[name] for c in ("cartesian", "polar")]
+        table.append(
+            (name, str(members[name]), spread(per_member), *(number(r) for r in ratios))
+        )
+    return Report(
+        "Gradient flow to the same event (bars: 30 times SciPy, 200 times torchdiffeq)",
+        ("", "members", "ms a member", "jaxflow cartesian is faster by", "polar by"),
+        table,
+        figures,
+    )
+
+
+def _few_for_all(num_steps: np.ndarray, few: int) -> np.ndarray:
+    """Members whose numbers of steps are evenly spaced quantiles of all members'."""
+    quantiles = (np.arange(few) + 0.5) / few
+    return np.argsort(num_steps, kind="stable")[(quantiles * len(num_steps)).astype(int)]
+
+
+def scipy_integrator(workload: Workload) -> Callable[..., Crossing] | None:
+    """`solve_ivp(RK45)` with a jitted gradient, in jaxflow's Cartesian coordinates."""
+    try:
+        from scipy.integrate import solve_ivp
+    except ImportError:
+        return None
+    flow, log_scale = workload.cartesian_flow, workload.log_scale
+    zero = jnp.zeros(())
+    gradient = jax.jit(lambda u: flow.vector_field(zero, u, log_scale))
+    loss = jax.jit(lambda u: flow.snapshot(zero, u, u, log_scale).loss)
+
+    def velocity(clock, weights):
+        return np.asarray(gradient(weights))
+
+    def gap(clock, weights):
+        return float(loss(weights)) - workload.level
+
+    gap.terminal = True
+
+    def integrate(weights: np.ndarray, horizon: float) -> Crossing:
+        clock, restarts, first_step = 0.0, 0, None
+        while True:
+            result = solve_ivp(
+                velocity,
+                (0.0, horizon),
+                weights,
+                method="RK45",
+                rtol=workload.rtol,
+                atol=workload.atol,
+                events=gap,
+                first_step=first_step,
+            )
+            clock, weights = clock + float(result.t[-1]), result.y[:, -1]
+            if result.status != -1 or restarts == 10:
+                break
+            # SciPy gives up on steps of ten units in the last place of a clock that spent
+            # long at the origin. The field does not depend on the clock: start it again.
+            restarts += 1
+            first_step = float(result.t[-1] - result.t[-2])
+        if result.status != 1:
+            raise AssertionError(f"SciPy did not reach the event: {result.message}")
+        return Crossing(clock, weights, restarts)
+
+    return integrate
+
+
+def torch_integrator(workload: Workload) -> Callable[..., Crossing] | None:
+    """torchdiffeq's `odeint_event` with `dopri5`, the gradient by PyTorch's autograd."""
+    try:
+        import torch
+        from torchdiffeq import odeint_event
+    except ImportError:
+        return None
+    # As fast here as with more, these matrices being small, and steadier: on a busy machine
+    # PyTorch's threads wait for each other, a hundred times as long as they compute.
+    torch.set_num_threads(1)
+    inputs, targets = (
+        torch.from_numpy(np.array(array, np.float64))
+        for array in (workload.task.inputs, workload.task.targets)
+    )
+    factor = math.exp(7 * float(workload.log_scale))  # H(x; w) = δ^L H(x; u)
+    shapes = [weight.shape for weight in workload.network.weights]
+    slope = workload.network.activation.slope
+
+    def outputs(vector):
+        *hidden, last = (
+            part.view(shape)
+            for part, shape in zip(vector.split([math.prod(s) for s in shapes]), shapes)
+        )
+        values = inputs
+        for weight in hidden:
+            values = torch.nn.functional.leaky_relu(values @ weight.T, slope).square()
+        return values @ last.T
+
+    def velocity(clock, weights):
+        with torch.enable_grad():
+            weights = weights.detach().requires_grad_()
+            predicted = outputs(weights)
+            residuals = targets - factor * predicted.detach()
+            return torch.autograd.grad(predicted, weights, residuals)[0]
+
+    def gap(clock, weights):
+        return 0.5 * (factor * outputs(weights) - targets).square().sum() - workload.level
+
+    def integrate(weights: np.ndarray, horizon: float) -> Crossing:
+        del horizon  # it goes on until the event
+        with torch.no_grad():
+            clock, states = odeint_event(
+                velocity,
+                torch.from_numpy(np.array(weights)),
+                torch.zeros((), dtype=torch.float64),
+                event_fn=gap,
+                method="dopri5",
+                rtol=workload.rtol,
+                atol=workload.atol,
+            )
+        return Crossing(float(clock), states[-1].numpy())
+
+    return integrate
+
+
+def _check_crossings(
+    workload: Workload,
+    starts: eqx.Module,
+    cartesian: jf.Solution,
+    rows: np.ndarray,
+    crossings: list[Crossing],
+) -> dict[str, float]:
+    """The others leave the origin when jaxflow does, and by the same way.
+
+    They locate the event, while `LossBelow` ends after the first step that meets it. So
+    the losses may differ by what one step gains, and torchdiffeq's also by the digits that
+    its clock, large by then, has no more for the event. Weights are compared where the
+    norms are equal: next to the origin, tiny differences shift the time of the escape.
+    """
+    clocks, weights = (
+        np.array([getattr(one, field) for one in crossings])
+        for field in ("clock", "weights")
+    )
+    norms = workload.scale * np.linalg.norm(weights, axis=1)
+    at_norm = workload.run(
+        take(starts, rows), coordinates="cartesian", stop=jf.NormAbove(norms)
+    )
+    _check_stopped_by(at_norm, "NormAbove")
+    ours = np.asarray(jax.vmap(flatten)(at_norm.networks)) / workload.scale
+    flow, log_scale = workload.cartesian_flow, workload.log_scale
+    loss = jax.vmap(lambda u: flow.snapshot(jnp.zeros(()), u, u, log_scale).loss)
+    level = workload.level
+    errors = {
+        "time of the crossing": np.abs(cartesian.rescaled_time[rows] / clocks - 1),
+        "their loss at the event": np.abs(
+            np.asarray(loss(jnp.asarray(weights))) / level - 1
+        ),
+        "our loss at the event": np.abs(cartesian.loss[rows] / level - 1),
+        "weights at equal norm": np.linalg.norm(ours - weights, axis=1)
+        / np.linalg.norm(weights, axis=1),
+    }
+    allowed = dict(zip(errors, (1e-3, 0.05, 0.1, 1e-2)))
+    largest = {name: float(error.max()) for name, error in errors.items()}
+    for name, error in largest.items():
+        if not error <= allowed[name]:
+            raise AssertionError(
+                f"{name} differs by {error:.1e}, more than {allowed[name]}"
+            )
+    return largest
+
+
+# 4. Linear in members
+
+
+def linear(settings: Settings) -> Report:
+    """Does a member cost the same, in time and memory, however many there are?"""
+    time_report, memory_report = _time_per_member(settings), _peak_memory(settings)
+    return Report(
+        "Linear in members (bars: time 1.1, memory 1.2 and under 2 GiB)",
+        time_report.columns,
+        time_report.rows + memory_report.rows,
+        {**time_report.figures, **memory_report.figures},
+    )
+
+
+def _time_per_member(settings: Settings) -> Report:
+    few, many = settings.size((1_000, 10_000), (8, 24))
+    # Members that never stop would be as many by chance in one run as in the other.
+    workload = workload_e(max_steps=settings.size(300, 150))
+    all_starts = workload.starts(many)
+    starts = {few: take(all_starts, slice(few)), many: all_starts}
+    small, large = (workload.run(starts[num]) for num in (few, many))
+    np.testing.assert_array_equal(small.status, large.status[:few])
+    for name in ("loss", "rescaled_time"):
+        _check_close(name, getattr(small, name), getattr(large, name)[:few], 0.05, 1e-4)
+
+    times = in_turn(
+        {num: lambda num=num: workload.run(starts[num]) for num in (few, many)},
+        settings.repeats,
+    )
+    vjps = {num: int(times[num].answer.stats.num_vjps.sum()) for num in times}
+    ratio = (times[many].median / many) / (times[few].median / few)
+    ratio_of_vjps = (times[many].median / vjps[many]) / (times[few].median / vjps[few])
+    table = [
+        (
+            f"time, {num:,} members",
+            f"{spread([1e3 * s / num for s in times[num].timings.seconds], 'ms')} a member",
+            number(ratio) if num == many else "1",
+        )
+        for num in times
+    ]
+    figures = {
+        "seconds": {num: measured.timings for num, measured in times.items()},
+        "vjps": vjps,
+        "ratio of times per member": ratio,
+        "ratio of times per vjp": ratio_of_vjps,
+    }
+    return Report("", ("", "measured", "ratio"), table, figures)
+
+
+def _peak_memory(settings: Settings) -> Report:
+    few, many = settings.size((10_000, 100_000), (32, 96))
+    peaks: dict[int, list[int]] = {few: [], many: []}
+    seconds: dict[int, list[float]] = {few: [], many: []}
+    for _ in range(settings.memory_repeats):
+        for num in (few, many):
+            with fresh_process() as call:
+                peak, elapsed = call(_stored_run, num)
+            peaks[num].append(peak)
+            seconds[num].append(elapsed)
+    ratio = statistics.median(peaks[many]) / statistics.median(peaks[few])
+    table = [
+        (
+            f"peak memory, {num:,} members to a store",
+            spread([peak / 2**20 for peak in peaks[num]], "MiB"),
+            number(ratio) if num == many else "1",
+        )
+        for num in peaks
+    ]
+    figures = {
+        "peak memory bytes": peaks,
+        "seconds to a store": {num: Timings(tuple(s)) for num, s in seconds.items()},
+        "ratio of peak memory": ratio,
+    }
+    return Report("", ("", "measured", "ratio"), table, figures)
+
+
+def _stored_run(num: int) -> tuple[int, float]:
+    """Peak memory and time of a short run that writes to a store; in a fresh process."""
+    workload = workload_e(max_steps=20)
+    stop = jf.RescaledTime(0.1)  # reached within a few steps
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        solution = workload.run(
+            jf.Initializations(workload.network, num, key=jax.random.key(2)),
+            stop=stop,
+            store=f"{folder}/run.zarr",
+        )
+        elapsed = time.perf_counter() - start
+        peak = measuring.peak_memory()  # before the checks, which read all members
+        np.testing.assert_array_equal(solution.dataset["init"], np.arange(num))
+        _check_stopped_by(solution, "RescaledTime")
+        np.testing.assert_allclose(solution.rescaled_time, stop.value, rtol=1e-6)
+        few = 4
+        expected = workload.run(workload.starts(few), stop=stop)
+        np.testing.assert_allclose(solution.log_norm[:few], expected.log_norm, rtol=1e-9)
+    return peak, elapsed
+
+
+# 5. Compilation
+
+
+def compilation(settings: Settings) -> Report:
+    """How long until the first answer of a fresh process, and what is that spent on?"""
+    num = settings.size(64, 4)
+    workload = workload_e()
+    rows = quick_rows(workload, num)
+    expected = workload.run(take(workload.starts(num_drawn(num)), rows))
+    found: dict[str, list[dict[str, Any]]] = {
+        "nothing remembered": [],
+        "widths remembered": [],
+    }
+    for _ in range(settings.repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for calls in found.values():
+                with fresh_process(cache=cache) as call:
+                    calls.append(call(_first_call, num, rows))
+                _check_close("losses", calls[-1].pop("losses"), expected.loss, 0.05, 1e-4)
+    table = [
+        (label, *(spread([one[what] for one in calls], unit) for calls in found.values()))
+        for label, what, unit in (
+            ("first call", "first call s", "s"),
+            ("making programs, all together", "making programs s", "s"),
+            ("  of that XLA", "compile s", "s"),
+            ("  tracing", "trace s", "s"),
+            ("  lowering", "lower s", "s"),
+            ("share of the first call", "share %", "%"),
+            ("programs", "programs", ""),
+            ("second call", "second call s", "s"),
+            ("programs made by it", "programs of the second call", ""),
+        )
+    ]
+    figures = {"members": num, **found}
+    return Report(
+        f"The first call of a process, {num} members (bar: 10 s for making programs)",
+        ("", *found),
+        table,
+        figures,
+    )
+
+
+def _first_call(num: int, rows: np.ndarray) -> dict[str, Any]:
+    """What the first call spends its time on; in a fresh process."""
+    workload = workload_e()
+    starts = take(workload.starts(num_drawn(num)), rows)
+    with CompileClock() as clock:
+        begin = time.perf_counter()
+        first = workload.run(starts)
+        elapsed = time.perf_counter() - begin
+    with CompileClock() as warm:
+        begin = time.perf_counter()
+        second = workload.run(starts)
+        again = time.perf_counter() - begin
+    np.testing.assert_array_equal(first.loss, second.loss)
+    return {
+        "first call s": elapsed,
+        "making programs s": clock.seconds(),
+        **{f"{kind} s": clock.seconds(kind) for kind in ("compile", "trace", "lower")},
+        "share %": 100 * clock.seconds() / elapsed,
+        "programs": clock.num_programs,
+        "costliest programs s": clock.costliest,
+        "second call s": again,
+        "programs of the second call": warm.num_programs,
+        "losses": first.loss,
+    }
+
+
+# 6. Sizes
+
+
+def sizes(settings: Settings) -> Report:
+    """How many members per second at other sizes, and what share of the peak is that?"""
+    on_cpu = jax.default_backend() == "cpu"
+    product, product_flops = _matrix_product(settings.size(2048 if on_cpu else 8192, 128))
+    table, figures = [], {}
+    widths = [(width, 50) for width in settings.size((8, 20, 50, 100, 200), (8,))]
+    samples = [(20, n) for n in settings.size((10, 100, 1_000, 10_000), (10,))]
+    for width, num_samples in widths + samples:
+        workload = workload_e(width=width, num_samples=num_samples, max_steps=20)
+        vjps = 3 + 6 * workload.max_steps
+        # As many members as make a few seconds of work, or one wide pool of them.
+        budget = 2e10 if on_cpu else 2e12
+        most = 1024 if on_cpu else 16_384
+        num = int(np.clip(budget / (vjps * workload.flops_per_vjp), 8, most))
+        num = settings.size(num, 4)
+        starts = workload.starts(num)
+        _check_close_to_plain_diffrax(workload, starts)
+        times = in_turn(
+            {
+                "flow": lambda starts=starts, workload=workload: workload.run(
+                    starts, stop=()
+                ),
+                "product": product,
+            },
+            settings.repeats,
+        )
+        flow = times["flow"]
+        flops = int(flow.answer.stats.num_vjps.sum()) * workload.flops_per_vjp
+        rate, peak = flops / flow.median, product_flops / times["product"].median
+        table.append(
+            (
+                f"width {width}, n = {num_samples:,}",
+                f"{workload.num_parameters:,}",
+                str(num),
+                spread([num / s for s in flow.timings.seconds]),
+                number(rate / 1e9),
+                f"{100 * rate / peak:.2g}%",
+            )
+        )
+        figures[f"width {width}, n {num_samples}"] = {
+            "members": num,
+            "parameters": workload.num_parameters,
+            "seconds": flow.timings,
+            "members per second": num / flow.median,
+            "gflop per second": rate / 1e9,
+            "peak gflop per second": peak / 1e9,
+            "share of peak": rate / peak,
+        }
+    return Report(
+        "Twenty steps at other sizes, float64 (no bar)",
+        ("", "parameters", "members", "members/s", "GFLOP/s", "of a matrix product's"),
+        table,
+        figures,
+    )
+
+
+def _matrix_product(size: int) -> tuple[Callable[[], Array], float]:
+    """A large matrix product, the most that the machine can do, and its operations."""
+    a, b = jax.random.normal(jax.random.key(3), (2, size, size), jnp.float64)
+    multiply = jax.jit(jnp.matmul)
+    np.testing.assert_allclose(
+        multiply(a, b)[:2], np.asarray(a)[:2] @ np.asarray(b), rtol=1e-9, atol=1e-9 * size
+    )
+    return lambda: multiply(a, b), 2.0 * size**3
+
+
+def _check_close_to_plain_diffrax(workload: Workload, starts: jf.FeedForward) -> None:
+    """After the same number of steps; also compiles what is timed."""
+    few = min(4, len(starts.weights[0]))
+    solution = workload.run(starts, stop=())
+    _check_stopped_by(solution, "max_steps")
+    never = jnp.zeros(few)
+    theirs = jax.jit(vmapped_diffeqsolve(workload))(take(starts, slice(few)), never)
+    np.testing.assert_array_equal(solution.stats.num_steps[:few], theirs.num_steps)
+    np.testing.assert_allclose(
+        solution.rescaled_time[:few], theirs.rescaled_time, rtol=1e-6
+    )
+    np.testing.assert_allclose(solution.loss[:few], theirs.loss, rtol=1e-6)
+
+
+# 7. Workers
+
+
+def workers(settings: Settings) -> Report:
+    """Are two threads on one device as good as two devices with a thread each?"""
+    cores = max(2, measuring.num_cores())
+    ways = {
+        "one device, one thread": (1, 1),
+        f"one device, {cores} threads": (1, cores),
+        f"{cores} devices, a thread each": (cores, cores),
+    }
+    table, figures = [], {}
+    with ExitStack() as stack:
+        # A process has as many devices as it was started with.
+        calls = {
+            devices: stack.enter_context(fresh_process(num_devices=devices))
+            for devices in (1, cores)
+        }
+        for width in settings.size((8, 16, 64, 256), (8,)):
+            lasting = settings.size(1.0, 0.02)
+            work = calls[1](_prepare_loops, width, 1, None, lasting)
+            vectors = []
+            for devices, threads in ways.values():
+                calls[devices](_prepare_loops, width, threads, work.iterations, lasting)
+                vectors.append(calls[devices](_run_loops, width, threads).vectors)
+            for other in vectors[1:]:
+                np.testing.assert_allclose(other, vectors[0], rtol=1e-12, atol=1e-15)
+
+            found: dict[str, list[_LoopsRun]] = {name: [] for name in ways}
+            for _ in range(settings.repeats):
+                for name, (devices, threads) in ways.items():
+                    found[name].append(calls[devices](_run_loops, width, threads))
+            alone = statistics.median(
+                run.vjps_per_second for run in found[next(iter(ways))]
+            )
+            for name, runs in found.items():
+                rates = [run.vjps_per_second for run in runs]
+                busy = statistics.median(run.cores for run in runs)
+                table.append(
+                    (
+                        f"width {width}: {name}",
+                        spread([rate / 1e3 for rate in rates]),
+                        number(statistics.median(rates) / alone),
+                        number(busy),
+                    )
+                )
+                figures[f"width {width}: {name}"] = {
+                    "vjps per second": rates,
+                    "times one thread": statistics.median(rates) / alone,
+                    "cores busy": busy,
+                }
+    return Report(
+        "Bare loops of VJPs, compiled ahead of time (no bar)",
+        ("", "thousand VJPs/s", "times one thread", "cores busy"),
+        table,
+        figures,
+    )
+
+
+class _LoopsRun(NamedTuple):
+    vjps_per_second: float
+    cores: float  # seconds of processor time in a second
+    vectors: np.ndarray
+
+
+class _Work(NamedTuple):
+    iterations: int
+
+
+_prepared: dict[tuple[int, int], Loops] = {}  # of the fresh process that runs them
+
+
+def _prepare_loops(
+    width: int, threads: int, iterations: int | None, lasting: float
+) -> _Work:
+    """Compile; with no number of iterations given, choose one."""
+    devices = jax.devices("cpu")
+    loops = Loops(workload_e(), width, [devices[i % len(devices)] for i in range(threads)])
+    if iterations is None:
+        loops.last_for(lasting)
+    else:
+        loops.iterations = iterations
+    loops.run()
+    _prepared[width, threads] = loops
+    return _Work(loops.iterations)
+
+
+def _run_loops(width: int, threads: int) -> _LoopsRun:
+    loops = _prepared[width, threads]
+    wall, processor = time.perf_counter(), time.process_time()
+    vectors = loops.run()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return _LoopsRun(loops.num_vjps / wall, processor / wall, np.asarray(vectors[-1]))
+
+
+# The command
+
+
+class Part(enum.StrEnum):
+    STRAGGLERS = "stragglers"
+    OVERHEAD = "overhead"
+    PEERS = "peers"
+    LINEAR = "linear"
+    COMPILE = "compile"
+    SIZES = "sizes"
+    WORKERS = "workers"
+
+
+PARTS: dict[Part, Callable[[Settings], Report]] = {
+    Part.STRAGGLERS: stragglers,
+    Part.OVERHEAD: overhead,
+    Part.PEERS: peers,
+    Part.LINEAR: linear,
+    Part.COMPILE: compilation,
+    Part.SIZES: sizes,
+    Part.WORKERS: workers,
+}
+
+
+def main(
+    part: Annotated[
+        list[Part] | None,
+        typer.Option(help="Which part; may be given again. Default: all."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each thing is timed.")] = 5,
+    baseline_repeats: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The same for plain diffrax with stragglers: minutes each."
+        ),
+    ] = None,
+    memory_repeats: Annotated[
+        int | None,
+        typer.Option(min=1, help="The same for peak memory: minutes each."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Tiny sizes: whether it runs, not how fast.")
+    ] = False,
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="JSON with the raw figures; benchmarks/results/engine.json if not given, "
+            "and nothing with --quick."
+        ),
+    ] = None,
+) -> None:
+    """How fast the engine is, and beside what."""
+    measuring.set_up()
+    fewer = 1 if quick else repeats
+    settings = Settings(repeats, baseline_repeats or fewer, memory_repeats or fewer, quick)
+    if output is None and not quick:
+        output = pathlib.Path(__file__).parent / "results" / "engine.json"
+    console = Console()
+    if not console.is_terminal:  # a log has room for long lines
+        console = Console(width=110)
+    if (busy := measuring.load()) > 0.5 and not quick:
+        console.print(f"[yellow]Load {busy:.1f}: other work will disturb what follows.[/]")
+    for name in part or list(Part):
+        report = PARTS[name](settings)
+        report.show(console)
+        if output is not None:
+            measuring.write(output, name.value, report, settings)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,268 @@
+"""How the benchmarks measure: in turn, medians with their spread, fresh processes."""
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+
+class Timings(NamedTuple):
+    """Wall times of repeats of the same thing."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def __str__(self) -> str:
+        return spread(self.seconds, "s")
+
+
+class Measured(NamedTuple):
+    """How long something took, and what it gave the last time."""
+
+    timings: Timings
+    answer: Any
+
+    @property
+    def median(self) -> float:
+        return self.timings.median
+
+
+def in_turn(
+    contenders: Mapping[str, Callable[[], Any]], repeats: int | Mapping[str, int]
+) -> dict[str, Measured]:
+    """Time contenders as A, B, A, B, …, so that a slow minute of the machine hits all.
+
+    **Arguments:** `repeats`, of all or by name. Whoever has fewer drops out of the last
+    rounds.
+    """
+    wanted = {
+        name: repeats if isinstance(repeats, int) else repeats[name] for name in contenders
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    answers: dict[str, Any] = {}
+    for turn in range(max(wanted.values())):
+        for name, run in contenders.items():
+            if turn < wanted[name]:
+                start = time.perf_counter()
+                answers[name] = jax.block_until_ready(run())
+                seconds[name].append(time.perf_counter() - start)
+    return {
+        name: Measured(Timings(tuple(seconds[name])), answers[name]) for name in contenders
+    }
+
+
+def spread(values: Sequence[float], unit: str = "") -> str:
+    """The median, and between which values it lies."""
+    middle, least, most = statistics.median(values), min(values), max(values)
+    return f"{number(middle)} {unit}".strip() + f" ({number(least)}..{number(most)})"
+
+
+def number(value: float) -> str:
+    """Three digits that count, without an exponent where one can do without."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+class CompileClock:
+    """What JAX spends on making programs inside a `with` block.
+
+    Listens to JAX's own monitoring. Tracing one function traces those it calls, so that
+    spans lie inside each other: what counts is the time that they cover together.
+    """
+
+    _KINDS = {
+        "/jax/core/compile/jaxpr_trace_duration": "trace",
+        "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
+        "/jax/core/compile/backend_compile_duration": "compile",
+    }
+
+    def __init__(self) -> None:
+        self._spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._by_program: dict[str, float] = defaultdict(float)
+
+    def __enter__(self) -> "CompileClock":
+        jax.monitoring.register_event_time_span_listener(self._listen)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        jax.monitoring.unregister_event_time_span_listener(self._listen)
+
+    def _listen(self, event: str, start: float, end: float, **labels: Any) -> None:
+        kind = self._KINDS.get(event)
+        if kind is None:
+            return
+        self._spans[kind].append((start, end))
+        if kind == "compile":
+            self._by_program[str(labels.get("fun_name", "?"))] += end - start
+
+    def seconds(self, *kinds: str) -> float:
+        """Covered by `"trace"`, `"lower"` or `"compile"`, or by any of them."""
+        kinds = kinds or tuple(self._spans)
+        covered, last = 0.0, float("-inf")
+        for start, end in sorted(span for kind in kinds for span in self._spans[kind]):
+            covered += max(0.0, end - max(start, last))
+            last = max(last, end)
+        return covered
+
+    @property
+    def num_programs(self) -> int:
+        return len(self._spans["compile"])
+
+    @property
+    def costliest(self) -> dict[str, float]:
+        """The five programs that took the backend longest, in seconds."""
+        return dict(sorted(self._by_program.items(), key=lambda item: -item[1])[:5])
+
+
+def peak_memory() -> int:
+    """The largest resident memory of this process so far, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+            # Not `ru_maxrss`, where there is a choice: on Linux a new process inherits the
+            # peak of the one that started it.
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextlib.contextmanager
+def fresh_process(
+    *, num_devices: int = 1, cache: str | None = None
+) -> Iterator[Callable[..., Any]]:
+    """A process that has not used JAX yet; gives a way to call functions in it.
+
+    **Arguments:** how many CPU devices it sees, and a folder in place of the user's cache,
+    in which jaxflow remembers the widths that it has measured.
+    """
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit JAX as it is
+    with ProcessPoolExecutor(
+        1, mp_context=spawn, initializer=_set_up_process, initargs=(num_devices, cache)
+    ) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+
+
+def _set_up_process(num_devices: int, cache: str | None) -> None:
+    set_up()
+    jax.config.update("jax_num_cpu_devices", num_devices)
+    # A first call has to compile, whatever an earlier process left on the disk.
+    jax.config.update("jax_enable_compilation_cache", False)
+    if cache is not None:
+        os.environ["XDG_CACHE_HOME"] = cache
+
+
+def set_up() -> None:
+    """Double precision, as in everything that the benchmarks claim unless stated."""
+    jax.config.update("jax_enable_x64", True)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def load() -> float:
+    """Processes that wanted a core in the last minute; others disturb what is measured."""
+    return os.getloadavg()[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The answer to one question: a table to read, and the figures behind it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    figures: dict[str, Any]
+
+    def show(self, console: Console) -> None:
+        table = Table(title=self.title, title_justify="left", title_style="bold")
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if i == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def write(path: pathlib.Path, part: str, report: Report, settings: Any) -> None:
+    """Put one part's figures into a file, beside those of other parts."""
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results[part] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "settings": dataclasses.asdict(settings),
+        "figures": _plain(report.figures),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """Timings and NumPy's numbers as JSON knows them."""
+    if isinstance(value, Timings):
+        return {
+            "median": value.median,
+            "min": min(value.seconds),
+            "max": max(value.seconds),
+            "seconds": list(value.seconds),
+        }
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on, as far as it bears on speed."""
+    device = jax.devices()[0]
+    return {
+        "processor": _processor(),
+        "cores": num_cores(),
+        "memory_gib": round(
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
+        ),
+        "system": platform.system(),
+        "device": f"{device.platform}: {device.device_kind}",
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of all that is compared."""
+    found = {"python": platform.python_version()}
+    for (
+        name
+    ) in "jaxflow jax jaxlib diffrax equinox numpy scipy torch torchdiffeq zarr".split():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
