@@ -59,13 +59,13 @@ def _run_alone(problem, start):
     return pool.outcome(run(problem, start), np.arange(1))
 
 
-def _assert_same_steps(outcome, reference):
+def _assert_same_steps(outcome, reference, rtol=1e-10):
     assert outcome.num_steps[0] == reference.stats["num_steps"]
     assert outcome.num_accepted[0] == reference.stats["num_accepted_steps"]
     for ours, theirs in zip(
         jax.tree_util.tree_leaves(outcome.state), jax.tree_util.tree_leaves(reference.ys)
     ):
-        np.testing.assert_allclose(ours[0], theirs[-1], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(ours[0], theirs[-1], rtol=rtol, atol=rtol / 100)
 
 
 @pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Dopri5()])
@@ -98,7 +98,8 @@ def test_same_steps_as_diffeqsolve_until_an_event(solver):
     )
     assert outcome.status[0] == 1
     assert reference.stats["num_steps"] >= 15
-    _assert_same_steps(outcome, reference)
+    # Where the last step ends is free, and follows the rounding of error estimates.
+    _assert_same_steps(outcome, reference, rtol=1e-8)
 
 
 @pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Kvaerno3(), diffrax.Euler()])
