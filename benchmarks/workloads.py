@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 import jaxflow as jf
 from jaxflow.flows import CartesianFlow, PolarFlow
-from jaxflow.solvers import FlowController
+from jaxflow.solvers import FlowController, PredictiveController
 
 ORDER = 7  # of three matrices with an activation of power two
 
@@ -154,7 +154,7 @@ def vmapped_diffeqsolve(
     flow = workload.polar_flow
     solver, terms = diffrax.Tsit5(), diffrax.ODETerm(flow.vector_field)
     controller = FlowController(
-        diffrax.PIDController(rtol=workload.rtol, atol=workload.atol, norm=flow.error_norm),
+        PredictiveController(workload.rtol, workload.atol, flow.error_norm),
         flow.view_error,
     )
     log_scale = workload.log_scale

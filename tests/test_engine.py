@@ -16,10 +16,10 @@ from .problems import teacher_task
 
 
 def _controller(flow, rtol=1e-6, atol=1e-9):
-    pid = diffrax.PIDController(
-        rtol=jnp.asarray(rtol), atol=jnp.asarray(atol), norm=flow.error_norm
+    decides = solvers.PredictiveController(
+        jnp.asarray(rtol), jnp.asarray(atol), flow.error_norm
     )
-    return solvers.FlowController(pid, flow.view_error)
+    return solvers.FlowController(decides, flow.view_error)
 
 
 def _problem(flow, solver, controller, first_step=None, max_steps=3000):
@@ -97,9 +97,9 @@ def test_same_steps_as_diffeqsolve_until_an_event(solver):
         max_steps=3000,
     )
     assert outcome.status[0] == 1
-    assert reference.stats["num_steps"] >= 15
+    assert reference.stats["num_steps"] >= 12
     # Where the last step ends is free, and follows the rounding of error estimates.
-    _assert_same_steps(outcome, reference, rtol=1e-8)
+    _assert_same_steps(outcome, reference, rtol=1e-7)
 
 
 @pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Kvaerno3(), diffrax.Euler()])

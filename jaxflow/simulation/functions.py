@@ -31,7 +31,13 @@ from ..flows import (
 )
 from ..networks import Initializations, order, unflattener
 from ..results import check_storable, open_stored, RunStore, SINGLE, Solution
-from ..solvers import count_evaluations, FlowController, OptimizerSteps, write_out
+from ..solvers import (
+    count_evaluations,
+    FlowController,
+    OptimizerSteps,
+    PredictiveController,
+    write_out,
+)
 from ..stopping import AbstractStop, NumSteps, Stationary
 from ..tasks import Task
 from ..versions import versions
@@ -450,11 +456,11 @@ def _problem(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
     # Numbers go in as arrays: Python floats would be constants of the compiled program.
     number = lambda value: jnp.asarray(value, dtype)
     if controller is None:
-        pid = diffrax.PIDController(
+        # pyright takes the abstract attributes for arguments.
+        decides = PredictiveController(  # pyright: ignore
             rtol=number(stepping.rtol), atol=number(stepping.atol), norm=flow.error_norm
         )
-        # pyright takes the abstract attributes for arguments.
-        controller = FlowController(pid, flow.view_error)  # pyright: ignore
+        controller = FlowController(decides, flow.view_error)  # pyright: ignore
     solver = write_out(stepping.solver)
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         solver = _with_root_tolerances(solver, controller)

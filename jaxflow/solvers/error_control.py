@@ -23,7 +23,7 @@ class Tolerances(NamedTuple):
 
 
 class FlowController(diffrax.AbstractAdaptiveStepSizeController):
-    """A `diffrax.PIDController` that sees errors as the flow measures them.
+    """A step-size controller that sees errors as the flow measures them.
 
     The inner controller measures an error against `atol + rtol |y|`. That is not always
     what the coordinates mean: the error of a logarithm is a relative error already. The
@@ -31,11 +31,11 @@ class FlowController(diffrax.AbstractAdaptiveStepSizeController):
 
     **Arguments:**
 
-    - `inner`: the controller that decides.
+    - `inner`: the controller that decides, such as a `PredictiveController`.
     - `view_error`: a function of (`ErrorView`, `Tolerances`) that gives an `ErrorView`.
     """
 
-    inner: diffrax.PIDController
+    inner: diffrax.AbstractAdaptiveStepSizeController
     view_error: Callable[[ErrorView, Tolerances], ErrorView] = eqx.field(static=True)
 
     @property
