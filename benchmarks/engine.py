@@ -334,7 +334,7 @@ class Crossing(NamedTuple):
 
 def peers(settings: Settings) -> Report:
     """How many members per second, beside SciPy and torchdiffeq?"""
-    num = settings.size(512, 8)
+    num = settings.size(2048, 8)
     workload = workload_e()
     starts = quick_starts(workload, num)
     cartesian = workload.run(starts, coordinates="cartesian")

@@ -35,16 +35,12 @@ class CorrelationFlow(AbstractNetworkFlow):
     order: int | float = eqx.field(static=True)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
-        return polar_state(network)
+        return polar_state(network, self._gradient, self.order)
 
     def vector_field(
         self, clock: Real[Array, ""], state: PolarState, args: Float[Array, ""]
     ) -> PolarState:
-        direction = unit(state)
-        gradient = pull_back(
-            self.network, self.task, direction, self.task.correlation_weights
-        )
-        return polar_velocity(direction, gradient, state, self.order)
+        return polar_velocity(state, self._gradient(state), self.order)
 
     def snapshot(
         self,
@@ -77,6 +73,10 @@ class CorrelationFlow(AbstractNetworkFlow):
     @staticmethod
     def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
         return polar_error_norm(scaled_error)
+
+    def _gradient(self, state):
+        weights = self.task.correlation_weights
+        return pull_back(self.network, self.task, unit(state), weights)
 
 
 def blow_up_time(

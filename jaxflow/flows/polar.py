@@ -9,10 +9,14 @@ the flow is
     dv/dτ = g - ⟨v, g⟩ v,    dρ/dτ = ⟨v, g⟩,    ds/dτ = e^((2-L)(ρ - log δ)),
 
 every right-hand side of order one at every scale δ. Two of the coordinates are kept in a
-form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and `log(1 + s)`, which
-neither overflows for members that go to zero nor rounds for small times.
+form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and `log(1 + s/S)`, which
+neither overflows for members that go to zero nor rounds for small times. The unit `S` is
+the time in which the weights first change by their own size, `1/‖g‖` at the start: until
+then `log(1 + s/S)` is nearly straight. In a unit too short it would be curved, and take
+short steps, while nothing else moves; a deep network's `S` may be 1e5 or 1e50.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -24,14 +28,15 @@ from ..networks import flatten
 from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
 from .abstract import AbstractNetworkFlow, Snapshot
-from .geometry import log_norm_and_direction, tangent_part
+from .geometry import log_norm_and_direction, safe_norm, tangent_part
 from .gradients import outputs_at, pull_back
 
 
 class PolarState(NamedTuple):
     direction: Float[Array, " parameters"]  # v; its norm may drift from one harmlessly
     log_growth: Float[Array, ""]  # log(‖w‖/δ)
-    log_elapsed: Float[Array, ""]  # log(1 + s)
+    log_elapsed: Float[Array, ""]  # log(1 + s/S)
+    log_unit: Float[Array, ""]  # log S, which stays as it is
 
 
 class PolarFlow(AbstractNetworkFlow):
@@ -42,17 +47,12 @@ class PolarFlow(AbstractNetworkFlow):
     order: int | float = eqx.field(static=True)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
-        return polar_state(network)
+        return polar_state(network, lambda state: self._gradient(state, args), self.order)
 
     def vector_field(
         self, clock: Real[Array, ""], state: PolarState, args: Float[Array, ""]
     ) -> PolarState:
-        def weights(outputs):
-            return self.task.residuals(self._true_outputs(outputs, state, args))
-
-        direction = unit(state)
-        gradient = pull_back(self.network, self.task, direction, weights)
-        return polar_velocity(direction, gradient, state, self.order)
+        return polar_velocity(state, self._gradient(state, args), self.order)
 
     def snapshot(
         self,
@@ -85,15 +85,37 @@ class PolarFlow(AbstractNetworkFlow):
     def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
         return polar_error_norm(scaled_error)
 
+    def _gradient(self, state, args):
+        def weights(outputs):
+            return self.task.residuals(self._true_outputs(outputs, state, args))
+
+        return pull_back(self.network, self.task, unit(state), weights)
+
     def _true_outputs(self, outputs, state, args):
         """`H(x; w) = e^(Lρ) H(x; v)`."""
         return jnp.exp(self.order * (state.log_growth + args)) * outputs
 
 
-def polar_state(network: eqx.Module) -> PolarState:
-    """The state at `s = 0` of a member that starts at `δ` times this network."""
+def polar_state(
+    network: eqx.Module,
+    gradient: Callable[[PolarState], Float[Array, " parameters"]],
+    order: int | float,
+) -> PolarState:
+    """The state at `s = 0` of a member that starts at `δ` times this network.
+
+    **Arguments:**
+
+    - `network`: the weights `w₀`.
+    - `gradient`: `g` at a state, whatever the unit of time in it.
+    - `order`: the network's order `L`.
+    """
     log_growth, direction = log_norm_and_direction(flatten(network))
-    return PolarState(direction, log_growth, jnp.zeros_like(log_growth))
+    zero = jnp.zeros_like(log_growth)
+    state = PolarState(direction, log_growth, zero, zero)
+    rate = safe_norm(gradient(state))
+    usable = (rate > 0) & jnp.isfinite(rate)
+    log_unit = (2 - order) * log_growth - jnp.log(jnp.where(usable, rate, 1.0))
+    return state._replace(log_unit=jnp.where(jnp.isfinite(log_unit), log_unit, zero))
 
 
 def unit(state: PolarState) -> Float[Array, " parameters"]:
@@ -102,16 +124,16 @@ def unit(state: PolarState) -> Float[Array, " parameters"]:
 
 
 def polar_velocity(
-    direction: Float[Array, " parameters"],
-    gradient: Float[Array, " parameters"],
-    state: PolarState,
-    order: int | float,
+    state: PolarState, gradient: Float[Array, " parameters"], order: int | float
 ) -> PolarState:
-    """`dv/dτ`, `dρ/dτ` and `d log(1+s)/dτ` from the gradient at the unit vector `v`."""
+    """`dv/dτ`, `dρ/dτ` and `d log(1 + s/S)/dτ` from the gradient at the unit vector `v`."""
+    direction = unit(state)
+    log_rate = (2 - order) * state.log_growth - state.log_unit  # of s/S
     return PolarState(
         direction=tangent_part(gradient, direction),
         log_growth=jnp.dot(direction, gradient),
-        log_elapsed=jnp.exp((2 - order) * state.log_growth - state.log_elapsed),
+        log_elapsed=jnp.exp(log_rate - state.log_elapsed),
+        log_unit=jnp.zeros_like(state.log_unit),
     )
 
 
@@ -130,7 +152,7 @@ def polar_snapshot(
         clock=clock,
         direction=unit(state),
         log_norm=log_norm,
-        rescaled_time=jnp.expm1(state.log_elapsed),
+        rescaled_time=_rescaled_time(state),
         log_time=log_time,
         loss=loss,
         gradient_norm=jnp.hypot(turning_rate, velocity.log_growth),
@@ -138,9 +160,17 @@ def polar_snapshot(
     )
 
 
+def _rescaled_time(state: PolarState) -> Float[Array, ""]:
+    # Zero also where the unit overflows.
+    begun = state.log_elapsed > 0
+    units = jnp.where(begun, jnp.expm1(state.log_elapsed), 1.0)
+    return jnp.where(begun, jnp.exp(state.log_unit) * units, 0.0)
+
+
 def log_rescaled_time(state: PolarState) -> Float[Array, ""]:
     """`log s`, also where `s` itself would overflow."""
-    return state.log_elapsed + jnp.log(-jnp.expm1(-state.log_elapsed))
+    log_in_units = state.log_elapsed + jnp.log(-jnp.expm1(-state.log_elapsed))
+    return log_in_units + state.log_unit
 
 
 def polar_error_view(view: ErrorView, tolerances: Tolerances) -> ErrorView:
@@ -176,6 +206,7 @@ def _with_absolute_logarithms(state: PolarState) -> PolarState:
         direction=state.direction,
         log_growth=jnp.ones_like(state.log_growth),
         log_elapsed=jnp.minimum(jnp.abs(state.log_elapsed), 1.0),
+        log_unit=jnp.ones_like(state.log_unit),
     )
 
 

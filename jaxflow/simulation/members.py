@@ -211,16 +211,17 @@ def _start(
     log_scales: Float[Array, " members"],
     stops: tuple[AbstractStop, ...],
 ) -> Start:
-    states = eqx.filter_vmap(flow.enter)(networks, log_scales)
+    arrays, rest = eqx.partition(networks, eqx.is_array)
 
     def one(member):
-        state, log_scale, stops = member
-        return tuple(
+        network, log_scale, stops = member
+        state = flow.enter(eqx.combine(network, rest), log_scale)
+        return state, tuple(
             _with_vanishing_gradient(stop, flow, state, log_scale) for stop in stops
         )
 
     # In pieces: all members at once would need all their activations at once.
-    filled = jax.lax.map(one, (states, log_scales, stops), batch_size=64)
+    states, filled = jax.lax.map(one, (arrays, log_scales, stops), batch_size=64)
     return Start(states, log_scales, filled)
 
 
