@@ -156,13 +156,14 @@ def _check_same_endings(ours: jf.Solution, theirs: Endings) -> None:
 
     One order of summation or another may round a step across the border between accepted
     and rejected, which no tolerance of a step rules out: hence bounds on all members, and
-    near equality of most.
+    near equality of most. The loss at the end is that of the step which met the level, and
+    falls by a good part of itself within that step.
     """
     np.testing.assert_array_equal(ours.status != "max_steps", np.asarray(theirs.stopped))
     steps = np.asarray(theirs.num_steps)
     np.testing.assert_allclose(ours.stats.num_steps.sum(), steps.sum(), rtol=0.01)
     _check_close("rescaled times", ours.rescaled_time, theirs.rescaled_time, 1e-3, 1e-6)
-    _check_close("losses", ours.loss, theirs.loss, 0.05, 1e-4)
+    _check_close("losses", ours.loss, theirs.loss, 0.3, 1e-4)
 
 
 def _check_close(what: str, ours: Any, theirs: Any, worst: float, typical: float) -> None:
