@@ -28,7 +28,6 @@ _RATE_GAIN = 0.7  # k_R
 _SAFETY = 0.9  # θ
 _LEAST_FACTOR = 0.2
 _GREATEST_FACTOR = 10.0
-_LEAST_ERROR = 1e-10  # of an error that small nothing can be foretold
 
 
 class PredictiveState(NamedTuple):
@@ -72,7 +71,9 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         error = jnp.asarray(self._scaled_error(y0, y1_candidate, y_error))
         error = error.astype(step.dtype)
         kept = error < 1
-        error = jnp.maximum(error, _LEAST_ERROR)
+        # Nothing is foretold from an error so small that the step may grow at will: it may
+        # be rounding, and steps would differ between runs that should take the same.
+        error = jnp.maximum(error, (_SAFETY / _GREATEST_FACTOR) ** error_order)
         standard = _SAFETY * error ** (-1 / error_order)
         predicted = (
             (step / jnp.where(last.step > 0, last.step, step))
