@@ -270,10 +270,22 @@ def test_nothing_to_correlate_with():
     }
 
 
+def _two_outputs(task):
+    return jf.Task(task.inputs, np.stack([task.targets, task.targets], axis=1))
+
+
 @pytest.mark.parametrize(
     "argument, call",
     [
         ("activation", lambda t: reduced_kkt(t, jf.LeakyReLU(0.5, 1, 0.1), 2)),
+        ("task", lambda t: reduced_kkt(_two_outputs(t), jf.LeakyReLU(), 2)),
+        (
+            "task",
+            lambda t: rank_one_conditions(
+                jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0)),
+                _two_outputs(t),
+            ),
+        ),
         ("depth", lambda t: reduced_kkt(t, jf.LeakyReLU(), 0)),
         ("num_starts", lambda t: reduced_kkt(t, jf.LeakyReLU(), 2, num_starts=0)),
         ("direction", lambda t: lift(np.ones(2), [1], (2, 3, 1), jf.LeakyReLU(), [[0]])),
@@ -294,3 +306,21 @@ def test_wrong_input(argument, call):
     with pytest.raises(jf.InputError) as caught:
         call(_plane_task(0, 3))
     assert caught.value.argument == argument
+
+
+def test_several_outputs():
+    """The last layer's `u_D` has to point along `Σ_i τ_{D,i} z_i`."""
+    rng = np.random.default_rng(5)
+    x, z, side = (
+        rng.standard_normal((6, 2)),
+        rng.standard_normal(6),
+        _unit(np.array([3.0, 4.0])),
+    )
+    task, activation = jf.Task(x, np.outer(z, side)), jf.LeakyReLU(0.3, 2)
+    point = reduced_kkt(jf.Task(x, z), activation, 2)
+    hidden = np.array([0.0, 1.0, 0.0])
+    for last, expected in ((side, True), (_unit(np.array([1.0, 1.0])), False)):
+        v = [point.directions[0], point.signs[0][0] * hidden]
+        network = _with_vectors([hidden, last], v, 2, activation)
+        assert (_residual(network, task) < 1e-10) == expected
+        assert rank_one_conditions(network, task).hold == expected

@@ -257,10 +257,11 @@ def _data(task: Task, network: FeedForward) -> tuple[np.ndarray, np.ndarray]:
     size, out = network.sizes[0], network.sizes[-1]
     if task.inputs.shape[1:] != (size,):
         raise InputError("task", f"inputs of shape {task.inputs.shape}", f"(n, {size})")
-
-    weights = task.correlation_weights(
-        jnp.zeros((task.num_samples, out), task.inputs.dtype)
-    )
+    rows = task.target_rows
+    if rows.ndim == 2 and rows.shape[1] != out:
+        raise InputError("task", f"targets of shape {task.targets.shape}", f"{out} outputs")
+    none = jnp.zeros((task.num_samples, out), task.inputs.dtype)
+    weights = task.correlation_weights(none)
     return np.asarray(task.inputs, np.float64), np.asarray(weights, np.float64)
 
 

@@ -89,9 +89,9 @@ def reduced_kkt(
         raise InputError("num_starts", repr(num_starts), "a whole number, at least 1")
     if task.inputs.ndim != 2:
         raise InputError("task", f"inputs of shape {task.inputs.shape}", "(n, d)")
+    if task.target_rows.ndim != 2 or task.target_rows.shape[1] != 1:
+        raise InputError("task", f"targets of shape {task.targets.shape}", "one a sample")
     weights = task.correlation_weights(jnp.zeros((task.num_samples, 1), task.inputs.dtype))
-    if weights.shape[1] != 1:
-        raise InputError("task", f"{weights.shape[1]} outputs", "one output")
     x, z = np.asarray(task.inputs, np.float64), np.asarray(weights[:, 0], np.float64)
     found = []
     for number, signs in enumerate(itertools.product((1, -1), repeat=depth - 1)):
