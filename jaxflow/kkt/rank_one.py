@@ -184,7 +184,6 @@ def rank_one_conditions(
     found, activation = rank_one(network), _activation(network)
     x, z = _data(task, network)
     power, depth = int(activation.power), len(network.weights)
-    order = sum(power ** (depth - layer) for layer in range(1, depth + 1))
     u, v, s = found.left, found.right, found.norms
 
     inputs, taus = [x], [x @ v[0]]  # what enters each layer, and its numbers τ
@@ -222,8 +221,7 @@ def rank_one_conditions(
     return RankOneConditions(
         rank=max(found.gaps),
         norms=max(
-            abs(norm**2 - power ** (depth - layer) / order)
-            for layer, norm in enumerate(s, start=1)
+            abs(norm**2 - square) for norm, square in zip(s, squared_norms(depth, power))
         ),
         neurons=max(neurons),
         inputs=max(along),
@@ -231,6 +229,12 @@ def rank_one_conditions(
         value=value,
         tolerance=tolerance,
     )
+
+
+def squared_norms(depth: int, power: int) -> list[float]:
+    """`‖W_l‖_F² = p^(D-l)/L` of every layer, at each KKT point with `N ≠ 0`."""
+    shares = [power ** (depth - layer) for layer in range(1, depth + 1)]
+    return [share / sum(shares) for share in shares]
 
 
 def _sigma(activation: LeakyReLU, z: np.ndarray) -> np.ndarray:

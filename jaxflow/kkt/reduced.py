@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..errors import InputError
 from ..networks import FeedForward, LeakyReLU
 from ..tasks import Task
+from .rank_one import squared_norms
 
 _SAME = 1e-7  # distance below which two directions are one
 _ZERO = 1e-12  # share of Σ_i |z_i| φ(|x_i|) below which a value is zero
@@ -173,13 +174,11 @@ def lift(
         raise InputError(
             "neurons", f"{len(neurons)} layers", f"{depth - 1}, one for each hidden layer"
         )
-    order = sum(power ** (depth - layer) for layer in range(1, depth + 1))
     weights, right = [], vector
-    for layer in range(1, depth + 1):
+    for layer, square in enumerate(squared_norms(depth, power), start=1):
         last = layer == depth
         left = np.ones(1) if last else _entries(neurons[layer - 1], sizes[layer], power)
-        size = (power ** (depth - layer) / order) ** 0.5
-        weights.append(size * np.outer(left, right))
+        weights.append(square**0.5 * np.outer(left, right))
         if not last:
             right = signs[layer - 1] * left**power / np.linalg.norm(left**power)
     network = FeedForward(sizes, activation, key=jax.random.key(0), dtype=dtype)
