@@ -7,7 +7,7 @@ from .errors import (
     NotHomogeneousError as NotHomogeneousError,
     StoreError as StoreError,
 )
-from .kkt import ncf as ncf
+from .kkt import KKTPoints as KKTPoints, ncf as ncf
 from .networks import (
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
@@ -29,6 +29,7 @@ from .observables import (
 )
 from .results import load as load, Solution as Solution
 from .simulation import (
+    find_kkt as find_kkt,
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     ncf_flow as ncf_flow,

@@ -226,7 +226,7 @@ def ncf_flow(
     stepping = check_stepping(solver, controller, rtol, atol, dt0, max_steps, checked.dtype)
     recordables = check_record(record, record_at, record_over, checked, task)
     schedule, store = check_schedule(schedule), check_store(store)
-    degree = _order(checked, task)
+    degree = order_of(checked, task)
     return _simulate(
         "neural correlation flow",
         CorrelationFlow(checked.one, task, degree),
@@ -320,7 +320,7 @@ def _order_for(coordinates, checked: Ensemble, task: Task) -> int | float | None
     if coordinates not in ("auto", "polar", "cartesian"):
         raise InputError("coordinates", repr(coordinates), '"auto", "polar" or "cartesian"')
     try:
-        return _order(checked, task)
+        return order_of(checked, task)
     except InputError as error:
         # Zero or NaN at random weights is no hindrance to a flow from other weights.
         if coordinates != "polar":
@@ -335,7 +335,7 @@ def _order_for(coordinates, checked: Ensemble, task: Task) -> int | float | None
         ) from error
 
 
-def _order(checked: Ensemble, task: Task) -> int | float:
+def order_of(checked: Ensemble, task: Task) -> int | float:
     """The order of the networks, with errors that name the caller's argument."""
     try:
         return order(checked.one, task.inputs)
