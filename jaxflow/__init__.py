@@ -16,6 +16,7 @@ from .networks import (
     LeakyReLU as LeakyReLU,
     order as order,
     sample_ensemble as sample_ensemble,
+    slice_ensemble as slice_ensemble,
 )
 from .observables import (
     cosine as cosine,
@@ -29,10 +30,12 @@ from .observables import (
 )
 from .results import load as load, Solution as Solution
 from .simulation import (
+    EarlyConvergence as EarlyConvergence,
     find_kkt as find_kkt,
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     ncf_flow as ncf_flow,
+    verify_early_convergence as verify_early_convergence,
 )
 from .stopping import (
     AbstractStop as AbstractStop,

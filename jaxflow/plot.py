@@ -1,14 +1,21 @@
 """Pictures of results. Every function draws into `ax` (or `axes`) and returns it."""
 
+import math
 from collections.abc import Sequence
 
+import equinox as eqx
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from .errors import InputError
+from .kkt import KKTPoints
+from .kkt.points import NOT_CONVERGED, ZERO_TYPE
+from .observables import layer_matrices
 from .results import Solution
+from .simulation import EarlyConvergence
 
 _BAND = (0.1, 0.9)
 _MOST_LINES = 60
@@ -138,6 +145,194 @@ def four_panels() -> list[Axes]:
     return list(grid.ravel())
 
 
+def kkt_points(points: KKTPoints, *, ax: Axes | None = None) -> Axes:
+    """Draw the value `N` of every KKT point against the share of the sphere it attracts.
+
+    Bars are Wilson's 95% intervals. Filled: second-order points; open: points with ascent
+    directions. Disks have rank one in every layer, squares have not.
+
+    **Arguments:** `points` of `find_kkt`; matplotlib axes `ax`, new ones if not given.
+
+    **Returns:** the axes.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+    >>> found = jf.find_kkt(jf.sample_ensemble(network, 4, key=jax.random.key(1)), task)
+    >>> kkt_points(found).get_xlabel()
+    'share of the sphere that flows there'
+    """
+    ax = _axes(ax)
+    low, high = points.share_interval.T
+    for rank_one, marker in ((True, "o"), (False, "s")):
+        for stable, fill in ((True, "C0"), (False, "white")):
+            chosen = (points.rank_one == rank_one) & ((points.index <= 0) == stable)
+            if not chosen.any():
+                continue
+            share, value = points.share[chosen], points.value[chosen]
+            ax.errorbar(
+                share,
+                value,
+                xerr=[share - low[chosen], high[chosen] - share],
+                fmt=marker,
+                color="C0",
+                markerfacecolor=fill,
+                elinewidth=1,
+                capsize=2,
+                label=("rank one" if rank_one else "higher rank")
+                + ("" if stable else ", with ascent directions"),
+            )
+    ax.set_xscale("log")
+    if len(points) and points.value.max() > 30 * points.value.min():
+        ax.set_yscale("log")
+    ax.set_xlabel("share of the sphere that flows there")
+    ax.set_ylabel("value $N(w)$")
+    ax.set_title(f"{len(points)} KKT points from {points.num_members:,} initializations")
+    if len(points):
+        ax.legend(frameon=False)
+    ax.grid(alpha=0.25)
+    return ax
+
+
+def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
+    """Draw the layers of one network as heat maps, blue below and red above zero.
+
+    **Arguments:** one `network`; one matplotlib `axes` for each layer, a new figure if not
+    given.
+
+    **Returns:** the axes.
+
+    **Raises:** `InputError` for an ensemble, and for another number of axes.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> len(layers(network))
+    2
+    """
+    matrices = [np.asarray(matrix) for matrix in layer_matrices(network)]
+    if any(matrix.ndim != 2 for matrix in matrices):
+        raise InputError("network", "an ensemble", "one network")
+    if axes is None:
+        columns = [max(matrix.shape[1], 3) for matrix in matrices]
+        _, grid = plt.subplots(
+            1,
+            len(matrices),
+            figsize=(min(2.2 + 0.22 * sum(columns), 14), 4),
+            layout="constrained",
+            squeeze=False,
+            width_ratios=columns,
+        )
+        axes = list(grid[0])
+    if len(axes) != len(matrices):
+        raise InputError("axes", f"{len(axes)} of them", f"{len(matrices)}")
+    for number, (ax, matrix) in enumerate(zip(axes, matrices), start=1):
+        size = np.abs(matrix).max() or 1.0
+        image = ax.imshow(matrix, cmap="RdBu_r", vmin=-size, vmax=size, aspect="auto")
+        plt.colorbar(image, ax=ax, shrink=0.8)
+        values = np.linalg.svd(matrix, compute_uv=False)
+        rank = np.sum(values**2) / values[0] ** 2 if values[0] > 0 else 0.0
+        ax.set_title(f"$W_{number}$, stable rank {rank:.3g}", fontsize=10)
+        ax.set_xlabel("input")
+        for axis, size in zip((ax.yaxis, ax.xaxis), matrix.shape):
+            axis.set_major_locator(MaxNLocator(min(size, 8), integer=True))
+            if size == 1:
+                axis.set_ticks([0])
+    axes[0].set_ylabel("neuron")
+    return axes
+
+
+def stable_sets(points: KKTPoints, *, extent: float = 1.0, ax: Axes | None = None) -> Axes:
+    """Draw which KKT point every initialization of a plane flows to.
+
+    **Arguments:**
+
+    - `points`: what `find_kkt` gives for a `slice_ensemble`.
+    - `extent`: that of the ensemble.
+    - `ax`: matplotlib axes; new ones if not given.
+
+    **Returns:** the axes. Colors run through the points, best first; white goes to zero,
+    grey did not converge.
+
+    **Raises:** `InputError` if the number of members is not a square.
+
+    >>> import jax, jaxflow as jf
+    >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
+    >>> plane = jf.slice_ensemble(c, p, q, extent=1.0, resolution=4)
+    >>> found = jf.find_kkt(plane, jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)))
+    >>> stable_sets(found).get_xlabel()
+    'a'
+    """
+    side = math.isqrt(points.num_members)
+    if side**2 != points.num_members:
+        raise InputError("points", f"{points.num_members} members", "a square number")
+    ax = _axes(ax)
+    colors = np.array([*plt.get_cmap("tab20").colors])[:, :3]  # pyright: ignore
+    colors = np.concatenate([colors[0::2], colors[1::2]])
+    picture = colors[np.maximum(points.ends, 0) % len(colors)]
+    picture[points.ends == ZERO_TYPE] = 1.0
+    picture[points.ends == NOT_CONVERGED] = 0.5
+    limits = (-extent, extent, -extent, extent)
+    ax.imshow(picture.reshape(side, side, 3), origin="lower", extent=limits)
+    for k in range(min(len(points), 10)):
+        ax.plot([], [], "s", color=colors[k % len(colors)], label=f"{points.value[k]:.4g}")
+    if points.num_zero_type:
+        ax.plot([], [], "s", color="white", markeredgecolor="k", label="goes to zero")
+    ax.legend(title="$N$", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.set_xlabel("a")
+    ax.set_ylabel("b")
+    ax.set_title("the KKT point that each start flows to")
+    return ax
+
+
+def early_convergence(
+    found: EarlyConvergence, *, axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
+    """Two panels: the cosine against rescaled time, and how it improves as δ falls.
+
+    Left, `1 - cosine` to the member's KKT point at the smallest scale against `1 - s/T`,
+    with `T` the time of escape: one line for each member, the median thick. Right,
+    `1 - cosine` where `‖w‖ = √δ`, against δ.
+
+    **Arguments:** what `verify_early_convergence` found; two matplotlib `axes`, a new
+    figure if not given.
+
+    **Returns:** the axes.
+    """
+    if axes is None:
+        _, grid = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
+        axes = list(grid)
+    left, right = axes
+    members = len(found.verdict)
+    records = found.flows.records
+    assert records is not None
+    cosine = np.asarray(records.values["cosine"])[-members:]
+    grid, end = records.grid[-members:], found.flows.rescaled_time[-members:, None]
+    going = np.isfinite(found.closest[-1])
+    x, y = (1 - grid / end)[going], np.maximum(1 - cosine, 1e-16)[going]
+    for member in range(min(len(y), _MOST_LINES)):
+        left.plot(x[member], y[member], color="C0", alpha=0.25, linewidth=0.6)
+    if len(y):
+        left.plot(_middle(x), _middle(y), color="C0", linewidth=2, label="median")
+        left.legend(frameon=False)
+    left.set(xscale="log", yscale="log", ylabel="1 - cosine to the KKT point")
+    left.invert_xaxis()
+    left.set_xlabel(
+        f"share of the time to the escape that is left, δ = {found.scales[-1]:g}"
+    )
+    for member in np.flatnonzero(going)[:_MOST_LINES]:
+        y = np.maximum(found.closest[:, member], 1e-16)
+        right.plot(found.scales, y, color="C1", alpha=0.25, linewidth=0.6)
+    if going.any():
+        y = np.nanmedian(found.closest[:, going], axis=1)
+        right.plot(found.scales, y, "o-", color="C1", linewidth=2, label="median")
+        right.legend(frameon=False)
+    right.set(xscale="log", yscale="log", xlabel="initialization scale δ")
+    right.set_ylabel(r"1 - cosine where $\|w\| = \sqrt{\delta}$")
+    for ax in axes:
+        ax.grid(alpha=0.25)
+    return axes
+
+
 def _dataset(results) -> xarray.Dataset:
     dataset = results.dataset if isinstance(results, Solution) else results
     return dataset if "init" in dataset.dims else dataset.expand_dims("init")
@@ -155,7 +350,9 @@ def _grid_name(dataset) -> str | None:
 
 
 def _middle(values):
-    return np.nanmedian(values, axis=0)
+    """The median over members, NaN where there is none."""
+    known = np.isfinite(values).any(axis=0)
+    return np.nanmedian(np.where(known, values, 0.0), axis=0) + np.where(known, 0.0, np.nan)
 
 
 def _axes(ax) -> Axes:

@@ -12,6 +12,7 @@ import jaxflow as jf
 CONTRACT = """
     LeakyReLU FeedForward order NotHomogeneousError sample_ensemble Task AbstractLoss
     gradient_flow LossBelow RescaledTime norm ncf ncf_flow Stationary gradient_descent
+    find_kkt KKTPoints verify_early_convergence slice_ensemble
     ConvNet DiagonalLinear Time LogTime NormAbove load Solution
 """.split()
 

@@ -9,6 +9,7 @@ from .ensembles import (
     members as members,
     num_members as num_members,
     sample_ensemble as sample_ensemble,
+    slice_ensemble as slice_ensemble,
 )
 from .feed_forward import FeedForward as FeedForward
 from .homogeneity import order as order

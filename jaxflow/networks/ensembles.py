@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..errors import InputError
-from .parameters import flatten, parameter_dtype, unflattener
+from .parameters import flatten, parameter_dtype, unflatten_rows, unflattener
 
 Network = TypeVar("Network", bound=eqx.Module)
 
@@ -99,13 +99,57 @@ def _draw(network: Network, key: PRNGKeyArray, rows) -> Network:
     return eqx.filter_vmap(unflattener(network))(jax.lax.map(direction, rows))
 
 
-def _check_count(num, least: int) -> None:
+def slice_ensemble(
+    center: Network, first: Network, second: Network, *, extent: float, resolution: int
+) -> Network:
+    """Initial directions on a plane through parameter space, for pictures of stable sets.
+
+    `w₀ ∝ c + a p + b q` for `a`, `b` on a grid from `-extent` to `extent`, every one scaled
+    to `‖w₀‖ = 1`.
+
+    **Arguments:**
+
+    - `center`, `first`, `second`: networks `c`, `p`, `q` of one structure.
+    - `extent`: the largest `|a|` and `|b|`, positive.
+    - `resolution`: points along each side of the grid, at least 2.
+
+    **Returns:** the same module with a leading axis of `resolution²` members, row by row:
+    `b` from below, and `a` from the left in each.
+
+    **Raises:** `InputError` for an extent or a resolution that cannot be used, for networks
+    of different structure, and if a member has no direction.
+
+    >>> import jax, jaxflow as jf
+    >>> c, p, q = (jf.DiagonalLinear(1, 2, key=jax.random.key(k)) for k in range(3))
+    >>> slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
+    (25, 1, 2)
+    """
+    _check_count(resolution, least=2, argument="resolution")
+    if not 0 < extent < float("inf"):
+        raise InputError("extent", repr(extent), "a positive number")
+    shapes = [eqx.filter_eval_shape(lambda n=n: n) for n in (center, first, second)]
+    if not (eqx.tree_equal(shapes[0], shapes[1]) and eqx.tree_equal(shapes[0], shapes[2])):
+        raise InputError("first, second", "another structure", "that of the center")
+    c, p, q = (np.asarray(flatten(network)) for network in (center, first, second))
+    side = np.linspace(-extent, extent, int(resolution), dtype=c.dtype)
+    b, a = (grid.reshape(-1, 1) for grid in np.meshgrid(side, side, indexing="ij"))
+    rows = c + a * p + b * q
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.all(lengths > 0):
+        raise InputError("center", "a plane through zero", "a plane that misses it")
+    networks = unflatten_rows(center, rows / lengths)
+    return jax.tree_util.tree_map(
+        lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, networks
+    )
+
+
+def _check_count(num, least: int, argument: str = "num") -> None:
     try:
         usable = int(num) == num and num >= least
     except (TypeError, ValueError):
         usable = False
     if not usable:
-        raise InputError("num", repr(num), f"a whole number, at least {least}")
+        raise InputError(argument, repr(num), f"a whole number, at least {least}")
 
 
 def num_members(ensemble: eqx.Module, argument: str = "networks") -> int:

@@ -1,5 +1,9 @@
 """Where networks, tasks, flows, engine and results meet: simulations, KKT points."""
 
+from .early_phase import (
+    EarlyConvergence as EarlyConvergence,
+    verify_early_convergence as verify_early_convergence,
+)
 from .functions import (
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,

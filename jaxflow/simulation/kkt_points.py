@@ -34,6 +34,7 @@ _SMOOTHINGS = (1e-3, 1e-2, 1e-1)  # of kinks; the next for members that one keep
 _STEPS_EACH = 2_000
 _NEAR_KINKS = 1e-3  # relative residual at which Newton's method takes over on kinks
 _DEAD = 1e-4  # share of its first size below which a gradient with smoothing may be zero
+_FAINT = 1e-2  # share of the first gradient below which a negative λ is dying out
 _MAX_ROUNDS = 12
 # How far Newton's method may go, and what share of N it may lose; on kinks it also makes
 # up for the smoothing, and moves along continuous families.
@@ -108,7 +109,7 @@ def find_kkt(
     search = Search(
         one=checked.one,
         task=task.astype(checked.dtype),
-        tol=_check_tolerance(tol, float(jnp.finfo(checked.dtype).eps)),
+        tol=check_tolerance(tol, float(jnp.finfo(checked.dtype).eps)),
         order=order_of(checked, task.astype(checked.dtype)),
         max_steps=check_whole("max_steps", max_steps),
         schedule=schedule,
@@ -127,7 +128,7 @@ def find_kkt(
     return search.points(ends, numbers, found)
 
 
-def _check_tolerance(tol: Any, eps: float) -> float:
+def check_tolerance(tol: Any, eps: float) -> float:
     if tol is None:
         return 1e-10 if eps < 1e-10 else 1e-4
     try:
@@ -168,12 +169,33 @@ class Search:
     def has_kinks(self) -> bool:
         return isinstance(self.correlations[0], KinkedCorrelation)
 
-    def ends(self, starts: np.ndarray, store: str | os.PathLike | None = None) -> Ends:
-        """Flow until near a KKT point, and finish."""
-        if self.has_kinks:
+    @property
+    def options(self) -> dict[str, Any]:
+        """What all flows share."""
+        return {
+            "max_steps": self.max_steps,
+            "ensemble": True,
+            "schedule": self.schedule,
+            "progress": self.progress,
+        }
+
+    @property
+    def near_rest(self) -> Stationary:
+        """Where Newton's method takes over."""
+        return Stationary(_NEAR_KINKS if self.has_kinks else self.tol**0.5 / 10)
+
+    def ends(
+        self,
+        starts: np.ndarray,
+        store: str | os.PathLike | None = None,
+        *,
+        past_kinks: bool = True,
+    ) -> Ends:
+        """Flow until near a KKT point, with smoothed kinks if `past_kinks`, and finish."""
+        if self.has_kinks and past_kinks:
             rows, at_rest, level = self._flow_past_kinks(starts, store)
         else:
-            rows, at_rest = self._flow(starts, self.tol**0.5 / 10, store=store)
+            rows, at_rest = self._flow(starts, self.near_rest, store=store)
             level = np.zeros(len(rows), int)
         zero = self._goes_to_zero(starts, rows, at_rest)
         usable = ~zero & np.all(np.isfinite(rows), axis=1)
@@ -224,7 +246,7 @@ class Search:
         ]
         unknown = np.full(len(rows), -1)
         return KKTPoints(
-            networks=_as_arrays(networks),
+            networks=as_arrays(networks),
             value=value,
             multiplier=self.order * value,
             residual=ends.finish.residual[rows],
@@ -246,28 +268,20 @@ class Search:
     def _flow(
         self,
         rows: np.ndarray,
-        tolerance: float,
+        stop: Stationary,
         *,
-        gradient: np.ndarray | None = None,
         smoothing: float | None = None,
         store: str | os.PathLike | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Directions at the end of the limit flow, and which of them have come to rest."""
         if not len(rows):
             return rows, np.zeros(0, bool)
-        networks = _as_arrays(unflatten_rows(self.one, rows))
-        solution = ncf_flow(
-            networks if smoothing is None else rounded(networks, smoothing),
-            self.task,
-            stop=Stationary(tolerance, gradient),
-            max_steps=self.max_steps
-            if smoothing is None
-            else min(self.max_steps, _STEPS_EACH),
-            ensemble=True,
-            store=store,
-            schedule=self.schedule,
-            progress=self.progress,
-        )
+        networks = as_arrays(unflatten_rows(self.one, rows))
+        options = self.options
+        if smoothing is not None:
+            networks = rounded(networks, smoothing)
+            options["max_steps"] = min(self.max_steps, _STEPS_EACH)
+        solution = ncf_flow(networks, self.task, stop=stop, store=store, **options)
         return as_rows(solution.directions), solution.status == Stationary.__name__
 
     def _flow_past_kinks(self, rows, store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -282,8 +296,7 @@ class Search:
         # Neurons that have died give a rounded network a small gradient all the same.
         rows[alive], at_rest[alive] = self._flow(
             rows[alive],
-            _NEAR_KINKS,
-            gradient=_DEAD * size[alive],
+            Stationary(_NEAR_KINKS, _DEAD * size[alive]),
             smoothing=_SMOOTHINGS[0],
             store=store,
         )
@@ -295,7 +308,7 @@ class Search:
             moving = np.flatnonzero(~at_rest & np.all(np.isfinite(rows), axis=1))
             if len(moving):
                 rows[moving], at_rest[moving] = self._flow(
-                    rows[moving], _NEAR_KINKS, smoothing=_SMOOTHINGS[number]
+                    rows[moving], self.near_rest, smoothing=_SMOOTHINGS[number]
                 )
                 level[moving] = number
             settling = np.flatnonzero(at_rest & ~dead & (level == number))
@@ -310,14 +323,16 @@ class Search:
             waiting, later = waiting[~settled], later[~settled]
             if not len(waiting):
                 break
-            rows[waiting], _ = self._flow(later, _NEAR_KINKS, smoothing=_SMOOTHINGS[level])
+            rows[waiting], _ = self._flow(
+                later, self.near_rest, smoothing=_SMOOTHINGS[level]
+            )
 
     def _flow_on(self, ends: Ends, chosen: np.ndarray) -> Ends:
         """Some members follow the flow to a smaller residual, and finish again."""
         if not chosen.any():
             return ends
         rows, kind = ends.rows.copy(), ends.kind.copy()
-        rows[chosen], _ = self._flow(rows[chosen], self.tol / 2)
+        rows[chosen], _ = self._flow(rows[chosen], Stationary(self.tol / 2))
         usable = chosen & np.all(np.isfinite(rows), axis=1)
         again, done = self._finish(rows, usable, np.zeros(len(rows), int))
         kind[chosen] = np.where(done, CONVERGED, NOT_CONVERGED)[chosen]
@@ -362,16 +377,20 @@ class Search:
     def _goes_to_zero(
         self, starts: np.ndarray, rows: np.ndarray, at_rest: np.ndarray
     ) -> np.ndarray:
-        """Whether a member has come to rest with `N` not positive, beyond rounding.
+        """Whether `N` is not positive, beyond rounding, or has died out.
 
-        Or where `N`, which never falls, has not become positive to the end.
+        Where `N`, which never falls, dies out from below the flow need not come to rest: it
+        may shake about a neuron's zero weights, or follow rounding errors.
         """
         measure = eqx.Partial(_measure, self.one, self.task)
         multiplier, _, terms = map_rows(measure, rows)
         _, first, _ = map_rows(measure, starts)
         eps = float(jnp.finfo(rows.dtype).eps)
-        died_out = np.where(at_rest, eps**0.5 * first, 0.0)
-        return multiplier <= np.maximum(1e3 * eps * terms, died_out)
+        rounding = 1e3 * eps * terms
+        resting = at_rest & (multiplier <= np.maximum(rounding, eps**0.5 * first))
+        return resting | (multiplier <= rounding) & (
+            -multiplier <= _FAINT * first + rounding
+        )
 
 
 def best_members(ends: Ends, numbers: np.ndarray) -> np.ndarray:
@@ -387,7 +406,7 @@ def as_rows(networks: eqx.Module) -> np.ndarray:
     return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
 
 
-def _as_arrays(networks: eqx.Module) -> eqx.Module:
+def as_arrays(networks: eqx.Module) -> eqx.Module:
     return jax.tree_util.tree_map(
         lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, networks
     )
