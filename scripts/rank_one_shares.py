@@ -39,14 +39,16 @@ def row(depth: int, power: int, members: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--depths", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--powers", type=int, nargs="+", default=[2, 3, 1])
     parser.add_argument("--members", type=int, default=1024)
     parser.add_argument("--members-with-kinks", type=int, default=128)
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     rows = [
         row(depth, power, arguments.members_with_kinks if power == 1 else arguments.members)
-        for power in (2, 3, 1)
-        for depth in (2, 3, 4)
+        for power in arguments.powers
+        for depth in arguments.depths
     ]
     print(
         "| D | p | L | members | points | end at rank one | at the best point | "

@@ -67,12 +67,13 @@ class AbstractCorrelation(eqx.Module):
 
 
 class Heights(NamedTuple):
-    """Pre-activations `z`, signed, against two measures."""
+    """Pre-activations `z`, signed, relative to the largest that they could be.
 
-    cosine: Float[
-        Array, " k"
-    ]  # `z/(‖w_j‖ ‖h‖)`, zero for a neuron or an input that is zero
-    share: Float[Array, " k"]  # `z/(‖W_l‖_F … ‖W_1‖_F ‖x‖)`
+    With `m = ‖W_{l-1}‖_F … ‖W_1‖_F ‖x‖`, the largest norm of the layer's input.
+    """
+
+    cosine: Float[Array, " k"]  # `z/(‖w_j‖ m)`; zero for a neuron that is zero
+    share: Float[Array, " k"]  # `z/(‖W_l‖_F m)`
 
 
 class SmoothCorrelation(AbstractCorrelation):
