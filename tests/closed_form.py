@@ -41,3 +41,9 @@ def hyperbolic_pair(u: float, v: float, correlation: float, s: float) -> tuple:
 def order_of(depth: int, power: int) -> int:
     """`L = Σ_{l=1..D} p^(D-l)` of a feed-forward network."""
     return sum(power ** (depth - layer) for layer in range(1, depth + 1))
+
+
+def layer_shares(depth: int, power: int) -> list[float]:
+    """`‖W_l‖_F² = p^(D-l)/L` at a KKT point with `N ≠ 0`."""
+    order = order_of(depth, power)
+    return [power ** (depth - layer) / order for layer in range(1, depth + 1)]

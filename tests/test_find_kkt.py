@@ -8,7 +8,7 @@ import pytest
 import jaxflow as jf
 from jaxflow.networks import member
 
-from .closed_form import order_of
+from .closed_form import layer_shares, order_of
 
 
 def _phi(angles, x, y, slope, power):
@@ -155,7 +155,7 @@ def test_structure_of_the_points(depth, power, slope):
     smooth = points.num_kinks == 0
     assert np.all(residual[smooth] < 1e-10)
     order = order_of(depth, power)
-    shares = [power ** (depth - layer) / order for layer in range(1, depth + 1)]
+    shares = layer_shares(depth, power)
     np.testing.assert_allclose(squares, np.tile(shares, (len(points), 1)), atol=1e-8)
     np.testing.assert_allclose(points.multiplier, order * points.value)
     for k in np.flatnonzero(points.rank_one & smooth):

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 import jaxflow as jf
 from jaxflow.kkt import lift, rank_one, rank_one_conditions, reduced_kkt
 
+from .closed_form import layer_shares
+
 
 def _plain_residual(weights, activation, x, z):
     """`‖∇N - L N w‖/‖∇N‖` by backpropagation written out in NumPy, at unit norm."""
@@ -74,11 +76,8 @@ def test_lifted_points_are_kkt_points(seed, n, depth, power, slope):
     conditions = rank_one_conditions(network, task)
     assert conditions.hold, str(conditions)
     assert rank_one(network).is_rank_one
-    order = sum(power**l for l in range(depth))
     squares = np.asarray(jf.layer_norms(network)) ** 2
-    np.testing.assert_allclose(
-        squares, [power ** (depth - 1 - l) / order for l in range(depth)], rtol=1e-12
-    )
+    np.testing.assert_allclose(squares, layer_shares(depth, power), rtol=1e-12)
     for u, given_neurons in zip(rank_one(network).left, neurons):
         if given_neurons.dtype.kind == "i":
             assert set(np.flatnonzero(np.abs(u) > 1e-9)) == set(given_neurons)
@@ -86,11 +85,9 @@ def test_lifted_points_are_kkt_points(seed, n, depth, power, slope):
 
 def _with_vectors(u, v, power, activation):
     """The network of unit norm with `W_l = s_l u_l v_lᵀ`."""
-    depth = len(u)
-    order = sum(power**l for l in range(depth))
     sizes = (len(v[0]), *(len(part) for part in u))
     network = jf.FeedForward(sizes, activation, key=jax.random.key(0))
-    norms = [(power ** (depth - 1 - l) / order) ** 0.5 for l in range(depth)]
+    norms = np.sqrt(layer_shares(len(u), power))
     weights = tuple(jnp.asarray(s * np.outer(a, b)) for s, a, b in zip(norms, u, v))
     return eqx.tree_at(lambda n: n.weights, network, weights)
 

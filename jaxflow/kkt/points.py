@@ -14,6 +14,7 @@ ZERO_TYPE = -1
 NOT_CONVERGED = -2
 _CONFIDENCE = 0.95
 _MOST_ROWS = 30
+_MOST_NAMED = 8
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -163,9 +164,12 @@ def table(points: KKTPoints) -> str:
         ]
     if len(points) > _MOST_ROWS:
         lines.append(f"  and {len(points) - _MOST_ROWS} more")
+    missing = points.not_converged
+    some = ", ".join(map(str, missing[:_MOST_NAMED]))
+    more = ", …" if len(missing) > _MOST_NAMED else ""
+    named = f" (members {some}{more})" if len(missing) else ""
     lines.append(
-        f"  go to zero: {points.num_zero_type:,}; "
-        f"not converged: {len(points.not_converged):,}"
+        f"  go to zero: {points.num_zero_type:,}; not converged: {len(missing):,}{named}"
     )
     return "\n".join(lines)
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InputError
-from ..networks import FeedForward, LeakyReLU
+from ..networks import FeedForward
 from ..tasks import Task
+from .activation import check_sharp, sigma_and_derivative
 
 _OFF = 1e-8  # of the largest entry of u_l: smaller ones are inactive neurons
 
@@ -181,14 +182,15 @@ def rank_one_conditions(
     False
     """
     network = _feed_forward(network)
-    found, activation = rank_one(network), _activation(network)
+    found, activation = rank_one(network), check_sharp("network", network.activation)
     x, z = _data(task, network)
     power, depth = int(activation.power), len(network.weights)
+    sigma = lambda t: sigma_and_derivative(t, activation.slope, power)
     u, v, s = found.left, found.right, found.norms
 
     inputs, taus = [x], [x @ v[0]]  # what enters each layer, and its numbers τ
     for l in range(depth - 1):
-        hidden = _sigma(activation, s[l] * np.outer(taus[l], u[l]))
+        hidden = sigma(s[l] * np.outer(taus[l], u[l]))[0]
         inputs.append(hidden)
         taus.append(hidden @ v[l + 1])
     carried = s[-1] * (z @ u[-1])  # c_D
@@ -198,7 +200,7 @@ def rank_one_conditions(
     for l in reversed(range(depth - 1)):
         parts = {sign: np.maximum(sign * u[l], 0.0) ** power for sign in (1, -1)}
         active = {sign: found.signs[l] == sign for sign in (1, -1)}
-        strength = {s_: carried @ _sigma(activation, s_ * taus[l]) for s_ in (1, -1)}
+        strength = {sign: carried @ sigma(sign * taus[l])[0] for sign in (1, -1)}
         expected = strength[1] * parts[1] + strength[-1] * parts[-1]
         neurons.append(_angle(expected, v[l + 1]))
         sizes = np.concatenate(
@@ -210,11 +212,9 @@ def rank_one_conditions(
         neurons.append(float(np.ptp(sizes) / max(sizes.max(), np.finfo(float).tiny)))
         for sign in (1, -1):
             if active[sign].any():
-                slopes = carried * _slope(activation, sign * taus[l])
+                slopes = carried * sigma(sign * taus[l])[1]
                 along.append(_angle(slopes @ inputs[l], v[l]))
-        gains = _slope(activation, s[l] * np.outer(taus[l], u[l])) @ (
-            s[l] * u[l] * v[l + 1]
-        )
+        gains = sigma(s[l] * np.outer(taus[l], u[l]))[1] @ (s[l] * u[l] * v[l + 1])
         carried = carried * gains
     if depth == 1:
         along.append(_angle(carried @ x, v[0]))
@@ -235,16 +235,6 @@ def squared_norms(depth: int, power: int) -> list[float]:
     """`‖W_l‖_F² = p^(D-l)/L` of every layer, at each KKT point with `N ≠ 0`."""
     shares = [power ** (depth - layer) for layer in range(1, depth + 1)]
     return [share / sum(shares) for share in shares]
-
-
-def _sigma(activation: LeakyReLU, z: np.ndarray) -> np.ndarray:
-    return np.where(z > 0, z, activation.slope * z) ** int(activation.power)
-
-
-def _slope(activation: LeakyReLU, z: np.ndarray) -> np.ndarray:
-    power, slope = int(activation.power), activation.slope
-    inner = np.where(z > 0, z, slope * z)
-    return power * inner ** (power - 1) * np.where(z > 0, 1.0, slope)
 
 
 def _angle(vector: np.ndarray, unit: np.ndarray) -> float:
@@ -277,12 +267,3 @@ def _feed_forward(network: eqx.Module) -> FeedForward:
     if not all(np.isfinite(np.asarray(weight)).all() for weight in network.weights):
         raise InputError("network", "NaN or infinite weights", "finite weights")
     return network
-
-
-def _activation(network: FeedForward) -> LeakyReLU:
-    activation = network.activation
-    if not isinstance(activation, LeakyReLU) or activation.smoothing:
-        raise InputError(
-            "network", f"the activation {activation}", "a LeakyReLU without smoothing"
-        )
-    return activation

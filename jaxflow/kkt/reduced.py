@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..errors import InputError
 from ..networks import FeedForward, LeakyReLU
 from ..tasks import Task
+from .activation import check_sharp, sigma_and_derivative
 from .rank_one import squared_norms
 
 _SAME = 1e-7  # distance below which two directions are one
@@ -82,8 +83,7 @@ def reduced_kkt(
     >>> points.directions.round(6).tolist(), points.values.round(6).tolist()
     ([[0.6, 0.8], [-0.6, -0.8]], [5.0, -5.0])
     """
-    if not isinstance(activation, LeakyReLU) or activation.smoothing:
-        raise InputError("activation", repr(activation), "a LeakyReLU without smoothing")
+    check_sharp("activation", activation)
     if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
         raise InputError("depth", repr(depth), "a whole number, at least 1")
     if not isinstance(num_starts, int) or num_starts < 1:
@@ -226,14 +226,10 @@ class _Chain(eqx.Module):
         return self._value_and_slope(t)[1]
 
     def _value_and_slope(self, t):
-        numpy = np if isinstance(t, np.ndarray) else jnp
-        value, slope = t, numpy.ones_like(t)
+        value, slope = t, 1.0
         for sign in self.signs:
-            positive = value > 0
-            rounded = numpy.where(positive, value, self.slope * value)
-            inner = numpy.where(positive, 1.0, self.slope)
-            slope = sign * self.power * rounded ** (self.power - 1) * inner * slope
-            value = sign * rounded**self.power
+            passed, own = sigma_and_derivative(value, self.slope, self.power)
+            value, slope = sign * passed, sign * own * slope
         return value, slope
 
 

@@ -196,7 +196,9 @@ def verify_early_convergence(
 def _check_scales(scales: Any) -> np.ndarray:
     values = np.unique(np.asarray(scales, float))[::-1]
     if values.size < 2 or not np.all((values > 0) & (values < 1)):
-        raise InputError("scales", repr(scales), "two or more different numbers below one")
+        raise InputError(
+            "scales", repr(scales), "two or more different numbers between 0 and 1"
+        )
     return values
 
 
