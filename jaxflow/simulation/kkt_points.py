@@ -62,7 +62,8 @@ def find_kkt(
     the members of an ensemble. Each member follows Riemannian gradient ascent of `N` on the
     sphere until it is near a KKT point, and Newton's method on Hessian-vector products
     takes it there; points that are the same up to the symmetries of the network are then
-    merged. Members at a point with ascent directions flow on first.
+    merged. Members at a point with ascent directions flow on first, where there are no
+    kinks.
 
     Two points are the same if `N`, the outputs on all samples and the singular values of
     every layer are, to a relative 1e-5. That leaves out permutations of hidden neurons, and
@@ -120,7 +121,7 @@ def find_kkt(
     ends = search.ends(starts, store)
     numbers = search.distinct(ends)
     found = search.second_order(ends, numbers) if spectrum else []
-    if any(point.index > 0 for point in found):
+    if not search.has_kinks and any(point.index > 0 for point in found):
         # Newton's method may have caught members that were passing a saddle.
         ends = search.away_from_saddles(ends, numbers, found)
         numbers = search.distinct(ends)
@@ -129,6 +130,7 @@ def find_kkt(
 
 
 def check_tolerance(tol: Any, eps: float) -> float:
+    """A residual that this precision can reach; the default where `None` is given."""
     if tol is None:
         return 1e-10 if eps < 1e-10 else 1e-4
     try:
