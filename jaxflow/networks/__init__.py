@@ -14,7 +14,9 @@ from .ensembles import (
 from .feed_forward import FeedForward as FeedForward
 from .homogeneity import order as order
 from .parameters import (
+    as_jax as as_jax,
     flatten as flatten,
+    flatten_rows as flatten_rows,
     parameter_dtype as parameter_dtype,
     unflatten_rows as unflatten_rows,
     unflattener as unflattener,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..errors import InputError
-from .parameters import flatten, parameter_dtype, unflatten_rows, unflattener
+from .parameters import as_jax, flatten, parameter_dtype, unflatten_rows, unflattener
 
 Network = TypeVar("Network", bound=eqx.Module)
 
@@ -137,10 +137,7 @@ def slice_ensemble(
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.all(lengths > 0):
         raise InputError("center", "a plane through zero", "a plane that misses it")
-    networks = unflatten_rows(center, rows / lengths)
-    return jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, networks
-    )
+    return as_jax(unflatten_rows(center, rows / lengths))
 
 
 def _check_count(num, least: int, argument: str = "num") -> None:

@@ -5,6 +5,7 @@ functions) is its structure, which flows carry along and never change.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -14,6 +15,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+
+Network = TypeVar("Network")
 
 
 def flatten(network: eqx.Module) -> Float[Array, " parameters"]:
@@ -46,7 +49,21 @@ def parameter_dtype(network: eqx.Module, argument: str = "network") -> jnp.dtype
     return arrays[0][1].dtype
 
 
-def unflatten_rows(network: eqx.Module, rows: np.ndarray) -> eqx.Module:
+def flatten_rows(networks: eqx.Module) -> np.ndarray:
+    """One vector of parameters in every row, in NumPy, from stacked networks."""
+    leaves = jax.tree_util.tree_leaves(eqx.filter(networks, eqx.is_inexact_array))
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
+
+
+def as_jax(networks: Network) -> Network:
+    """The same networks with JAX arrays for NumPy's."""
+    return jax.tree_util.tree_map(
+        lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, networks
+    )
+
+
+def unflatten_rows(network: Network, rows: np.ndarray) -> Network:
     """Stacked networks, in NumPy, from one vector of parameters in every row."""
     # Not by JAX, which would compile a program for every number of rows.
     parameters, structure = eqx.partition(network, eqx.is_inexact_array)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import xarray
 from jaxtyping import ArrayLike
@@ -14,14 +13,13 @@ from jaxtyping import ArrayLike
 from ..engine import Schedule
 from ..errors import InputError
 from ..kkt.points import NOT_CONVERGED, ZERO_TYPE
-from ..networks import Initializations, unflatten_rows
+from ..networks import as_jax, flatten_rows, Initializations, unflatten_rows
 from ..observables import CosineTo, norm
 from ..results import Solution
 from ..stopping import NormAbove, RescaledTime
 from ..tasks import Task
-from .checks import check_networks, check_whole
-from .functions import gradient_flow, ncf_flow, order_of
-from .kkt_points import as_arrays, as_rows, check_tolerance, Search
+from .functions import gradient_flow, ncf_flow
+from .kkt_points import begin_search, Search
 
 _GRID_POINTS, _EARLY_POINTS = 120, 60
 _LATER = 1e4
@@ -169,27 +167,14 @@ def verify_early_convergence(
     >>> verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
     ['converges', 'converges']
     """
-    if not isinstance(networks, (eqx.Module, Initializations)):
-        expected = "an equinox.Module or a jaxflow.Initializations"
-        raise InputError("networks", type(networks).__name__, expected)
-    checked = check_networks(networks, task, ensemble)
-    assert checked.num is not None
-    task = task.astype(checked.dtype)
     deltas = _check_scales(scales)
     if not 0 < closeness < 1:
         raise InputError("closeness", repr(closeness), "a number between 0 and 1")
-    search = Search(
-        one=checked.one,
-        task=task,
-        tol=check_tolerance(None, float(jnp.finfo(checked.dtype).eps)),
-        order=order_of(checked, task),
-        max_steps=check_whole("max_steps", max_steps),
-        schedule=schedule,
-        progress=progress,
+    search, starts = begin_search(
+        networks, task, None, max_steps, ensemble, schedule, progress
     )
     if search.order < 2:
         raise InputError("networks", f"networks of order {search.order:g}", "2 or more")
-    starts = as_rows(checked.networks.stacked(np.arange(checked.num)))
     return _Verification(search, starts, deltas, closeness).run()
 
 
@@ -225,7 +210,7 @@ class _Verification:
         norms = np.asarray(flows.records.values["norm"]).reshape(*shape, -1)
         cosines = np.asarray(flows.records.values["cosine"]).reshape(*shape, -1)
         growth = np.nanmax(norms[..., :_EARLY_POINTS], axis=-1) / self.scales[:, None]
-        away = as_rows(flows.directions) - np.tile(points, (shape[0], 1))
+        away = flatten_rows(flows.directions) - np.tile(points, (shape[0], 1))
         escaped = (flows.status == NormAbove.__name__).reshape(shape)
         closest = (np.sum(away**2, axis=1) / 2).reshape(shape)
         log_time = flows.log_time.reshape(shape)
@@ -256,7 +241,7 @@ class _Verification:
         return dataclasses.replace(result, verdict=np.array(verdict))
 
     def _networks(self, rows: np.ndarray) -> eqx.Module:
-        return as_arrays(unflatten_rows(self.search.one, rows))
+        return as_jax(unflatten_rows(self.search.one, rows))
 
     def _limit_flow(self, points: np.ndarray) -> tuple[Solution, np.ndarray]:
         """The recorded limit flow, and the rescaled time of its end, `T*` if it has one."""

@@ -29,7 +29,7 @@ from ..flows import (
     PolarFlow,
     Snapshot,
 )
-from ..networks import Initializations, order, unflattener
+from ..networks import as_jax, Initializations, order, unflattener
 from ..results import check_storable, open_stored, RunStore, SINGLE, Solution
 from ..solvers import (
     count_evaluations,
@@ -428,10 +428,7 @@ def _in_memory(run_into, outcomes: Outcomes) -> Solution:
     if outcome is None:
         outcome = outcomes.none()
     solution = outcomes.solution(np.arange(len(outcome.status)), outcome)
-    directions = jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, solution.directions
-    )
-    return dataclasses.replace(solution, directions=directions)
+    return dataclasses.replace(solution, directions=as_jax(solution.directions))
 
 
 def _into_store(run_into, stored: RunStore, outcomes: Outcomes, source: Source) -> None:

@@ -23,7 +23,7 @@ from ..kkt.finish import finish
 from ..kkt.points import CONVERGED, NOT_CONVERGED, same_points, ZERO_TYPE
 from ..kkt.rows import map_rows
 from ..kkt.second_order import second_order, SecondOrder
-from ..networks import Initializations, unflatten_rows, unflattener
+from ..networks import as_jax, flatten_rows, Initializations, unflatten_rows, unflattener
 from ..observables import layer_matrices
 from ..stopping import Stationary
 from ..tasks import Task
@@ -103,21 +103,9 @@ def find_kkt(
     >>> [round(float(value), 6) for value in points.value], points.basin.tolist()
     ([5.0], [8])
     """
-    if not isinstance(networks, (eqx.Module, Initializations)):
-        expected = "an equinox.Module or a jaxflow.Initializations"
-        raise InputError("networks", type(networks).__name__, expected)
-    checked = check_networks(networks, task, ensemble)
-    search = Search(
-        one=checked.one,
-        task=task.astype(checked.dtype),
-        tol=check_tolerance(tol, float(jnp.finfo(checked.dtype).eps)),
-        order=order_of(checked, task.astype(checked.dtype)),
-        max_steps=check_whole("max_steps", max_steps),
-        schedule=schedule,
-        progress=progress,
+    search, starts = begin_search(
+        networks, task, tol, max_steps, ensemble, schedule, progress
     )
-    assert checked.num is not None
-    starts = as_rows(checked.networks.stacked(np.arange(checked.num)))
     ends = search.ends(starts, store)
     numbers = search.distinct(ends)
     found = search.second_order(ends, numbers) if spectrum else []
@@ -129,7 +117,35 @@ def find_kkt(
     return search.points(ends, numbers, found)
 
 
-def check_tolerance(tol: Any, eps: float) -> float:
+def begin_search(
+    networks: Any,
+    task: Task,
+    tol: Any,
+    max_steps: Any,
+    ensemble: bool | None,
+    schedule: Schedule | None,
+    progress: bool | None,
+) -> tuple["Search", np.ndarray]:
+    """A search with checked arguments, and its members as rows of parameters."""
+    if not isinstance(networks, (eqx.Module, Initializations)):
+        expected = "an equinox.Module or a jaxflow.Initializations"
+        raise InputError("networks", type(networks).__name__, expected)
+    checked = check_networks(networks, task, ensemble)
+    assert checked.num is not None
+    task = task.astype(checked.dtype)
+    search = Search(
+        one=checked.one,
+        task=task,
+        tol=_check_tolerance(tol, float(jnp.finfo(checked.dtype).eps)),
+        order=order_of(checked, task),
+        max_steps=check_whole("max_steps", max_steps),
+        schedule=schedule,
+        progress=progress,
+    )
+    return search, flatten_rows(checked.networks.stacked(np.arange(checked.num)))
+
+
+def _check_tolerance(tol: Any, eps: float) -> float:
     """A residual that this precision can reach; the default where `None` is given."""
     if tol is None:
         return 1e-10 if eps < 1e-10 else 1e-4
@@ -248,7 +264,7 @@ class Search:
         ]
         unknown = np.full(len(rows), -1)
         return KKTPoints(
-            networks=as_arrays(networks),
+            networks=as_jax(networks),
             value=value,
             multiplier=self.order * value,
             residual=ends.finish.residual[rows],
@@ -278,13 +294,13 @@ class Search:
         """Directions at the end of the limit flow, and which of them have come to rest."""
         if not len(rows):
             return rows, np.zeros(0, bool)
-        networks = as_arrays(unflatten_rows(self.one, rows))
+        networks = as_jax(unflatten_rows(self.one, rows))
         options = self.options
         if smoothing is not None:
             networks = rounded(networks, smoothing)
             options["max_steps"] = min(self.max_steps, _STEPS_EACH)
         solution = ncf_flow(networks, self.task, stop=stop, store=store, **options)
-        return as_rows(solution.directions), solution.status == Stationary.__name__
+        return flatten_rows(solution.directions), solution.status == Stationary.__name__
 
     def _flow_past_kinks(self, rows, store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flow with smoothed kinks, until nothing is left for small neurons to do.
@@ -319,9 +335,10 @@ class Search:
 
     def _settle(self, rows: np.ndarray, waiting: np.ndarray, level: int) -> None:
         """Take members past slow saddles, in place."""
-        forwarded = eqx.Partial(_forwarded, self.correlations[level])
+        correlation = self.correlations[level]
+        assert isinstance(correlation, KinkedCorrelation)
         for _ in range(_MAX_ROUNDS):
-            later, settled = map_rows(forwarded, rows[waiting])
+            later, settled = map_rows(correlation.forwarded, rows[waiting])
             waiting, later = waiting[~settled], later[~settled]
             if not len(waiting):
                 break
@@ -401,19 +418,6 @@ def best_members(ends: Ends, numbers: np.ndarray) -> np.ndarray:
     return np.array([row[np.argmin(ends.finish.residual[row])] for row in rows], int)
 
 
-def as_rows(networks: eqx.Module) -> np.ndarray:
-    """One vector of parameters in every row, from stacked networks."""
-    leaves = jax.tree_util.tree_leaves(eqx.filter(networks, eqx.is_inexact_array))
-    arrays = [np.asarray(leaf) for leaf in leaves]
-    return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
-
-
-def as_arrays(networks: eqx.Module) -> eqx.Module:
-    return jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, networks
-    )
-
-
 def _layers(networks: eqx.Module) -> list[np.ndarray]:
     """The layers of stacked networks as matrices, (members, rows, columns) each."""
     layers = eqx.filter_vmap(layer_matrices)(networks)
@@ -432,10 +436,6 @@ def _like(chosen: np.ndarray, array: np.ndarray) -> np.ndarray:
 def _finished(correlation, tolerance, row):
     before = correlation.value(row, correlation.first_slopes(row))
     return finish(correlation, row, tolerance), before
-
-
-def _forwarded(correlation, row):
-    return correlation.forwarded(row)
 
 
 def _outputs(one, task, row):
