@@ -2,10 +2,13 @@
 
 A lane is what `diffrax.diffeqsolve` keeps between two iterations of its loop, so that a
 step here is a step there, and so that whoever drives lanes may stop and go on anywhere.
+With a solver that makes its steps one evaluation at a time, that may be within a step: no
+lane then waits for another that takes more stages.
 Everything in this file is about one lane; `pool.py` maps it over many.
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
 from ..flows import AbstractFlow
+from ..solvers import AbstractStagedSolver, Work
 from ..stopping import AbstractStop
 from . import status
 from .crossing import first_crossing
@@ -55,6 +59,11 @@ class Lane(eqx.Module):
     num_steps: Int[Array, "*lanes"]
     num_accepted: Int[Array, "*lanes"]
     status: Int[Array, "*lanes"]
+
+    @property
+    def work(self) -> Work | None:
+        """What the steps have cost; `None` where every step costs the same."""
+        return getattr(self.solver_state, "work", None)
 
     @property
     def is_live(self) -> Bool[Array, "*lanes"]:
@@ -116,17 +125,16 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     """Try one step; accept it, reject it, or land on an exact stop condition.
 
     The order of operations is that of diffrax's own loop. A lane that is done stays as
-    it is.
+    it is. A step that is made one evaluation at a time may need several attempts.
     """
     flow, solver, terms = problem.flow, problem.solver, problem.terms
     dtype = lane.clock.dtype
     start, end = lane.clock, lane.next_clock
-    # Gradient flow does not depend on the clock, so nothing jumps and `made_jump` stays
-    # False: as a traced value it would cost FSAL solvers one evaluation in every step.
-    candidate, error, dense_info, solver_state, solver_result = solver.step(
-        terms, start, end, lane.state, lane.args, lane.solver_state, False
+    step = _try_step(problem, lane)
+    candidate, dense_info = step.candidate, step.dense_info
+    error = jax.tree_util.tree_map(
+        lambda e: jnp.where(jnp.isnan(e), jnp.inf, e), step.error
     )
-    error = jax.tree_util.tree_map(lambda e: jnp.where(jnp.isnan(e), jnp.inf, e), error)
     kept, _, proposal, _, controller_state, controller_result = (
         problem.controller.adapt_step_size(
             start,
@@ -135,11 +143,11 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
             candidate,
             lane.args,
             error,
-            cast(float, solver.error_order(terms)),
+            step.error_order,
             lane.controller_state,
         )
     )
-    kept = jnp.asarray(kept)
+    kept = jnp.asarray(kept) & step.ready
     finite = _all_finite(candidate)
 
     dense = _interpolation(solver, start, end, dense_info)
@@ -166,8 +174,12 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
 
     last_clock = jnp.min(last_clocks, initial=jnp.inf)
     clock = arrival = jnp.where(accepted, arrival, start)
+    solver_state = step.solver_state(accepted)
+    if isinstance(solver, AbstractStagedSolver):
+        proposal = jnp.minimum(proposal, clock + solver.longest_step(solver_state))
     proposal = _clip_to_end(clock, proposal, last_clock, kept)
     next_clock = jnp.where(retried, crossing, proposal).astype(dtype)
+    next_clock = jnp.where(step.ready, next_clock, end)
     # A step of a few units in the last place of the clock leads nowhere. Not `<=`: a next
     # clock that is NaN is no progress either.
     least = 8 * jnp.finfo(dtype).eps * jnp.abs(clock)
@@ -175,15 +187,15 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     # Where no clock is known at which to end, the clock starts again with every step: a
     # deep network moves slowly at first, and a large clock would round short steps away.
     reset = jnp.isinf(last_clock)
-    num_steps = lane.num_steps + 1
+    num_steps = lane.num_steps + step.ready.astype(jnp.int32)
     advanced = Lane(
         elapsed=lane.elapsed + jnp.where(reset, clock, 0.0),
         clock=jnp.where(reset, 0.0, clock),
         next_clock=jnp.where(reset, next_clock - clock, next_clock),
         state=_where(accepted, state, lane.state),
-        solver_state=_where(accepted, _as_arrays(solver_state), lane.solver_state),
+        solver_state=solver_state,
         controller_state=_where(
-            retried, lane.controller_state, _as_arrays(controller_state)
+            retried | ~step.ready, lane.controller_state, _as_arrays(controller_state)
         ),
         args=lane.args,
         stops=lane.stops,
@@ -192,8 +204,8 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
         status=_first_that_holds(
             (jnp.any(reached), _first_reached(reached)),
             (kept & ~finite, status.NON_FINITE),
-            (kept & _failed(solver_result), status.SOLVER_FAILED),
-            (_failed(controller_result), status.STEP_TOO_SMALL),
+            (kept & _failed(step.result), status.SOLVER_FAILED),
+            (step.ready & _failed(controller_result), status.STEP_TOO_SMALL),
             (stuck & ~finite, status.NON_FINITE),
             (stuck, status.STEP_TOO_SMALL),
             (num_steps >= problem.max_steps, status.MAX_STEPS),
@@ -202,6 +214,48 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     live = lane.is_live
     tried = Attempt(start, end, dense_info, accepted & live, arrival)
     return _where(live, advanced, lane), tried
+
+
+class _Step(NamedTuple):
+    """A step as the solver made it, before anybody has judged it."""
+
+    candidate: PyTree
+    error: PyTree
+    error_order: Any
+    dense_info: PyTree
+    result: diffrax.RESULTS
+    ready: Bool[Array, ""]  # else it goes on in the next attempt, and all else is void
+    solver_state: Callable[[Bool[Array, ""]], PyTree]  # after it was accepted, or not
+
+
+def _try_step(problem: Problem, lane: Lane) -> _Step:
+    solver, terms = problem.solver, problem.terms
+    start, end, state, args = lane.clock, lane.next_clock, lane.state, lane.args
+    if isinstance(solver, AbstractStagedSolver):
+        progress = solver.advance(terms, start, end, state, args, lane.solver_state)
+        ready = solver.is_ready(progress)
+        candidate, error, dense_info = solver.finish(start, end, state, progress)
+
+        def settled(accepted):
+            return _where(ready, solver.settle(start, end, progress, accepted), progress)
+
+        successful = diffrax.RESULTS.successful
+        order = solver.error_order_of(progress)
+        return _Step(candidate, error, order, dense_info, successful, ready, settled)
+    # Gradient flow does not depend on the clock, so nothing jumps and `made_jump` stays
+    # False: as a traced value it would cost FSAL solvers one evaluation in every step.
+    candidate, error, dense_info, solver_state, result = solver.step(
+        terms, start, end, state, args, lane.solver_state, False
+    )
+    return _Step(
+        candidate,
+        error,
+        solver.error_order(terms),
+        dense_info,
+        result,
+        jnp.asarray(True),
+        lambda accepted: _where(accepted, _as_arrays(solver_state), lane.solver_state),
+    )
 
 
 # A share of the step below which its dense output is as good as its end.

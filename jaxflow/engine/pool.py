@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
+from ..solvers import Work
 from . import status
 from .lane import attempt, Lane, Problem, Start, start
 from .recording import record_attempt, record_start, Recorder, Recording
@@ -35,6 +36,7 @@ class Outcome(NamedTuple):
     status: np.ndarray
     num_steps: np.ndarray
     num_accepted: np.ndarray
+    work: Work | None  # None where every step costs the same
     values: PyTree  # recorded, (num, points, …); None if nothing was
 
 
@@ -59,8 +61,11 @@ def advance(
     pool: Pool,
     num_attempts: Int[Array, ""],
     enough: Int[Array, ""],
-) -> Pool:
-    """Try up to `num_attempts` steps in every lane, until at most `enough` are live."""
+) -> tuple[Pool, Int[Array, ""]]:
+    """Try up to `num_attempts` steps in every lane, until at most `enough` are live.
+
+    Gives the number of attempts as well.
+    """
 
     def goes_on(carry):
         count, pool = carry
@@ -76,7 +81,8 @@ def advance(
         return count + 1, Pool(lanes, recordings)
 
     count = jnp.zeros_like(num_attempts)
-    return jax.lax.while_loop(goes_on, try_once, (count, pool))[1]
+    count, pool = jax.lax.while_loop(goes_on, try_once, (count, pool))
+    return pool, count
 
 
 def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
@@ -102,6 +108,7 @@ def outcome(pool: Pool, rows: np.ndarray) -> Outcome:
             lanes.status,
             lanes.num_steps,
             lanes.num_accepted,
+            lanes.work,
             values,
         ),
         rows,

@@ -108,13 +108,11 @@ class Worker(threading.Thread):
         enough = 0 if self.is_draining else max(0, live - self._pace.worth_refilling(width))
         attempts = min(self._most_attempts, self._pace.attempts)
         begun = time.perf_counter()
-        before = self._num_steps
-        self._pool = self.programs.advance(self._pool, attempts, enough)
+        self._pool, tried = self.programs.advance(self._pool, attempts, enough)
         self._num_steps = np.array(self._pool.lanes.num_steps)
         ended = time.perf_counter()
-        tried = int(np.max((self._num_steps - before)[self._members >= 0], initial=0))
         num_done = self._harvest()
-        self._pace.learn(tried, ended - begun, num_done)
+        self._pace.learn(int(tried), ended - begun, num_done)
 
     def _harvest(self) -> int:
         """Hand back the members that are done, and free their lanes."""

@@ -17,8 +17,12 @@ class Stats:
     num_rejected: np.ndarray
     """Steps rejected, those cut short to land on a stop condition included."""
     num_vjps: np.ndarray | None
-    """Vector-Jacobian products of the network; `None` where the solver does not fix how
-    often it evaluates the vector field (implicit methods)."""
+    """Vector-Jacobian products of the network, those for spectral radii included; `None`
+    where the solver does not count its evaluations (diffrax's implicit methods)."""
+    num_stabilized: np.ndarray | None = None
+    """Accepted steps that a stabilized method made; `None` with other solvers."""
+    num_power_iterations: np.ndarray | None = None
+    """Vector-Jacobian products that went into spectral radii; `None` with other solvers."""
 
 
 @dataclasses.dataclass(frozen=True)

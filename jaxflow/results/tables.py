@@ -40,8 +40,16 @@ _STATS = {
     "num_vjps": _Column(
         "num_vjps", "vector-Jacobian products of the network", "evaluations"
     ),
+    "num_stabilized": _Column(
+        "num_stabilized", "accepted steps of a stabilized method", "steps"
+    ),
+    "num_power_iterations": _Column(
+        "num_power_iterations",
+        "vector-Jacobian products that went into spectral radii",
+        "evaluations",
+    ),
 }
-_OPTIONAL = ("blow_up_time", "num_vjps")
+_OPTIONAL = ("blow_up_time", "num_vjps", "num_stabilized", "num_power_iterations")
 _STATUS = "status"
 _MEMBERS = "init"
 _POINTS = "point"

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..networks import Initializations, member, num_members, parameter_dtype
 from ..observables import dimensions
 from ..results import RECORDED_OVER, RESERVED
+from ..solvers import Automatic
 from ..stopping import AbstractStop
 from ..tasks import Task
 from .members import DrawnNetworks, IteratedNetworks, Networks, StackedNetworks
@@ -211,9 +212,12 @@ def check_stepping(
 ) -> Stepping:
     """The solver, the controller or its tolerances, and the first step."""
     single = jnp.dtype(dtype).itemsize == 4
-    solver = diffrax.Tsit5() if solver is None else solver
+    if solver is None or solver == "auto":
+        solver = diffrax.Tsit5() if solver is None else Automatic()
     if not isinstance(solver, diffrax.AbstractSolver):
-        raise InputError("solver", repr(solver), "a diffrax solver, such as Tsit5()")
+        raise InputError(
+            "solver", repr(solver), 'a diffrax solver, such as Tsit5(), or "auto"'
+        )
     rtol = (1e-5 if single else 1e-6) if rtol is None else _number("rtol", rtol)
     atol = (1e-7 if single else 1e-9) if atol is None else _number("atol", atol)
     dt0 = None if dt0 is None else _number("dt0", dt0)

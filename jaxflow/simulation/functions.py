@@ -69,7 +69,7 @@ def gradient_flow(
     *,
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
-    solver: diffrax.AbstractSolver | None = None,
+    solver: diffrax.AbstractSolver | str | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     max_steps: int = 10_000,
@@ -176,7 +176,7 @@ def ncf_flow(
     task: Task,
     *,
     stop: AbstractStop | Sequence[AbstractStop] | None = None,
-    solver: diffrax.AbstractSolver | None = None,
+    solver: diffrax.AbstractSolver | str | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     max_steps: int = 10_000,
@@ -379,7 +379,7 @@ def _simulate(
     evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
 
     def run_into(sink: InMemory | Stored) -> None:
-        per_step = None if evaluations is None else evaluations.per_attempt
+        per_step = evaluations.per_attempt
         with progress_bar(kind.capitalize(), progress, per_step) as on_progress:
             run(
                 _problem(flow, stepping, checked.dtype),

@@ -14,7 +14,7 @@ from ..flows import AbstractNetworkFlow, blow_up_time, CorrelationFlow, Snapshot
 from ..networks import unflatten_rows
 from ..observables import dimensions
 from ..results import Records, Solution, Stats
-from ..solvers import count_evaluations
+from ..solvers import AbstractStagedSolver, count_evaluations, Work
 from ..stopping import AbstractStop, Stationary
 from .checks import Recordables, Stepping
 from .members import rows_of
@@ -95,7 +95,9 @@ class Outcomes:
                 name: np.zeros((0, points, *leaf.shape), leaf.dtype)
                 for name, leaf in self._recordables.example.items()
             }
-        return Outcome(real, state, whole, whole, whole, values)
+        counted = isinstance(self._stepping.solver, AbstractStagedSolver)
+        work = Work(whole, whole, whole) if counted else None
+        return Outcome(real, state, whole, whole, whole, work, values)
 
 
 class _Final(NamedTuple):
@@ -137,14 +139,19 @@ def _in_pieces(function, flow, members: PyTree) -> Any:
 
 def _stats(outcome: Outcome, stepping: Stepping) -> Stats:
     evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
+    work = outcome.work
     num_vjps = None
-    if evaluations is not None:
+    if work is not None:
+        num_vjps = evaluations.at_start + work.num_evaluations
+    elif evaluations.per_attempt is not None:
         num_vjps = evaluations.at_start + evaluations.per_attempt * outcome.num_steps
     return Stats(
         num_steps=outcome.num_steps,
         num_accepted=outcome.num_accepted,
         num_rejected=outcome.num_steps - outcome.num_accepted,
         num_vjps=num_vjps,
+        num_stabilized=None if work is None else work.num_stabilized,
+        num_power_iterations=None if work is None else work.num_power_iterations,
     )
 
 

@@ -1,5 +1,6 @@
 """How one step is made: what diffrax's solvers and controllers lack for these flows."""
 
+from .automatic import Automatic as Automatic
 from .error_control import (
     ErrorView as ErrorView,
     FlowController as FlowController,
@@ -8,4 +9,7 @@ from .error_control import (
 from .evaluations import count_evaluations as count_evaluations, Evaluations as Evaluations
 from .optimizer_steps import OptimizerSteps as OptimizerSteps
 from .predictive import PredictiveController as PredictiveController
+from .rkc import RKC2 as RKC2
+from .staged import AbstractStagedSolver as AbstractStagedSolver
+from .work import Work as Work
 from .written_out import write_out as write_out, WrittenOut as WrittenOut

@@ -12,13 +12,15 @@ class Evaluations(NamedTuple):
     """Evaluations of the vector field before the first step and in each attempt."""
 
     at_start: int
-    per_attempt: int
+    per_attempt: int | None  # None where it is not always the same
 
 
 def count_evaluations(
     solver: diffrax.AbstractSolver, chooses_first_step: bool
-) -> Evaluations | None:
-    """The fixed number of evaluations of an explicit method; `None` for other methods.
+) -> Evaluations:
+    """How often a method evaluates the vector field, where that is fixed.
+
+    What a staged solver has evaluated is in its state, but for those of the controller.
 
     **Arguments:**
 
@@ -32,7 +34,7 @@ def count_evaluations(
     method = solver.method if isinstance(solver, WrittenOut) else solver
     tableau = getattr(method, "tableau", None)
     if not isinstance(tableau, diffrax.ButcherTableau) or tableau.implicit:
-        return None
+        return Evaluations(choice, None)
     if tableau.fsal:  # the last stage is the next attempt's first
         return Evaluations(choice + 1, tableau.num_stages - 1)
     return Evaluations(choice, tableau.num_stages)

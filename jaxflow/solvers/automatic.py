@@ -1,0 +1,88 @@
+"""Explicit steps while accuracy limits them, stabilized ones while stability does."""
+
+import functools
+from typing import cast
+
+import diffrax
+import jax.numpy as jnp
+import numpy as np
+
+from .rkc import rkc2_table
+from .rosenbrock import rodas3_table
+from .stage_table import join, StageTable
+from .staged import AbstractStagedSolver, StagedState, Verdict
+
+_STIFF = 2.5  # of h ρ, where the real stability interval of Tsit5 ends at 3.1
+_NOT_STIFF = 2.0
+_EVIDENCE = 6  # steps that have to speak for the other kind of method
+
+
+class Automatic(AbstractStagedSolver):
+    """Tsit5, and a stabilized method wherever stability limits the steps.
+
+    `gradient_flow(..., solver="auto")` uses it. With Tsit5, `h ρ` is seen in the difference
+    of the last two stages, at no cost; when it stays near the limit of stability the
+    stabilized method takes over, and gives back when `h ρ` has become small.
+
+    **Source:** E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section
+    IV.2 (stiffness detection).
+    """
+
+    @property
+    def table(self):
+        return _table()
+
+    @property
+    def num_plain(self):
+        return 1
+
+    def judge(self, state: StagedState, step, stiffness):
+        stiff = step * state.radius
+        speaks = jnp.where(state.stabilized, stiff < _NOT_STIFF, stiffness > _STIFF)
+        evidence = jnp.where(speaks, state.evidence + 1, jnp.maximum(state.evidence - 1, 0))
+        turns = evidence >= _EVIDENCE
+        return Verdict(
+            stabilized=state.stabilized ^ turns, evidence=jnp.where(turns, 0, evidence)
+        )
+
+    def order(self, terms):
+        return 5
+
+
+@functools.cache
+def _table() -> StageTable:
+    return join([_tsit5_table(), rkc2_table(), rodas3_table()])
+
+
+def _tsit5_table() -> StageTable:
+    tableau = cast(diffrax.ButcherTableau, diffrax.Tsit5.tableau)
+    num = tableau.num_stages
+    lower = np.zeros((1, num, num))
+    for i, row in enumerate(tableau.a_lower, start=1):
+        lower[0, i, :i] = row
+    return StageTable(
+        interval=np.array([3.0]),
+        length=np.zeros(1, int),
+        first=np.zeros(1, int),
+        recurrence=np.zeros((0, 5)),
+        error_order=np.array([5]),
+        last=np.array([num - 1]),
+        tableau=lower,
+        error=np.asarray(tableau.b_error)[None],
+        error_of_ends=np.zeros((1, 2)),
+        bulge=np.array([_BULGE]),
+        gamma=np.zeros(1),
+        coupling=np.zeros((1, num, num)),
+    )
+
+
+# The coefficients of θ⁴ in the weights of Tsit5's dense output.
+_BULGE = [
+    -1.0530884977290216,
+    0.1017,
+    2.490627285651252793,
+    -16.54810288924490272,
+    47.37952196281928122,
+    -34.87065786149660974,
+    2.5,
+]
