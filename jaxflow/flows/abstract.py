@@ -62,6 +62,11 @@ class AbstractNetworkFlow(AbstractFlow):
 
     @staticmethod
     @abc.abstractmethod
+    def drives(state: Any) -> Any:
+        """One for components that others depend on, zero for such as a clock."""
+
+    @staticmethod
+    @abc.abstractmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
         """The states and the error of a step as step-size control should see them."""
 

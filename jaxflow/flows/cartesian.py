@@ -73,6 +73,10 @@ class CartesianFlow(AbstractNetworkFlow):
         return jnp.exp(log_time - self._log_unit_of_time(args))
 
     @staticmethod
+    def drives(state: Vector) -> Vector:
+        return jnp.ones_like(state)
+
+    @staticmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
         return view
 

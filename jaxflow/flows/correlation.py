@@ -17,6 +17,7 @@ from .abstract import AbstractNetworkFlow, Snapshot
 from .gradients import outputs_at, pull_back
 from .polar import (
     log_rescaled_time,
+    polar_drives,
     polar_error_norm,
     polar_error_view,
     polar_snapshot,
@@ -65,6 +66,10 @@ class CorrelationFlow(AbstractNetworkFlow):
 
     def clock_at_log_time(self, log_time, args):
         return jnp.full_like(log_time, jnp.inf)
+
+    @staticmethod
+    def drives(state: PolarState) -> PolarState:
+        return polar_drives(state)
 
     @staticmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:

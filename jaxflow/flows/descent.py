@@ -64,6 +64,10 @@ class DescentFlow(AbstractNetworkFlow):
         return jnp.full_like(log_time, jnp.inf)
 
     @staticmethod
+    def drives(state: Vector) -> Vector:
+        return jnp.ones_like(state)
+
+    @staticmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
         return view
 

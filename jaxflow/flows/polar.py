@@ -16,6 +16,7 @@ then `log(1 + s/S)` is nearly straight. In a unit too short it would be curved, 
 short steps, while nothing else moves; a deep network's `S` may be 1e5 or 1e50.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,10 +33,13 @@ from .geometry import log_norm_and_direction, safe_norm, tangent_part
 from .gradients import outputs_at, pull_back
 
 
+_STRAIGHT = 1e4  # Z
+
+
 class PolarState(NamedTuple):
     direction: Float[Array, " parameters"]  # v; its norm may drift from one harmlessly
     log_growth: Float[Array, ""]  # log(‖w‖/δ)
-    log_elapsed: Float[Array, ""]  # log(1 + s/S)
+    log_elapsed: Float[Array, ""]  # Z log(1 + s/(Z S))
     log_unit: Float[Array, ""]  # log S, which stays as it is
 
 
@@ -76,6 +80,10 @@ class PolarFlow(AbstractNetworkFlow):
 
     def clock_at_log_time(self, log_time, args):
         return jnp.full_like(log_time, jnp.inf)
+
+    @staticmethod
+    def drives(state: PolarState) -> PolarState:
+        return polar_drives(state)
 
     @staticmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
@@ -132,7 +140,7 @@ def polar_velocity(
     return PolarState(
         direction=tangent_part(gradient, direction),
         log_growth=jnp.dot(direction, gradient),
-        log_elapsed=jnp.exp(log_rate - state.log_elapsed),
+        log_elapsed=jnp.exp(log_rate - state.log_elapsed / _STRAIGHT),
         log_unit=jnp.zeros_like(state.log_unit),
     )
 
@@ -163,14 +171,21 @@ def polar_snapshot(
 def _rescaled_time(state: PolarState) -> Float[Array, ""]:
     # Zero also where the unit overflows.
     begun = state.log_elapsed > 0
-    units = jnp.where(begun, jnp.expm1(state.log_elapsed), 1.0)
+    units = jnp.where(begun, _STRAIGHT * jnp.expm1(state.log_elapsed / _STRAIGHT), 1.0)
     return jnp.where(begun, jnp.exp(state.log_unit) * units, 0.0)
 
 
 def log_rescaled_time(state: PolarState) -> Float[Array, ""]:
     """`log s`, also where `s` itself would overflow."""
-    log_in_units = state.log_elapsed + jnp.log(-jnp.expm1(-state.log_elapsed))
+    log = state.log_elapsed / _STRAIGHT
+    log_in_units = log + jnp.log(-jnp.expm1(-log)) + math.log(_STRAIGHT)
     return log_in_units + state.log_unit
+
+
+def polar_drives(state: PolarState) -> PolarState:
+    """Nothing depends on the time that has elapsed."""
+    one, zero = jnp.ones_like(state.log_growth), jnp.zeros_like(state.log_growth)
+    return PolarState(jnp.ones_like(state.direction), one, zero, zero)
 
 
 def polar_error_view(view: ErrorView, tolerances: Tolerances) -> ErrorView:
@@ -205,7 +220,7 @@ def _with_absolute_logarithms(state: PolarState) -> PolarState:
     return PolarState(
         direction=state.direction,
         log_growth=jnp.ones_like(state.log_growth),
-        log_elapsed=jnp.minimum(jnp.abs(state.log_elapsed), 1.0),
+        log_elapsed=jnp.minimum(jnp.abs(state.log_elapsed), _STRAIGHT),
         log_unit=jnp.ones_like(state.log_unit),
     )
 

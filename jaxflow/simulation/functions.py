@@ -32,6 +32,7 @@ from ..flows import (
 from ..networks import as_jax, Initializations, order, unflattener
 from ..results import check_storable, open_stored, RunStore, SINGLE, Solution
 from ..solvers import (
+    AbstractStagedSolver,
     count_evaluations,
     FlowController,
     OptimizerSteps,
@@ -459,6 +460,8 @@ def _problem(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
         )
         controller = FlowController(decides, flow.view_error)  # pyright: ignore
     solver = write_out(stepping.solver)
+    if isinstance(solver, AbstractStagedSolver):
+        solver = dataclasses.replace(solver, drives=flow.drives)
     if isinstance(solver, diffrax.AbstractImplicitSolver):
         solver = _with_root_tolerances(solver, controller)
     first = stepping.first_step

@@ -1,14 +1,16 @@
 """Explicit steps while accuracy limits them, stabilized ones while stability does."""
 
 import functools
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import diffrax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from .rkc import rkc2_table
-from .rosenbrock import rodas3_table
+from .rosenbrock import rodasp_table
 from .stage_table import join, StageTable
 from .staged import AbstractStagedSolver, StagedState, Verdict
 
@@ -27,6 +29,8 @@ class Automatic(AbstractStagedSolver):
     **Source:** E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section
     IV.2 (stiffness detection).
     """
+
+    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
 
     @property
     def table(self):
@@ -51,7 +55,7 @@ class Automatic(AbstractStagedSolver):
 
 @functools.cache
 def _table() -> StageTable:
-    return join([_tsit5_table(), rkc2_table(), rodas3_table()])
+    return join([_tsit5_table(), rkc2_table(), rodasp_table()])
 
 
 def _tsit5_table() -> StageTable:

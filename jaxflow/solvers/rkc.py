@@ -1,7 +1,10 @@
 """Second-order Runge–Kutta–Chebyshev methods."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import numpy as np
 
 from .stage_table import stage_numbers, StageTable
@@ -39,6 +42,8 @@ class RKC2(AbstractStagedSolver):
     >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-3)
     True
     """
+
+    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
 
     @property
     def table(self):

@@ -1,4 +1,4 @@
-"""The Rosenbrock method RODAS3."""
+"""Rosenbrock methods: implicit steps that need linear systems only."""
 
 import functools
 
@@ -6,28 +6,57 @@ import numpy as np
 
 from .stage_table import StageTable
 
+_GAMMA = 0.25
+# a_il and c_il of the six stages; the sixth has the a_il of the fifth and its slope added.
+_A = [
+    [],
+    [3.0],
+    [1.831036793486759, 0.4955183967433795],
+    [2.304376582692669, -0.05249275245743001, -1.176798761832782],
+    [-7.170454962423024, -4.741636671481785, -16.31002631330971, -1.062004044111401],
+]
+_C = [
+    [],
+    [-12.0],
+    [-8.791795173947035, -2.207865586973518],
+    [10.81793056857153, 6.780270611428266, 19.53485944642410],
+    [34.19095006749676, 15.49671153725963, 54.74760875964130, 14.16005392148534],
+    [
+        34.62605830930532,
+        15.30084976114473,
+        56.99955578662667,
+        18.40807009793095,
+        -5.714285714285717,
+    ],
+]
+
 
 @functools.cache
-def rodas3_table() -> StageTable:
-    """RODAS3: of order three, with an error estimate of order two, L-stable.
+def rodasp_table() -> StageTable:
+    """RODASP: of order four, with an error estimate of order three, stiffly accurate.
 
-    **Source:** A. Sandu, J. G. Verwer, J. G. Blom, E. J. Spee, G. R. Carmichael and F. A.
-    Potra, Benchmarking stiff ODE solvers for atmospheric chemistry problems II: Rosenbrock
-    solvers, Atmospheric Environment 31 (1997) 3459–3472.
+    **Source:** E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section
+    IV.7, and its program RODAS.
     """
-    a = [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [2, 0, 0, 0, 0], [2, 0, 1, 0, 0], [2, 0, 1, 1, 0]]
-    c = [[0, 0, 0, 0, 0], [4, 0, 0, 0, 0], [1, -1, 0, 0, 0], [1, -1, -8 / 3, 0, 0], 5 * [0]]
+    num = 7
+    a, c = np.zeros((num, num)), np.zeros((num, num))
+    for i, row in enumerate(_A):
+        a[i, : len(row)] = row
+    a[5] = a[4] + np.eye(num)[4]
+    a[6] = a[5] + np.eye(num)[5]  # the end of the step
+    for i, row in enumerate(_C):
+        c[i, : len(row)] = row
     return StageTable(
         interval=np.array([np.inf]),
         length=np.zeros(1, int),
         first=np.zeros(1, int),
         recurrence=np.zeros((0, 5)),
-        error_order=np.array([3]),
-        last=np.array([4]),
-        tableau=np.array([a], float),
-        error=np.array([[0, 0, 0, 1, 0]], float),
+        error_order=np.array([4]),
+        last=np.array([num - 1]),
+        tableau=a[None],
+        error=np.eye(num)[None, 5],
         error_of_ends=np.zeros((1, 2)),
-        bulge=np.zeros((1, 5)),
-        gamma=np.array([0.5]),
-        coupling=np.array([c], float),
+        bulge=np.zeros((1, num)),
+        gamma=np.array([_GAMMA]),
+        coupling=c[None],
     )

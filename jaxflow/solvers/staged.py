@@ -17,9 +17,11 @@ the vector field for the same reason.
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +39,7 @@ _RADIUS_AGE = 25  # accepted steps for which an estimate of the spectral radius 
 _RADIUS_SAFETY = 1.1
 _RADIUS_TOLERANCE = 0.02
 _MOST_POWER_ITERATIONS = 50
-_LINEAR_TOLERANCE = 1e-5  # of a residual, relative to the right-hand side
+_LINEAR_TOLERANCE = 1e-6  # of a residual, relative to the right-hand side
 _MOST_LINEAR_ITERATIONS = 100
 _FIRST_GUESS = 40  # evaluations in a Rosenbrock step
 _LARGEST_NOISE = 1e-3  # of differences, relative to a vector that the Jacobian annuls
@@ -107,6 +109,11 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = QuarticInterpolation
 
+    drives: eqx.AbstractVar[Callable[[Any], Any] | None]
+    """Which components of a state others depend on: a function from a state to numbers, one
+    for those and zero for the rest, such as a clock that is integrated along with it.
+    Norms are taken without the rest. All components, if `None`."""
+
     @property
     @abc.abstractmethod
     def table(self) -> StageTable:
@@ -163,7 +170,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             solver_state,
         )
         y1, error, dense_info = self.finish(t0, t1, y0, state)
-        state = self.settle(t0, t1, state, jnp.asarray(True))
+        state = self.settle(t0, t1, y0, state, jnp.asarray(True))
         return y1, error, dense_info, state, diffrax.RESULTS.successful
 
     def func(self, terms, t0, y0, args):
@@ -184,10 +191,16 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         def field(point):
             return ravel_pytree(terms.vf(t0, unravel(point), args))[0]
 
-        begun = self._begin(state, start, step)
+        setting = _Setting(field, start, step, size, self._drives(y0))
+        begun = self._begin(setting, state)
         state = _where(state.phase == FRESH, begun, state)
-        move = lambda _, state: self._move(field, start, step, size, state)
+        move = lambda _, state: self._move(setting, state)
         return jax.lax.fori_loop(0, _MOVES, move, state)
+
+    def _drives(self, y0):
+        if self.drives is None:
+            return jnp.asarray(1.0, ravel_pytree(y0)[0].dtype)
+        return ravel_pytree(self.drives(y0))[0]
 
     def finish(self, t0, t1, y0, state: StagedState) -> tuple[Any, Any, Any]:
         """The end of a step that is ready, its error, and what its dense output needs."""
@@ -214,21 +227,24 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         }
         return unravel(end), unravel(error), dense_info
 
-    def settle(self, t0, t1, state: StagedState, accepted: Bool[Array, ""]) -> StagedState:
+    def settle(
+        self, t0, t1, y0, state: StagedState, accepted: Bool[Array, ""]
+    ) -> StagedState:
         """The state before the next step."""
         step = jnp.asarray(t1 - t0, state.slope.dtype)
         row = self._row(state.row, state.slope.dtype)
+        drives = self._drives(y0)
         last, before = state.slopes[row.last], state.slopes[row.last - 1]
         apart = step * _combine(row.tableau[row.last] - row.tableau[row.last - 1], state.slopes)
-        distance = _norm(apart)
-        change = _norm(last - before)
+        distance = _norm(drives * apart)
+        change = _norm(drives * (last - before))
         slope_rate = change / jnp.where(distance > 0, distance, 1.0)
         verdict = self.judge(state, step, step * slope_rate)
         verdict = _where(accepted, verdict, Verdict(state.stabilized, state.evidence))
         # The last two stages of a step at the limit of stability differ by the vector that
         # belongs to the largest eigenvalue.
         turns = verdict.stabilized & ~state.stabilized
-        shown = (last - before) / jnp.where(change > 0, change, 1.0)
+        shown = drives * (last - before) / jnp.where(change > 0, change, 1.0)
         usable = turns & (change > 0)
         stays_young = accepted & ~turns
         cost = (state.work.num_evaluations - state.begun).astype(step.dtype)
@@ -278,16 +294,17 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
 
     # -- moves --
 
-    def _begin(self, state: StagedState, start, step) -> StagedState:
+    def _begin(self, setting: "_Setting", state: StagedState) -> StagedState:
         state = state._replace(begun=state.work.num_evaluations)
         estimates = state.stabilized & (state.age >= _RADIUS_AGE)
         estimating = state._replace(
             phase=jnp.full_like(state.phase, ESTIMATING), stage=0 * state.stage
         )
-        return _where(estimates, estimating, self._enter(state, start, step))
+        return _where(estimates, estimating, self._enter(setting, state))
 
-    def _enter(self, state: StagedState, start, step) -> StagedState:
+    def _enter(self, setting: "_Setting", state: StagedState) -> StagedState:
         """Choose the method of this step, now that the spectral radius is known."""
+        start, step = setting.start, setting.step
         number = jnp.where(state.stabilized, self._stabilized_row(state, step), 0)
         row = self._row(number, start.dtype)
         recurs = row.length > 0
@@ -301,12 +318,13 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             stage=begins.astype(state.stage.dtype),
             newest=newest,
             older=start,
-            slopes=state.slopes.at[0].set(state.slope),
+            slopes=jnp.zeros_like(state.slopes).at[0].set(state.slope),
         )
         if not self._solves:
             return explicit
         state = explicit._replace(stage=0 * state.stage, newest=start)
-        return _where(row.gamma > 0, self._pose(state, row, state.slope), explicit)
+        posed = self._pose(setting, state, row, state.slope)
+        return _where(row.gamma > 0, posed, explicit)
 
     def _stabilized_row(self, state: StagedState, step):
         """The method of fewest stages that is stable, or a Rosenbrock method if cheaper."""
@@ -321,7 +339,8 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         usable = stiffness < _most_for_differences(step.dtype)
         return jnp.where(usable & (dear | too_stiff), len(self.table.interval) - 1, number)
 
-    def _move(self, field, start, step, size, state: StagedState) -> StagedState:
+    def _move(self, setting: "_Setting", state: StagedState) -> StagedState:
+        field, start, step, size, drives = setting
         row = self._row(state.row, start.dtype)
         estimating = state.phase == ESTIMATING
         finishing = state.phase == FINISHING
@@ -332,22 +351,23 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         point = jnp.where(estimating, start + probe * state.vector, point)
         if self._solves:
             reach = size * float(jnp.finfo(start.dtype).eps) ** (1 / 3)
-            length = _norm(state.system.residual)
+            length = _norm(drives * state.system.residual)
             reach = reach / jnp.where(length > 0, length, 1.0)
             side = jnp.where(state.system.count % 2 == 0, reach, -reach)
-            point = jnp.where(solving, start + side * state.system.residual, point)
+            ahead = start + side * drives * state.system.residual
+            point = jnp.where(solving, ahead, point)
         slope = field(point)
         moved = _where(
             estimating,
-            self._after_estimate(state, (slope - state.slope) / probe, start, step),
+            self._after_estimate(setting, state, (slope - state.slope) / probe),
             _where(
                 finishing,
-                self._after_slope(state, slope, row),
-                self._after_recurrence(state, slope, row, start, step),
+                self._after_slope(setting, state, slope, row),
+                self._after_recurrence(setting, state, slope, row),
             ),
         )
         if self._solves:
-            moved = _where(solving, self._after_product(state, slope, reach, row, step), moved)
+            moved = _where(solving, self._after_product(setting, state, slope, reach, row), moved)
         one = jnp.ones_like(state.stage)
         work = state.work._replace(
             num_evaluations=state.work.num_evaluations + one,
@@ -356,7 +376,8 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         )
         return _where(self.is_ready(state), state, moved._replace(work=work))
 
-    def _after_estimate(self, state: StagedState, image, start, step) -> StagedState:
+    def _after_estimate(self, setting, state: StagedState, image) -> StagedState:
+        image = setting.drives * image
         radius = _norm(image)
         usable = (radius > 0) & jnp.isfinite(radius)
         with_safety = _RADIUS_SAFETY * radius
@@ -367,10 +388,11 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             radius=jnp.where(usable, with_safety, state.radius),
             vector=jnp.where(usable, image / jnp.where(usable, radius, 1.0), state.vector),
         )
-        entered = self._enter(next_state._replace(age=0 * state.age), start, step)
+        entered = self._enter(setting, next_state._replace(age=0 * state.age))
         return _where(done | ~usable, entered, next_state)
 
-    def _after_recurrence(self, state: StagedState, slope, row, start, step):
+    def _after_recurrence(self, setting, state: StagedState, slope, row):
+        start, step = setting.start, setting.step
         c = row.coefficients(state.stage)
         newest = (
             c.start * start
@@ -387,7 +409,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             older=state.newest,
         )
 
-    def _after_slope(self, state: StagedState, slope, row) -> StagedState:
+    def _after_slope(self, setting, state: StagedState, slope, row) -> StagedState:
         ends = state.stage >= row.last
         explicit = state._replace(
             phase=jnp.where(ends, READY, state.phase).astype(state.phase.dtype),
@@ -396,51 +418,56 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         )
         if not self._solves:
             return explicit
-        return _where((row.gamma > 0) & ~ends, self._pose(state, row, slope), explicit)
+        posed = self._pose(setting, state, row, slope)
+        return _where((row.gamma > 0) & ~ends, posed, explicit)
 
-    def _pose(self, state: StagedState, row, slope) -> StagedState:
+    def _pose(self, setting, state: StagedState, row, slope) -> StagedState:
         """The linear system for the slope of this stage, with the first guess zero."""
         here = self._here(state)
         slopes = jnp.where(here, 0.0, state.slopes)
         given = row.gamma * (slope + _combine(row.coupling[state.stage], slopes))
         zero = jnp.zeros_like(given)
-        target = _LINEAR_TOLERANCE * _norm(given)
+        target = _LINEAR_TOLERANCE * _norm(setting.drives * given)
         return state._replace(
             phase=jnp.full_like(state.phase, SOLVING),
             slopes=slopes,
             system=System(given, zero, zero, target, zero, 0 * state.stage),
         )
 
-    def _after_product(self, state: StagedState, slope, reach, row, step) -> StagedState:
-        system = state.system
+    def _after_product(self, setting, state: StagedState, slope, reach, row):
+        system, step, drives = state.system, setting.step, setting.drives
         half = state._replace(
             system=system._replace(ahead=slope, count=system.count + 1)
         )
         product = (system.ahead - slope) / (2 * reach)  # J r
         turned = system.residual - step * row.gamma * product
-        overlap = _over(turned @ system.image, system.image @ system.image)
+        old = drives * system.image
+        overlap = _over(turned @ old, system.image @ old)
         direction = system.residual - overlap * system.direction
         image = turned - overlap * system.image
-        length = _over(system.residual @ image, image @ image)
+        new = drives * image
+        length = _over(system.residual @ new, image @ new)
         residual = system.residual - length * image
-        slopes = state.slopes + jnp.where(self._here(state), length * direction, 0.0)
         count = system.count + 1
-        solved = ~(_norm(residual) > system.target)
+        solved = ~(_norm(drives * residual) > system.target)
+        # What does not drive the rest is found from it: its own Jacobian is left out.
+        found = length * direction + jnp.where(solved, (1 - drives) * residual, 0.0)
+        slopes = state.slopes + jnp.where(self._here(state), found, 0.0)
         fails = ~solved & (count >= 2 * _MOST_LINEAR_ITERATIONS)
         state = state._replace(
             slopes=jnp.where(fails, jnp.nan, slopes),
             phase=jnp.where(fails, READY, state.phase).astype(state.phase.dtype),
             system=System(residual, direction, image, system.target, slope, count),
         )
-        whole = _where(solved, self._next_stage(state, row), state)
+        whole = _where(solved, self._next_stage(setting, state, row), state)
         return _where(system.count % 2 == 0, half, whole)
 
-    def _next_stage(self, state: StagedState, row) -> StagedState:
+    def _next_stage(self, setting, state: StagedState, row) -> StagedState:
         state = state._replace(
             phase=jnp.full_like(state.phase, FINISHING), stage=state.stage + 1
         )
         # A stage at the start of the step needs no evaluation.
-        return _where(row.is_start[state.stage], self._pose(state, row, state.slope), state)
+        return _where(row.is_start[state.stage], self._pose(setting, state, row, state.slope), state)
 
     def _here(self, state: StagedState):
         return (jnp.arange(state.slopes.shape[0]) == state.stage)[:, None]
@@ -455,6 +482,16 @@ class _Coefficients(NamedTuple):
     older: Any  # ν
     slope: Any  # κ
     first_slope: Any  # γ
+
+
+class _Setting(NamedTuple):
+    """What stays the same within a step."""
+
+    field: Callable[[Any], Any]
+    start: Any  # y_0
+    step: Any  # h
+    size: Any  # of the weights
+    drives: Any
 
 
 class _Row:
