@@ -10,6 +10,7 @@ from .evaluations import count_evaluations as count_evaluations, Evaluations as 
 from .optimizer_steps import OptimizerSteps as OptimizerSteps
 from .predictive import PredictiveController as PredictiveController
 from .rkc import RKC2 as RKC2
+from .rock import ROCK4 as ROCK4
 from .staged import AbstractStagedSolver as AbstractStagedSolver
 from .work import Work as Work
 from .written_out import write_out as write_out, WrittenOut as WrittenOut

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .rkc import rkc2_table
+from .rock import rock4_table
 from .rosenbrock import rodasp_table
-from .stage_table import join, StageTable
+from .stage_table import join, rows, StageTable
 from .staged import AbstractStagedSolver, StagedState, Verdict
 
 _STIFF = 2.5  # of h ρ, where the real stability interval of Tsit5 ends at 3.1
@@ -55,7 +56,10 @@ class Automatic(AbstractStagedSolver):
 
 @functools.cache
 def _table() -> StageTable:
-    return join([_tsit5_table(), rkc2_table(), rodasp_table()])
+    rock = rock4_table()
+    rkc = rkc2_table()
+    longer = rows(rkc, slice(int(np.searchsorted(rkc.interval, rock.interval[-1])), None))
+    return join([_tsit5_table(), rock, longer, rodasp_table()])
 
 
 def _tsit5_table() -> StageTable:
@@ -74,6 +78,8 @@ def _tsit5_table() -> StageTable:
         tableau=lower,
         error=np.asarray(tableau.b_error)[None],
         error_of_ends=np.zeros((1, 2)),
+        error_of_points=np.zeros((1, 2)),
+        point=np.zeros(1, int),
         bulge=np.array([_BULGE]),
         gamma=np.zeros(1),
         coupling=np.zeros((1, num, num)),

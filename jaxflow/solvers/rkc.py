@@ -80,6 +80,8 @@ def rkc2_table() -> StageTable:
         tableau=np.zeros((num, 1, 1)),  # one more slope, at the end of the step
         error=np.zeros((num, 1)),
         error_of_ends=np.tile([0.8, 0.4], (num, 1)),
+        error_of_points=np.zeros((num, 2)),
+        point=np.zeros(num, int),
         bulge=np.zeros((num, 1)),
         gamma=np.zeros(num),
         coupling=np.zeros((num, 1, 1)),

@@ -56,6 +56,8 @@ def rodasp_table() -> StageTable:
         tableau=a[None],
         error=np.eye(num)[None, 5],
         error_of_ends=np.zeros((1, 2)),
+        error_of_points=np.zeros((1, 2)),
+        point=np.zeros(1, int),
         bulge=np.zeros((1, num)),
         gamma=np.array([_GAMMA]),
         coupling=c[None],

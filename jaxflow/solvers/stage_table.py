@@ -16,7 +16,8 @@ class StageTable(NamedTuple):
     and from its end a tableau whose last point is that of the step:
 
         K_i = f(Y_m + h Σ_{l<i} a_il K_l),    y_1 = Y_m + h Σ_l a_il K_l for the last i,
-        error = h Σ_i e_i K_i + d_y (y_0 - y_1) + d_f h (f_0 + f_1).
+        error = h Σ_i e_i K_i + d_y (y_0 - y_1) + d_f h (f_0 + f_1)
+                + d_m (Y_m - y_0) + d_k (Y_k - y_0).
 
     A plain Runge–Kutta method has `m = 0`, and `K_0 = f_0` then. The last slope is the next
     step's first. A Rosenbrock method (`γ > 0`) has `m = 0` as well, and all but its last
@@ -37,6 +38,8 @@ class StageTable(NamedTuple):
     tableau: np.ndarray  # (rows, slopes, slopes): a
     error: np.ndarray  # (rows, slopes): e
     error_of_ends: np.ndarray  # (rows, 2): d_y, d_f
+    error_of_points: np.ndarray  # (rows, 2): d_m, d_k
+    point: np.ndarray  # (rows,): k, zero for none
     bulge: np.ndarray  # (rows, slopes): see QuarticInterpolation
     gamma: np.ndarray  # (rows,): γ, zero for explicit methods
     coupling: np.ndarray  # (rows, slopes, slopes): c
@@ -67,10 +70,18 @@ def join(tables: list[StageTable]) -> StageTable:
         tableau=np.concatenate([padded(table.tableau, 2) for table in tables]),
         error=np.concatenate([padded(table.error, 1) for table in tables]),
         error_of_ends=together("error_of_ends"),
+        error_of_points=together("error_of_points"),
+        point=together("point"),
         bulge=np.concatenate([padded(table.bulge, 1) for table in tables]),
         gamma=together("gamma"),
         coupling=np.concatenate([padded(table.coupling, 2) for table in tables]),
     )
+
+
+def rows(table: StageTable, chosen: slice) -> StageTable:
+    """Some rows of a table; all recurrences stay."""
+    parts = {name: getattr(table, name)[chosen] for name in table._fields}
+    return StageTable(**{**parts, "recurrence": table.recurrence})
 
 
 def stage_numbers(least: int, most: int, ratio: float = 1.06) -> list[int]:

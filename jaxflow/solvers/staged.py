@@ -69,6 +69,7 @@ class StagedState(NamedTuple):
     stage: Int[Array, ""]  # within the phase
     newest: Float[Array, " n"]  # Y_j
     older: Float[Array, " n"]  # Y_{j-1}
+    point: Float[Array, " n"]  # Y_k, kept for the error
     slopes: Float[Array, "slopes n"]  # K
     system: System  # for K_i, while SOLVING
     rosenbrock_cost: Float[Array, ""]  # evaluations in a Rosenbrock step, as last seen
@@ -150,6 +151,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             stage=zero,
             newest=vector,
             older=vector,
+            point=vector,
             slopes=jnp.zeros((self.table.num_slopes, vector.size), vector.dtype),
             system=System(vector, vector, vector, 0 * vector[0], vector, zero),
             rosenbrock_cost=jnp.asarray(_FIRST_GUESS, vector.dtype),
@@ -210,10 +212,13 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         end = state.newest + step * _combine(row.tableau[row.last], state.slopes)
         rises = step * state.slope, step * state.slopes[row.last]
         of_difference, of_sum = row.error_of_ends
+        of_last_point, of_point = row.error_of_points
         error = (
             step * _combine(row.error, state.slopes)
             + of_difference * (start - end)
             + of_sum * (rises[0] + rises[1])
+            + of_last_point * (state.newest - start)
+            + of_point * (state.point - start)
         )
         # Too long for any method at hand: to be tried again, shorter.
         too_long = state.stabilized & (step > self.longest_step(state))
@@ -318,6 +323,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             stage=begins.astype(state.stage.dtype),
             newest=newest,
             older=start,
+            point=start,
             slopes=jnp.zeros_like(state.slopes).at[0].set(state.slope),
         )
         if not self._solves:
@@ -407,6 +413,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             stage=jnp.where(ends, 0, stage),
             newest=newest,
             older=state.newest,
+            point=jnp.where(stage == row.point, newest, state.point),
         )
 
     def _after_slope(self, setting, state: StagedState, slope, row) -> StagedState:
@@ -505,6 +512,8 @@ class _Row:
         self.tableau = real(table.tableau)
         self.error = real(table.error)
         self.error_of_ends = real(table.error_of_ends)
+        self.error_of_points = real(table.error_of_points)
+        self.point = whole(table.point)
         self.bulge = real(table.bulge)
         self.gamma = real(table.gamma)
         self.coupling = real(table.coupling)
