@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .rkc import rkc2_table
-from .rock import rock4_table
 from .rosenbrock import rodasp_table
-from .stage_table import join, rows, StageTable
+from .stage_table import join, StageTable
 from .staged import AbstractStagedSolver, StagedState, Verdict
 
 _STIFF = 2.5  # of h ρ, where the real stability interval of Tsit5 ends at 3.1
@@ -56,10 +55,7 @@ class Automatic(AbstractStagedSolver):
 
 @functools.cache
 def _table() -> StageTable:
-    rock = rock4_table()
-    rkc = rkc2_table()
-    longer = rows(rkc, slice(int(np.searchsorted(rkc.interval, rock.interval[-1])), None))
-    return join([_tsit5_table(), rock, longer, rodasp_table()])
+    return join([_tsit5_table(), rkc2_table(), rodasp_table()])
 
 
 def _tsit5_table() -> StageTable:

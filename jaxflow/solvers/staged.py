@@ -42,6 +42,7 @@ _MOST_POWER_ITERATIONS = 50
 _LINEAR_TOLERANCE = 1e-6  # of a residual, relative to the right-hand side
 _MOST_LINEAR_ITERATIONS = 100
 _FIRST_GUESS = 40  # evaluations in a Rosenbrock step
+_EARLY = 0.5  # share of a Rosenbrock step's cost from which its higher order pays
 _LARGEST_NOISE = 1e-3  # of differences, relative to a vector that the Jacobian annuls
 _OLD = 2**30
 
@@ -340,7 +341,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         number = self.num_plain + place
         if not self._solves:
             return number
-        dear = jnp.asarray(self.table.length)[number] > state.rosenbrock_cost
+        dear = jnp.asarray(self.table.length)[number] > _EARLY * state.rosenbrock_cost
         too_stiff = stiffness > intervals[-1]
         usable = stiffness < _most_for_differences(step.dtype)
         return jnp.where(usable & (dear | too_stiff), len(self.table.interval) - 1, number)
