@@ -237,7 +237,9 @@ def _try_step(problem: Problem, lane: Lane) -> _Step:
         candidate, error, dense_info = solver.finish(start, end, state, progress)
 
         def settled(accepted):
-            return _where(ready, solver.settle(start, end, state, progress, accepted), progress)
+            return _where(
+                ready, solver.settle(start, end, state, progress, accepted), progress
+            )
 
         successful = diffrax.RESULTS.successful
         order = solver.error_order_of(progress)

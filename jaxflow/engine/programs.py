@@ -31,7 +31,9 @@ class Programs(NamedTuple):
     width: int
     device: Device
     fill: Callable[..., Pool]  # of (members, present)
-    advance: Callable[..., tuple[Pool, Any]]  # of (pool, num_attempts, enough): see `advance`
+    advance: Callable[
+        ..., tuple[Pool, Any]
+    ]  # of (pool, num_attempts, enough): see `advance`
     refill: Callable[..., Pool]  # of (pool, fresh, source); uses the pool up
     put: Callable[..., Any]  # arrays onto the device
     shapes: PyTree  # of a pool

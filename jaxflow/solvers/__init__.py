@@ -7,6 +7,7 @@ from .error_control import (
     Tolerances as Tolerances,
 )
 from .evaluations import count_evaluations as count_evaluations, Evaluations as Evaluations
+from .implicit import kvaerno5 as kvaerno5
 from .optimizer_steps import OptimizerSteps as OptimizerSteps
 from .predictive import PredictiveController as PredictiveController
 from .rkc import RKC2 as RKC2

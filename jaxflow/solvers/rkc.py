@@ -35,9 +35,19 @@ class RKC2(AbstractStagedSolver):
 
     >>> import diffrax, jax.numpy as jnp
     >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates, controller = jnp.array([1.0, 1e4]), diffrax.PIDController(rtol=1e-3, atol=1e-6)
+    >>> rates, controller = (
+    ...     jnp.array([1.0, 1e4]),
+    ...     diffrax.PIDController(rtol=1e-3, atol=1e-6),
+    ... )
     >>> solution = diffrax.diffeqsolve(
-    ...     field, RKC2(), 0.0, 1.0, None, jnp.ones(2), rates, stepsize_controller=controller
+    ...     field,
+    ...     RKC2(),
+    ...     0.0,
+    ...     1.0,
+    ...     None,
+    ...     jnp.ones(2),
+    ...     rates,
+    ...     stepsize_controller=controller,
     ... )
     >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-3)
     True
@@ -67,7 +77,7 @@ class RKC2(AbstractStagedSolver):
 def rkc2_table() -> StageTable:
     """The methods of 2 to 2,000 stages; numbers between the tabulated ones are rounded up."""
     numbers = np.array(stage_numbers(2, _MOST_STAGES))
-    rows = [_recurrence(s) for s in numbers]
+    rows = [_recurrence(s) for s in numbers.tolist()]
     num = len(numbers)
     lengths = np.array([len(row) for row in rows])
     return StageTable(

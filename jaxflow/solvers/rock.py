@@ -37,9 +37,19 @@ class ROCK4(AbstractStagedSolver):
 
     >>> import diffrax, jax.numpy as jnp
     >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates, controller = jnp.array([1.0, 1e3]), diffrax.PIDController(rtol=1e-6, atol=1e-9)
+    >>> rates, controller = (
+    ...     jnp.array([1.0, 1e3]),
+    ...     diffrax.PIDController(rtol=1e-6, atol=1e-9),
+    ... )
     >>> solution = diffrax.diffeqsolve(
-    ...     field, ROCK4(), 0.0, 1.0, None, jnp.ones(2), rates, stepsize_controller=controller
+    ...     field,
+    ...     ROCK4(),
+    ...     0.0,
+    ...     1.0,
+    ...     None,
+    ...     jnp.ones(2),
+    ...     rates,
+    ...     stepsize_controller=controller,
     ... )
     >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-5)
     True

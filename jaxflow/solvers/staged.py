@@ -241,7 +241,9 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         row = self._row(state.row, state.slope.dtype)
         drives = self._drives(y0)
         last, before = state.slopes[row.last], state.slopes[row.last - 1]
-        apart = step * _combine(row.tableau[row.last] - row.tableau[row.last - 1], state.slopes)
+        apart = step * _combine(
+            row.tableau[row.last] - row.tableau[row.last - 1], state.slopes
+        )
         distance = _norm(drives * apart)
         change = _norm(drives * (last - before))
         slope_rate = change / jnp.where(distance > 0, distance, 1.0)
@@ -258,7 +260,9 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         # What is dear today is asked again later.
         guess = jnp.maximum(0.98 * state.rosenbrock_cost, _FIRST_GUESS)
         return state._replace(
-            rosenbrock_cost=jnp.where(solved, cost, jnp.where(row.gamma > 0, 4 * cost, guess)),
+            rosenbrock_cost=jnp.where(
+                solved, cost, jnp.where(row.gamma > 0, 4 * cost, guess)
+            ),
             slope=jnp.where(accepted, last, state.slope),
             phase=jnp.full_like(state.phase, FRESH),
             vector=jnp.where(usable, shown, state.vector),
@@ -315,7 +319,9 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         row = self._row(number, start.dtype)
         recurs = row.length > 0
         # After the first stage, whose slope f_0 is there already.
-        newest = start + step * jnp.where(recurs, row.coefficients(0).slope, 0.0) * state.slope
+        newest = (
+            start + step * jnp.where(recurs, row.coefficients(0).slope, 0.0) * state.slope
+        )
         phase = jnp.where(row.length > 1, RECURRING, FINISHING)
         begins = jnp.where(recurs & (row.length == 1), 0, 1)
         explicit = state._replace(
@@ -341,7 +347,10 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         number = self.num_plain + place
         if not self._solves:
             return number
-        dear = jnp.asarray(self.table.length)[number] > _EARLY * state.rosenbrock_cost
+        dear = (
+            jnp.asarray(self.table.length, step.dtype)[number]
+            > _EARLY * state.rosenbrock_cost
+        )
         too_stiff = stiffness > intervals[-1]
         usable = stiffness < _most_for_differences(step.dtype)
         return jnp.where(usable & (dear | too_stiff), len(self.table.interval) - 1, number)
@@ -374,7 +383,9 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             ),
         )
         if self._solves:
-            moved = _where(solving, self._after_product(setting, state, slope, reach, row), moved)
+            moved = _where(
+                solving, self._after_product(setting, state, slope, reach, row), moved
+            )
         one = jnp.ones_like(state.stage)
         work = state.work._replace(
             num_evaluations=state.work.num_evaluations + one,
@@ -422,7 +433,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         explicit = state._replace(
             phase=jnp.where(ends, READY, state.phase).astype(state.phase.dtype),
             stage=jnp.where(ends, state.stage, state.stage + 1),
-            slopes=jnp.where(self._here(state), slope, state.slopes),
+            slopes=jnp.where(self._here(state), slope[None], state.slopes),
         )
         if not self._solves:
             return explicit
@@ -444,9 +455,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
 
     def _after_product(self, setting, state: StagedState, slope, reach, row):
         system, step, drives = state.system, setting.step, setting.drives
-        half = state._replace(
-            system=system._replace(ahead=slope, count=system.count + 1)
-        )
+        half = state._replace(system=system._replace(ahead=slope, count=system.count + 1))
         product = (system.ahead - slope) / (2 * reach)  # J r
         turned = system.residual - step * row.gamma * product
         old = drives * system.image
@@ -460,7 +469,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         solved = ~(_norm(drives * residual) > system.target)
         # What does not drive the rest is found from it: its own Jacobian is left out.
         found = length * direction + jnp.where(solved, (1 - drives) * residual, 0.0)
-        slopes = state.slopes + jnp.where(self._here(state), found, 0.0)
+        slopes = state.slopes + jnp.where(self._here(state), found[None], 0.0)
         fails = ~solved & (count >= 2 * _MOST_LINEAR_ITERATIONS)
         state = state._replace(
             slopes=jnp.where(fails, jnp.nan, slopes),
@@ -475,10 +484,13 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             phase=jnp.full_like(state.phase, FINISHING), stage=state.stage + 1
         )
         # A stage at the start of the step needs no evaluation.
-        return _where(row.is_start[state.stage], self._pose(setting, state, row, state.slope), state)
+        return _where(
+            row.is_start[state.stage], self._pose(setting, state, row, state.slope), state
+        )
 
     def _here(self, state: StagedState):
-        return (jnp.arange(state.slopes.shape[0]) == state.stage)[:, None]
+        stages = jnp.arange(state.slopes.shape[0], dtype=state.stage.dtype)
+        return (stages == state.stage)[:, None]
 
     def _row(self, number, dtype) -> "_Row":
         return _Row(self.table, number, dtype)
