@@ -241,7 +241,7 @@ def test_the_balance_of_layers_survives_a_plateau(plateaus):
     solution = plateaus[1e-4]
     for first, second in ((0, 1), (1, 2)):
 
-        def balance(weights, scale):
+        def balance(weights, scale, first=first, second=second):
             a, b = weights[first], weights[second]
             rows = jnp.einsum("mij,mkj->mik", a, a)
             columns = jnp.einsum("mji,mjk->mik", b, b)

@@ -127,7 +127,7 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     The order of operations is that of diffrax's own loop. A lane that is done stays as
     it is. A step that is made one evaluation at a time may need several attempts.
     """
-    flow, solver, terms = problem.flow, problem.solver, problem.terms
+    flow, solver = problem.flow, problem.solver
     dtype = lane.clock.dtype
     start, end = lane.clock, lane.next_clock
     step = _try_step(problem, lane)

@@ -32,7 +32,6 @@ from .abstract import AbstractNetworkFlow, Snapshot
 from .geometry import log_norm_and_direction, safe_norm, tangent_part
 from .gradients import outputs_at, pull_back
 
-
 _STRAIGHT = 1e4  # Z
 
 

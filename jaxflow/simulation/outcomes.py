@@ -142,7 +142,7 @@ def _stats(outcome: Outcome, stepping: Stepping) -> Stats:
     work = outcome.work
     num_vjps = None
     if work is not None:
-        num_vjps = evaluations.at_start + work.num_evaluations
+        num_vjps = evaluations.at_start + np.asarray(work.num_evaluations)
     elif evaluations.per_attempt is not None:
         num_vjps = evaluations.at_start + evaluations.per_attempt * outcome.num_steps
     return Stats(
@@ -150,8 +150,10 @@ def _stats(outcome: Outcome, stepping: Stepping) -> Stats:
         num_accepted=outcome.num_accepted,
         num_rejected=outcome.num_steps - outcome.num_accepted,
         num_vjps=num_vjps,
-        num_stabilized=None if work is None else work.num_stabilized,
-        num_power_iterations=None if work is None else work.num_power_iterations,
+        num_stabilized=None if work is None else np.asarray(work.num_stabilized),
+        num_power_iterations=(
+            None if work is None else np.asarray(work.num_power_iterations)
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Linear algebra for implicit steps of gradient flow, whose Jacobian `-∇²𝓛` is symmetric."""
+"""Implicit steps of gradient flow, whose Jacobian `-∇²𝓛` is symmetric."""
 
 import diffrax
 import lineax as lx

@@ -23,7 +23,8 @@ class RKC2(AbstractStagedSolver):
     `b_j = T_j''(w_0) / T_j'(w_0)²` and `a_j = 1 - b_j T_j(w_0)`,
 
         Y_1 = y_0 + b_1 w_1 h f_0,
-        Y_j = (1 - μ_j - ν_j) y_0 + μ_j Y_{j-1} + ν_j Y_{j-2} + κ_j h (f(Y_{j-1}) - a_{j-1} f_0),
+        Y_j = (1 - μ_j - ν_j) y_0 + μ_j Y_{j-1} + ν_j Y_{j-2}
+              + κ_j h (f(Y_{j-1}) - a_{j-1} f_0),
         μ_j = 2 b_j w_0 / b_{j-1},  ν_j = -b_j / b_{j-2},  κ_j = 2 b_j w_1 / b_{j-1}.
 
     For diffusion-like, that is real negative, spectra, as gradient flow has them. Use it
@@ -35,10 +36,8 @@ class RKC2(AbstractStagedSolver):
 
     >>> import diffrax, jax.numpy as jnp
     >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates, controller = (
-    ...     jnp.array([1.0, 1e4]),
-    ...     diffrax.PIDController(rtol=1e-3, atol=1e-6),
-    ... )
+    >>> rates = jnp.array([1.0, 1e4])
+    >>> controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
     >>> solution = diffrax.diffeqsolve(
     ...     field,
     ...     RKC2(),
@@ -75,7 +74,7 @@ class RKC2(AbstractStagedSolver):
 
 @functools.cache
 def rkc2_table() -> StageTable:
-    """The methods of 2 to 2,000 stages; numbers between the tabulated ones are rounded up."""
+    """The methods of 2 to 2,000 stages; numbers in between are rounded up to one of them."""
     numbers = np.array(stage_numbers(2, _MOST_STAGES))
     rows = [_recurrence(s) for s in numbers.tolist()]
     num = len(numbers)

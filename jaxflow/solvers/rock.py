@@ -37,10 +37,8 @@ class ROCK4(AbstractStagedSolver):
 
     >>> import diffrax, jax.numpy as jnp
     >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates, controller = (
-    ...     jnp.array([1.0, 1e3]),
-    ...     diffrax.PIDController(rtol=1e-6, atol=1e-9),
-    ... )
+    >>> rates = jnp.array([1.0, 1e3])
+    >>> controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
     >>> solution = diffrax.diffeqsolve(
     ...     field,
     ...     ROCK4(),
@@ -75,7 +73,7 @@ class ROCK4(AbstractStagedSolver):
 @functools.cache
 def rock4_table() -> StageTable:
     """The methods of 5 to 16 stages, as `scripts/rock4_coefficients.py` computes them."""
-    file = importlib.resources.files(__package__) / "rock4.npz"
+    file = importlib.resources.files("jaxflow.solvers") / "rock4.npz"
     with file.open("rb") as opened, np.load(opened) as stored:
         found = {name: stored[name] for name in stored.files}
     num = len(found["stages"])

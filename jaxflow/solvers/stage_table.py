@@ -11,7 +11,7 @@ class StageTable(NamedTuple):
        With `f_0 = f(y_0)`, a method is a recurrence
 
            Y_0 = y_0,  Y_1 = y_0 + h κ_1 f_0,
-           Y_j = α_j y_0 + μ_j Y_{j-1} + ν_j Y_{j-2} + h (κ_j f(Y_{j-1}) + γ_j f_0),  j = 2 … m,
+           Y_j = α_j y_0 + μ_j Y_{j-1} + ν_j Y_{j-2} + h (κ_j f(Y_{j-1}) + γ_j f_0),  j >= 2,
 
        and from its end a tableau whose last point is that of the step:
 
@@ -85,7 +85,7 @@ def rows(table: StageTable, chosen: slice) -> StageTable:
 
 
 def stage_numbers(least: int, most: int, ratio: float = 1.06) -> list[int]:
-    """Numbers of stages to choose from: all of the small ones, then a geometric sequence."""
+    """Numbers of stages to choose from: all small ones, then a geometric sequence."""
     numbers = [least]
     while numbers[-1] < most:
         numbers.append(min(most, max(numbers[-1] + 1, round(ratio * numbers[-1]))))

@@ -1,9 +1,9 @@
 """Explicit steps that are made one evaluation of the vector field at a time.
 
-Stabilized methods take five stages in one step and five hundred in the next, and members of
-an ensemble want different numbers at the same moment. Under `vmap` a loop over the stages of
-a step would run as long as the longest. So a step is a small machine here, which goes from
-phase to phase:
+Stabilized methods take five stages in one step and five hundred in the next, and members
+of an ensemble want different numbers at the same moment. Under `vmap` a loop over the stages
+of a step would run as long as the longest. So a step is a small machine here, which goes
+from phase to phase:
 
     FRESH ──> ESTIMATING the spectral radius, where that is needed
           ──> RECURRING, the three-term recurrence of a stabilized method
@@ -12,8 +12,8 @@ phase to phase:
 
 A move within each of the phases in the middle costs one evaluation of the vector field, so
 members in different phases and with different methods advance side by side, and none waits
-for another. Products with the Jacobian, which for gradient flow is `-∇²𝓛`, are differences of
-the vector field for the same reason.
+for another. Products with the Jacobian, which for gradient flow is `-∇²𝓛`, are differences
+of the vector field for the same reason.
 """
 
 import abc
@@ -104,8 +104,8 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     from the last estimate's vector on, and only when an estimate is old or a step was
     rejected. For gradient flow the quotient is a Hessian-vector product.
 
-    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver for
-    parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 3 (power iteration).
+    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver
+    for parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 3.
     """
 
     term_structure: ClassVar = diffrax.AbstractTerm
