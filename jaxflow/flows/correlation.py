@@ -22,6 +22,7 @@ from .polar import (
     polar_snapshot,
     polar_state,
     polar_velocity,
+    PolarGradient,
     PolarState,
     unit,
 )
@@ -58,6 +59,7 @@ class CorrelationFlow(AbstractNetworkFlow):
             log_norm=state.log_growth,
             log_time=log_rescaled_time(state) if self.order <= 2 else infinite,
             loss=self.task.total_loss(jnp.zeros_like(outputs)),
+            log_pace=jnp.zeros_like(state.log_growth),
         )
 
     def clock_at_rescaled_time(self, rescaled_time, args):
@@ -76,7 +78,8 @@ class CorrelationFlow(AbstractNetworkFlow):
 
     def _gradient(self, state):
         weights = self.task.correlation_weights
-        return pull_back(self.network, self.task, unit(state), weights)
+        gradient = pull_back(self.network, self.task, unit(state), weights)
+        return PolarGradient(gradient, jnp.zeros_like(state.log_growth))
 
 
 def blow_up_time(
