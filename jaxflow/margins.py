@@ -1,8 +1,8 @@
 """Observables of the terminal phase: margins, and KKT points of the margin problem.
 
-Functions of (network, task), for losses with an exponential tail. With `q_i(w)` the margins,
-`y_i H(x_i; w)` for labels ±1 and `H_y - H_k` for every class `k` but the label, gradient flow
-on separated data maximizes the margin: `w/‖w‖` tends to a KKT point of
+Functions of (network, task), for losses with an exponential tail. With `q_i(w)` the
+margins, `y_i H(x_i; w)` for labels ±1 and `H_y - H_k` for every class `k` but the label,
+gradient flow on separated data maximizes the margin: `w/‖w‖` tends to a KKT point of
 
     min ½ ‖w‖²  subject to  q_i(w) >= 1.
 

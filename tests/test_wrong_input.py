@@ -334,7 +334,9 @@ def test_stop(flow, argument, stop):
 
 
 def _signs(loss):
-    return jf.Task(task().inputs, np.where(np.arange(task().num_samples) % 2, 1.0, -1.0), loss)
+    return jf.Task(
+        task().inputs, np.where(np.arange(task().num_samples) % 2, 1.0, -1.0), loss
+    )
 
 
 @pytest.mark.parametrize(

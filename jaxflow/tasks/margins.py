@@ -19,7 +19,7 @@ def margin_residual(
 
     Both are between zero and one. One where the data is not separated.
 
-    **Arguments:** a `task` whose loss has margins, the `outputs` of the network, and `sine`.
+    **Arguments:** a `task` whose loss has margins, the network's `outputs`, and `sine`.
     """
     margins = task.margins(outputs)
     multipliers = -jax.grad(task.log_loss_of_margins)(margins)
