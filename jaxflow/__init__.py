@@ -8,6 +8,12 @@ from .errors import (
     StoreError as StoreError,
 )
 from .kkt import KKTPoints as KKTPoints, ncf as ncf
+from .margins import (
+    margin as margin,
+    margin_kkt_residual as margin_kkt_residual,
+    normalized_margin as normalized_margin,
+    smoothed_normalized_margin as smoothed_normalized_margin,
+)
 from .networks import (
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
@@ -41,6 +47,7 @@ from .stopping import (
     AbstractStop as AbstractStop,
     LogTime as LogTime,
     LossBelow as LossBelow,
+    MarginConverged as MarginConverged,
     NormAbove as NormAbove,
     RescaledTime as RescaledTime,
     Stationary as Stationary,
@@ -48,6 +55,7 @@ from .stopping import (
 )
 from .tasks import (
     AbstractLoss as AbstractLoss,
+    AbstractMarginLoss as AbstractMarginLoss,
     CrossEntropyLoss as CrossEntropyLoss,
     data as data,
     ExponentialLoss as ExponentialLoss,

@@ -142,6 +142,9 @@ class Stationary(AbstractStop):
     `‖g - ⟨v, g⟩ v‖ <= tolerance ‖g‖`, the KKT residual relative to the gradient, or
     `‖g‖ <= gradient`, as for members that go to zero, whose gradient dies out slowly.
 
+    With losses that have an exponential tail the gradient dies out as the data is fitted;
+    see `MarginConverged` for the end of those.
+
     The gradient is the solver's own, from the end of its dense output; with a solver
     whose dense output is linear (Euler) it is that of the start of the last step.
 
@@ -160,6 +163,35 @@ class Stationary(AbstractStop):
         resting = self.tolerance * snapshot.gradient_norm - snapshot.turning_rate
         vanished = self.gradient - snapshot.gradient_norm
         return jnp.maximum(resting, vanished)
+
+    def clock(self, flow, args):
+        return _unknown(self.tolerance)
+
+
+class MarginConverged(AbstractStop):
+    """Ends a member whose direction has come close to a KKT point of the margin problem.
+
+    At the first step after which the loss separates the data (`𝓛 < 𝓛(0)/n`, all margins
+    positive) and `jaxflow.margin_kkt_residual` is at most `tolerance`. For losses with an
+    exponential tail (logistic, exponential, cross-entropy), in polar coordinates.
+
+    The residual falls like `1/log t` at best, and like `(log t)^(-1/L)` while weights that
+    stand still, such as those of neurons that no sample activates, are a part of `‖w‖`.
+    From a small scale 1e-2 to 1e-1 are reached by `t = 1e100`.
+
+    **Arguments:** `tolerance`, positive, scalar or (num,).
+
+    **Source:** Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
+
+    >>> MarginConverged(1e-2)
+    MarginConverged(tolerance=0.01)
+    """
+
+    tolerance: Threshold
+    exact: ClassVar[bool] = False
+
+    def gap(self, snapshot):
+        return self.tolerance - snapshot.margin_residual
 
     def clock(self, flow, args):
         return _unknown(self.tolerance)

@@ -13,7 +13,8 @@ CONTRACT = """
     LeakyReLU FeedForward order NotHomogeneousError sample_ensemble Task AbstractLoss
     gradient_flow LossBelow RescaledTime norm ncf ncf_flow Stationary gradient_descent
     find_kkt KKTPoints verify_early_convergence slice_ensemble
-    ConvNet DiagonalLinear Time LogTime NormAbove load Solution
+    ConvNet DiagonalLinear Time LogTime NormAbove load Solution MarginConverged margin
+    normalized_margin smoothed_normalized_margin margin_kkt_residual AbstractMarginLoss
 """.split()
 
 # What each part may import, besides itself and `errors`.
@@ -25,6 +26,7 @@ ALLOWED = {
     "flows": {"networks", "tasks", "solvers"},
     "stopping": {"flows"},
     "observables": {"flows", "kkt", "networks", "tasks"},
+    "margins": {"flows", "networks", "tasks"},
     "engine": {"flows", "stopping"},
     "results": set(),
 }

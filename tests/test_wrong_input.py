@@ -333,6 +333,31 @@ def test_stop(flow, argument, stop):
         flow(networks, data, stop=stop())
 
 
+def _signs(loss):
+    return jf.Task(
+        task().inputs, np.where(np.arange(task().num_samples) % 2, 1.0, -1.0), loss
+    )
+
+
+@pytest.mark.parametrize(
+    "match, flow, loss, options",
+    [
+        ("SquareLoss.*no margins", jf.gradient_flow, "square", {}),
+        ("CartesianFlow", jf.gradient_flow, "logistic", {"coordinates": "cartesian"}),
+        ("CorrelationFlow", jf.ncf_flow, "logistic", {}),
+        (
+            "DescentFlow",
+            jf.gradient_descent,
+            "logistic",
+            {"optimizer": optax.sgd(0.1), "num_steps": 3},
+        ),
+    ],
+)
+def test_margins_where_there_are_none(match, flow, loss, options):
+    with refused("stop", match=match, programs=[_PROBE]):
+        flow(ensemble(), _signs(loss), stop=jf.MarginConverged(0.1), **options)
+
+
 @every_flow
 @pytest.mark.parametrize("width", [0, -1, 2.5, np.inf, "wide"])
 def test_width(flow, width):

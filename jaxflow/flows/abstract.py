@@ -23,6 +23,9 @@ class Snapshot(eqx.Module):
     loss: Float[Array, ""]
     gradient_norm: Float[Array, ""]  # ‖g‖, the length of the flow's own gradient
     turning_rate: Float[Array, ""]  # ‖g - ⟨v, g⟩ v‖, its part that turns the direction
+    # How far from a KKT point of the margin problem, infinite before the loss separates the
+    # data; None for losses without margins and in coordinates that do not get that far.
+    margin_residual: Float[Array, ""] | None = None
 
 
 class AbstractFlow(eqx.Module):

@@ -14,15 +14,16 @@ from jaxtyping import Array, Bool, Float, Real
 from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
 from .abstract import AbstractNetworkFlow, Snapshot
+from .elapsed import log_rescaled_time
 from .gradients import outputs_at, pull_back
 from .polar import (
-    log_rescaled_time,
     polar_drives,
     polar_error_norm,
     polar_error_view,
     polar_snapshot,
     polar_state,
     polar_velocity,
+    PolarGradient,
     PolarState,
     unit,
 )
@@ -51,14 +52,17 @@ class CorrelationFlow(AbstractNetworkFlow):
         args: Float[Array, ""],
     ) -> Snapshot:
         outputs = outputs_at(self.network, self.task, unit(state))
-        infinite = jnp.full_like(state.log_elapsed, jnp.inf)
+        infinite = jnp.full_like(state.elapsed, jnp.inf)
         return polar_snapshot(
             clock,
             state,
             velocity,
             log_norm=state.log_growth,
-            log_time=log_rescaled_time(state) if self.order <= 2 else infinite,
+            log_time=log_rescaled_time(state.elapsed, state.log_unit)
+            if self.order <= 2
+            else infinite,
             loss=self.task.total_loss(jnp.zeros_like(outputs)),
+            log_pace=jnp.zeros_like(state.log_growth),
         )
 
     def clock_at_rescaled_time(self, rescaled_time, args):
@@ -81,7 +85,8 @@ class CorrelationFlow(AbstractNetworkFlow):
 
     def _gradient(self, state):
         weights = self.task.correlation_weights
-        return pull_back(self.network, self.task, unit(state), weights)
+        gradient = pull_back(self.network, self.task, unit(state), weights)
+        return PolarGradient(gradient, jnp.zeros_like(state.log_growth))
 
 
 def blow_up_time(

@@ -17,10 +17,19 @@ def pull_back(
     weights: Callable[[Float[Array, "n out"]], Float[Array, "n out"]],
 ) -> Float[Array, " parameters"]:
     """`g = Σ_i J_i(w)ᵀ c_i` with `c = weights(H(x; w))` and `J_i = ∂H(x_i; w)/∂w`."""
+    outputs, pull = outputs_and_pull(network, task, parameters)
+    return pull(weights(outputs))
+
+
+def outputs_and_pull(
+    network: eqx.Module, task: Task, parameters: Float[Array, " parameters"]
+) -> tuple[
+    Float[Array, "n out"], Callable[[Float[Array, "n out"]], Float[Array, " parameters"]]
+]:
+    """`H(x_i; w)` for every sample, and `c ↦ Σ_i J_i(w)ᵀ c_i`."""
     rebuild = unflattener(network)
     outputs, vjp = jax.vjp(lambda w: task.outputs(rebuild(w)), parameters)
-    (gradient,) = vjp(weights(outputs))
-    return gradient
+    return outputs, lambda weights: vjp(weights)[0]
 
 
 def outputs_at(

@@ -9,14 +9,15 @@ the flow is
     dv/dτ = g - ⟨v, g⟩ v,    dρ/dτ = ⟨v, g⟩,    ds/dτ = e^((2-L)(ρ - log δ)),
 
 every right-hand side of order one at every scale δ. Two of the coordinates are kept in a
-form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and `log(1 + s/S)`, which
-neither overflows for members that go to zero nor rounds for small times. The unit `S` is
-the time in which the weights first change by their own size, `1/‖g‖` at the start: until
-then `log(1 + s/S)` is nearly straight. In a unit too short it would be curved, and take
-short steps, while nothing else moves; a deep network's `S` may be 1e5 or 1e50.
+form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and the time in units of
+`S = 1/‖g‖` at the start, in which the weights first change by their own size
+(`elapsed.py`).
+
+For losses with an exponential tail the clock is another, `clocks.py`: every derivative
+above is multiplied by `dτ/dσ = 𝓛(0)/𝓛`.
 """
 
-import math
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,19 +28,31 @@ from jaxtyping import Array, Float, Real
 
 from ..networks import flatten
 from ..solvers import ErrorView, Tolerances
-from ..tasks import Task
+from ..tasks import margin_residual, Task
 from .abstract import AbstractNetworkFlow, Snapshot
+from .clocks import is_separated, pull_at
+from .elapsed import (
+    log_rescaled_time,
+    rate_of_elapsed,
+    rescaled_time,
+    size_of_elapsed,
+)
 from .geometry import log_norm_and_direction, safe_norm, tangent_part
-from .gradients import outputs_at, pull_back
-
-_STRAIGHT = 1e4  # Z
+from .gradients import outputs_and_pull, outputs_at
 
 
 class PolarState(NamedTuple):
     direction: Float[Array, " parameters"]  # v; its norm may drift from one harmlessly
     log_growth: Float[Array, ""]  # log(‖w‖/δ)
-    log_elapsed: Float[Array, ""]  # Z log(1 + s/(Z S))
+    elapsed: Float[Array, ""]  # stands for s/S
     log_unit: Float[Array, ""]  # log S, which stays as it is
+
+
+class PolarGradient(NamedTuple):
+    """The gradient on a flow's own clock `σ`, and how that clock runs."""
+
+    gradient: Float[Array, " parameters"]  # g dτ/dσ
+    log_pace: Float[Array, ""]  # log dτ/dσ
 
 
 class PolarFlow(AbstractNetworkFlow):
@@ -64,15 +77,27 @@ class PolarFlow(AbstractNetworkFlow):
         velocity: PolarState,
         args: Float[Array, ""],
     ) -> Snapshot:
-        outputs = outputs_at(self.network, self.task, unit(state))
-        return polar_snapshot(
+        at_unit = outputs_at(self.network, self.task, unit(state))
+        outputs = self._true_outputs(at_unit, state, args)
+        snapshot = polar_snapshot(
             clock,
             state,
             velocity,
             log_norm=state.log_growth + args,
-            log_time=log_rescaled_time(state) + (2 - self.order) * args,
-            loss=self.task.total_loss(self._true_outputs(outputs, state, args)),
+            log_time=log_rescaled_time(state.elapsed, state.log_unit)
+            + (2 - self.order) * args,
+            loss=self.task.total_loss(outputs),
+            log_pace=pull_at(self.task, outputs).log_pace,
         )
+        if not self.task.has_margins:
+            return snapshot
+        sine = snapshot.turning_rate / snapshot.gradient_norm
+        residual = jnp.where(
+            is_separated(self.task, outputs),
+            margin_residual(self.task, outputs, sine),
+            jnp.inf,
+        )
+        return dataclasses.replace(snapshot, margin_residual=residual)
 
     def clock_at_rescaled_time(self, rescaled_time, args):
         return jnp.full_like(rescaled_time, jnp.inf)
@@ -93,10 +118,9 @@ class PolarFlow(AbstractNetworkFlow):
         return polar_error_norm(scaled_error)
 
     def _gradient(self, state, args):
-        def weights(outputs):
-            return self.task.residuals(self._true_outputs(outputs, state, args))
-
-        return pull_back(self.network, self.task, unit(state), weights)
+        at_unit, pull_back = outputs_and_pull(self.network, self.task, unit(state))
+        pull = pull_at(self.task, self._true_outputs(at_unit, state, args))
+        return PolarGradient(pull_back(pull.weights), pull.log_pace)
 
     def _true_outputs(self, outputs, state, args):
         """`H(x; w) = e^(Lρ) H(x; v)`."""
@@ -105,7 +129,7 @@ class PolarFlow(AbstractNetworkFlow):
 
 def polar_state(
     network: eqx.Module,
-    gradient: Callable[[PolarState], Float[Array, " parameters"]],
+    gradient: Callable[[PolarState], PolarGradient],
     order: int | float,
 ) -> PolarState:
     """The state at `s = 0` of a member that starts at `δ` times this network.
@@ -119,9 +143,11 @@ def polar_state(
     log_growth, direction = log_norm_and_direction(flatten(network))
     zero = jnp.zeros_like(log_growth)
     state = PolarState(direction, log_growth, zero, zero)
-    rate = safe_norm(gradient(state))
+    at_start = gradient(state)
+    rate = safe_norm(at_start.gradient)
     usable = (rate > 0) & jnp.isfinite(rate)
-    log_unit = (2 - order) * log_growth - jnp.log(jnp.where(usable, rate, 1.0))
+    log_rate = jnp.log(jnp.where(usable, rate, 1.0)) - at_start.log_pace  # log ‖g‖
+    log_unit = (2 - order) * log_growth - log_rate
     return state._replace(log_unit=jnp.where(jnp.isfinite(log_unit), log_unit, zero))
 
 
@@ -131,15 +157,15 @@ def unit(state: PolarState) -> Float[Array, " parameters"]:
 
 
 def polar_velocity(
-    state: PolarState, gradient: Float[Array, " parameters"], order: int | float
+    state: PolarState, at_unit: PolarGradient, order: int | float
 ) -> PolarState:
-    """`dv/dτ`, `dρ/dτ` and `d log(1 + s/S)/dτ` from the gradient at the unit vector `v`."""
-    direction = unit(state)
-    log_rate = (2 - order) * state.log_growth - state.log_unit  # of s/S
+    """`dv/dσ`, `dρ/dσ` and `d log(1 + s/S)/dσ` from the gradient at the unit vector `v`."""
+    direction, gradient = unit(state), at_unit.gradient
+    log_rate = (2 - order) * state.log_growth - state.log_unit + at_unit.log_pace  # of s/S
     return PolarState(
         direction=tangent_part(gradient, direction),
         log_growth=jnp.dot(direction, gradient),
-        log_elapsed=jnp.exp(log_rate - state.log_elapsed / _STRAIGHT),
+        elapsed=rate_of_elapsed(log_rate, state.elapsed),
         log_unit=jnp.zeros_like(state.log_unit),
     )
 
@@ -152,33 +178,24 @@ def polar_snapshot(
     log_norm: Float[Array, ""],
     log_time: Float[Array, ""],
     loss: Float[Array, ""],
+    log_pace: Float[Array, ""],
 ) -> Snapshot:
     """The part of a snapshot that gradient flow and its δ → 0 limit have in common."""
-    turning_rate = jnp.linalg.norm(velocity.direction)
+    # `g` falls with the loss. Where it would underflow it stays at the end of the range, so
+    # that its part that turns the direction keeps its share.
+    limits = jnp.finfo(log_pace.dtype)
+    scale = jnp.exp(jnp.maximum(-log_pace, jnp.log(limits.tiny / limits.eps)))
+    turning = jnp.linalg.norm(velocity.direction)
     return Snapshot(
         clock=clock,
         direction=unit(state),
         log_norm=log_norm,
-        rescaled_time=_rescaled_time(state),
+        rescaled_time=rescaled_time(state.elapsed, state.log_unit),
         log_time=log_time,
         loss=loss,
-        gradient_norm=jnp.hypot(turning_rate, velocity.log_growth),
-        turning_rate=turning_rate,
+        gradient_norm=scale * jnp.hypot(turning, velocity.log_growth),
+        turning_rate=scale * turning,
     )
-
-
-def _rescaled_time(state: PolarState) -> Float[Array, ""]:
-    # Zero also where the unit overflows.
-    begun = state.log_elapsed > 0
-    units = jnp.where(begun, _STRAIGHT * jnp.expm1(state.log_elapsed / _STRAIGHT), 1.0)
-    return jnp.where(begun, jnp.exp(state.log_unit) * units, 0.0)
-
-
-def log_rescaled_time(state: PolarState) -> Float[Array, ""]:
-    """`log s`, also where `s` itself would overflow."""
-    log = state.log_elapsed / _STRAIGHT
-    log_in_units = log + jnp.log(-jnp.expm1(-log)) + math.log(_STRAIGHT)
-    return log_in_units + state.log_unit
 
 
 def polar_drives(state: PolarState) -> PolarState:
@@ -208,18 +225,20 @@ def polar_error_view(view: ErrorView, tolerances: Tolerances) -> ErrorView:
     least = jnp.maximum(rounding / tolerances.rtol, rounding * entry / tolerances.atol)
     # A step so long that its end is no number is judged by its error, which is infinite.
     share = jnp.where(jnp.isfinite(share), jnp.clip(share, least, 1.0), 1.0)
+    # A time of e^230 is known to 1e-5 only in single precision, whatever is asked for.
+    known = 8 * jnp.finfo(turned.dtype).eps / tolerances.rtol
     return ErrorView(
-        _with_absolute_logarithms(before),
-        _with_absolute_logarithms(after),
+        _with_absolute_logarithms(before, known),
+        _with_absolute_logarithms(after, known),
         error._replace(direction=error.direction / share),
     )
 
 
-def _with_absolute_logarithms(state: PolarState) -> PolarState:
+def _with_absolute_logarithms(state: PolarState, known: Float[Array, ""]) -> PolarState:
     return PolarState(
         direction=state.direction,
         log_growth=jnp.ones_like(state.log_growth),
-        log_elapsed=jnp.minimum(jnp.abs(state.log_elapsed), _STRAIGHT),
+        elapsed=jnp.maximum(size_of_elapsed(state.elapsed), known * jnp.abs(state.elapsed)),
         log_unit=jnp.ones_like(state.log_unit),
     )
 
@@ -234,5 +253,5 @@ def polar_error_norm(scaled_error: Any) -> Float[Array, ""]:
     """
     return jnp.maximum(
         optx.rms_norm(scaled_error.direction),
-        jnp.maximum(jnp.abs(scaled_error.log_growth), jnp.abs(scaled_error.log_elapsed)),
+        jnp.maximum(jnp.abs(scaled_error.log_growth), jnp.abs(scaled_error.elapsed)),
     )

@@ -12,11 +12,12 @@ import numpy as np
 
 from ..engine import Schedule
 from ..errors import InputError
+from ..flows import AbstractNetworkFlow, PolarFlow
 from ..networks import Initializations, member, num_members, parameter_dtype
 from ..observables import dimensions
 from ..results import RECORDED_OVER, RESERVED
 from ..solvers import Automatic
-from ..stopping import AbstractStop
+from ..stopping import AbstractStop, MarginConverged
 from ..tasks import Task
 from .members import DrawnNetworks, IteratedNetworks, Networks, StackedNetworks
 
@@ -163,6 +164,23 @@ def _check_stop(stop, ensemble):
 
     is_list = lambda node: isinstance(node, (list, tuple))
     return jax.tree_util.tree_map(one_each, stop, is_leaf=is_list)
+
+
+def check_margins(stops: Sequence[AbstractStop], flow: AbstractNetworkFlow) -> None:
+    """Whether the flow can tell a condition on margins how far it is from them."""
+    if not any(isinstance(stop, MarginConverged) for stop in stops):
+        return
+    expected = "homogeneous networks in polar coordinates under gradient_flow"
+    if not isinstance(flow, PolarFlow):
+        found = f"MarginConverged with a {type(flow).__name__}"
+        raise InputError("stop", found, expected)
+    if not flow.task.has_margins:
+        raise InputError(
+            "stop",
+            f"MarginConverged with the loss {flow.task.loss}, which has no margins",
+            'a loss with an exponential tail: "logistic", "exponential", '
+            '"cross_entropy" or an AbstractMarginLoss',
+        )
 
 
 def check_whole(argument: str, value: Any) -> int:

@@ -43,6 +43,7 @@ from ..stopping import AbstractStop, NumSteps, Stationary
 from ..tasks import Task
 from ..versions import versions
 from .checks import (
+    check_margins,
     check_networks,
     check_record,
     check_scale,
@@ -363,6 +364,7 @@ def _simulate(
     progress: bool | None,
     attrs: Mapping[str, Any],
 ) -> Solution:
+    check_margins(stops, flow)
     settings = {**_describe(stepping), **_describe_network(checked), **attrs}
     settings = {name: value for name, value in settings.items() if value is not None}
     outcomes = Outcomes(

@@ -3,9 +3,11 @@
 from . import data as data
 from .losses import (
     AbstractLoss as AbstractLoss,
+    AbstractMarginLoss as AbstractMarginLoss,
     CrossEntropyLoss as CrossEntropyLoss,
     ExponentialLoss as ExponentialLoss,
     LogisticLoss as LogisticLoss,
     SquareLoss as SquareLoss,
 )
+from .margins import margin_residual as margin_residual
 from .task import Task as Task

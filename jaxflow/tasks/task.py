@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from ..errors import InputError
-from .losses import AbstractLoss, as_loss
+from .losses import AbstractLoss, AbstractMarginLoss, as_loss
 
 
 class Task(eqx.Module):
@@ -87,6 +87,42 @@ class Task(eqx.Module):
     def correlation_weights(self, outputs: Float[Array, "n out"]) -> Float[Array, "n out"]:
         """`z_i = -ℓ'(0, y_i)`; only the shape of `outputs` is read."""
         return self.residuals(jnp.zeros_like(outputs))
+
+    @property
+    def has_margins(self) -> bool:
+        """Whether the loss is a function of margins with an exponential tail."""
+        return isinstance(self.loss, AbstractMarginLoss)
+
+    @property
+    def margin_loss(self) -> AbstractMarginLoss:
+        """The loss, where it is one of margins; an `InputError` where it is not."""
+        if not isinstance(self.loss, AbstractMarginLoss):
+            raise InputError(
+                "task",
+                f"the loss {self.loss}, which has no margins",
+                'a loss with an exponential tail: "logistic", "exponential", '
+                '"cross_entropy" or an AbstractMarginLoss',
+            )
+        return self.loss
+
+    def margins(self, outputs: Float[Array, "n out"]) -> Float[Array, "n margins"]:
+        """`q_i`, for each sample one or several; all positive once the data is separated.
+
+        `y_i ŷ_i` for labels ±1, `ŷ_y - ŷ_k` for classes (infinite for `k = y`).
+        """
+        return jax.vmap(self.margin_loss.margins)(outputs, self.target_rows)
+
+    def log_loss(self, outputs: Float[Array, "n out"]) -> Float[Array, ""]:
+        """`log 𝓛`, finite where `𝓛` itself underflows; for losses with margins."""
+        return self.log_loss_of_margins(self.margins(outputs))
+
+    def log_loss_of_margins(self, margins: Float[Array, "n margins"]) -> Float[Array, ""]:
+        """`log 𝓛` as a function of the margins."""
+        return jax.nn.logsumexp(jax.vmap(self.margin_loss.log_of_margins)(margins))
+
+    def relative_residuals(self, outputs: Float[Array, "n out"]) -> Float[Array, "n out"]:
+        """`-∂ log 𝓛/∂ŷ_i`, the residuals divided by the loss; for losses with margins."""
+        return -jax.grad(self.log_loss)(outputs)
 
     @property
     def target_rows(self) -> Shaped[Array, "n *out"]:
