@@ -5,6 +5,11 @@ from .abstract import (
     AbstractNetworkFlow as AbstractNetworkFlow,
     Snapshot as Snapshot,
 )
+from .block_polar import (
+    block_polar_flow as block_polar_flow,
+    BlockPolarFlow as BlockPolarFlow,
+    BlockPolarState as BlockPolarState,
+)
 from .cartesian import CartesianFlow as CartesianFlow
 from .correlation import blow_up_time as blow_up_time, CorrelationFlow as CorrelationFlow
 from .descent import DescentFlow as DescentFlow

@@ -1,6 +1,7 @@
 """Homogeneous Equinox modules, their order, and ensembles of them."""
 
 from .activations import LeakyReLU as LeakyReLU
+from .blocks import are_separable as are_separable, blocks as blocks
 from .convolutional import ConvNet as ConvNet
 from .diagonal import DiagonalLinear as DiagonalLinear
 from .ensembles import (

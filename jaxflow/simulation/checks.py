@@ -13,7 +13,13 @@ import numpy as np
 from ..engine import Schedule
 from ..errors import InputError
 from ..flows import AbstractNetworkFlow, PolarFlow
-from ..networks import Initializations, member, num_members, parameter_dtype
+from ..networks import (
+    are_separable,
+    Initializations,
+    member,
+    num_members,
+    parameter_dtype,
+)
 from ..observables import dimensions
 from ..results import RECORDED_OVER, RESERVED
 from ..solvers import Automatic
@@ -130,6 +136,25 @@ def _misfit_error(reasons: str, task: Task) -> InputError:
         f"a module that does not fit the task ({reasons})",
         f"outputs like the targets {task.targets.shape} for the inputs {task.inputs.shape}",
     )
+
+
+def check_blocks(checked: Ensemble) -> None:
+    """A layer of zeros has no direction, and may be pulled away from zero."""
+    held = checked.networks
+    ensemble = held.ensemble if isinstance(held, StackedNetworks) else checked.one
+    if are_separable(checked.one):
+        return
+    axes = 1 if isinstance(held, StackedNetworks) else 0
+    for path, array in jax.tree_util.tree_leaves_with_path(
+        eqx.filter(ensemble, eqx.is_inexact_array)
+    ):
+        values = np.asarray(array)
+        if not np.all(np.any(values != 0, axis=tuple(range(axes, values.ndim)))):
+            raise InputError(
+                "networks",
+                f"zeros only at {jax.tree_util.keystr(path)} of some member",
+                'other coordinates than "block_polar" for a layer without a direction',
+            )
 
 
 class Scale(NamedTuple):

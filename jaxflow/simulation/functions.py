@@ -23,13 +23,15 @@ from ..engine import InMemory, Problem, progress_bar, Recorder, run, Schedule
 from ..errors import InputError, NotHomogeneousError
 from ..flows import (
     AbstractNetworkFlow,
+    block_polar_flow,
+    BlockPolarFlow,
     CartesianFlow,
     CorrelationFlow,
     DescentFlow,
     PolarFlow,
     Snapshot,
 )
-from ..networks import as_jax, Initializations, order, unflattener
+from ..networks import as_jax, blocks, Initializations, order, unflattener
 from ..results import check_storable, open_stored, RunStore, SINGLE, Solution
 from ..solvers import (
     AbstractStagedSolver,
@@ -43,6 +45,7 @@ from ..stopping import AbstractStop, NumSteps, Stationary
 from ..tasks import Task
 from ..versions import versions
 from .checks import (
+    check_blocks,
     check_margins,
     check_networks,
     check_record,
@@ -63,6 +66,8 @@ from .outcomes import Outcomes, without_axis
 from .storing import identify, interrupted_message, Stored
 
 Networks = eqx.Module | Initializations | Iterable[eqx.Module]
+
+_COORDINATES = ("auto", "polar", "block_polar", "cartesian")
 
 
 def gradient_flow(
@@ -101,14 +106,17 @@ def gradient_flow(
     - `scale`: the initialization scale δ, positive, scalar or (num,).
     - `stop`: stop conditions; a member ends at the first that it meets.
     - `solver`: any diffrax solver of ordinary differential equations; `Tsit5()` if not
-      given.
+      given. `"auto"` is Tsit5 while accuracy limits the steps, and stabilized or implicit
+      steps where stability does: on plateaus.
     - `rtol`, `atol`: tolerances of a step. A weight's error (in polar coordinates that of
       an entry of the direction) is measured against `atol + rtol |entry|`, the errors of
       the logarithm of the norm against `atol + rtol`. 1e-6 and 1e-9 if not given, 1e-5
       and 1e-7 in float32.
     - `max_steps`: attempted steps after which a member gives up.
     - `coordinates`: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"`
-      for polar where that is possible.
+      for polar where that is possible; `"block_polar"` for a log-norm and a direction of
+      every block (hidden neuron of a two-layer network, coordinate of a diagonal one, else
+      layer), so that small blocks are as accurate as large ones.
     - `record`: named functions of (network, task), each giving one array; `record_at`:
       an increasing grid, (points,) or (num, points), of the quantity `record_over`, which
       is `"rescaled_time"`, `"log_norm"` or `"log_time"`.
@@ -151,12 +159,7 @@ def gradient_flow(
     recordables = check_record(record, record_at, record_over, checked, task)
     schedule, store = check_schedule(schedule), check_store(store)
     degree = _order_for(coordinates, checked, task)
-    flow: AbstractNetworkFlow
-    if coordinates == "polar" or (coordinates == "auto" and degree is not None):
-        assert degree is not None
-        flow = PolarFlow(checked.one, task, degree)
-    else:
-        flow = CartesianFlow(checked.one, task, degree)
+    flow = _flow(coordinates, degree, checked, task)
     return _simulate(
         "gradient flow",
         flow,
@@ -317,21 +320,31 @@ def gradient_descent(
     )
 
 
+def _flow(coordinates, degree, checked: Ensemble, task: Task) -> AbstractNetworkFlow:
+    if degree is None or coordinates == "cartesian":
+        return CartesianFlow(checked.one, task, degree)
+    if coordinates == "block_polar":
+        check_blocks(checked)
+        return block_polar_flow(checked.one, task, degree, blocks(checked.one))
+    return PolarFlow(checked.one, task, degree)
+
+
 def _order_for(coordinates, checked: Ensemble, task: Task) -> int | float | None:
     """The order of the network; `None` where it has none and Cartesian coordinates do."""
-    if coordinates not in ("auto", "polar", "cartesian"):
-        raise InputError("coordinates", repr(coordinates), '"auto", "polar" or "cartesian"')
+    if coordinates not in _COORDINATES:
+        expected = ", ".join(f'"{name}"' for name in _COORDINATES)
+        raise InputError("coordinates", repr(coordinates), f"one of {expected}")
     try:
         return order_of(checked, task)
     except InputError as error:
         # Zero or NaN at random weights is no hindrance to a flow from other weights.
-        if coordinates != "polar":
+        if coordinates in ("auto", "cartesian"):
             return None
         if not isinstance(error, NotHomogeneousError):
             raise
         raise NotHomogeneousError(
             "coordinates",
-            f'"polar" with a network that is not homogeneous: {error.found}',
+            f'"{coordinates}" with a network that is not homogeneous: {error.found}',
             '"auto" or "cartesian"',
             error.discrepancy,
         ) from error
@@ -565,4 +578,5 @@ def _identify_records(recordables: Recordables | None) -> dict[str, Any]:
 
 
 def _name(flow) -> str:
-    return "polar" if isinstance(flow, PolarFlow) else "cartesian"
+    names = {PolarFlow: "polar", BlockPolarFlow: "block_polar", CartesianFlow: "cartesian"}
+    return names[type(flow)]

@@ -27,7 +27,7 @@ class RKC2(AbstractStagedSolver):
               + κ_j h (f(Y_{j-1}) - a_{j-1} f_0),
         μ_j = 2 b_j w_0 / b_{j-1},  ν_j = -b_j / b_{j-2},  κ_j = 2 b_j w_1 / b_{j-1}.
 
-    For diffusion-like, that is real negative, spectra, as gradient flow has them. Use it
+    For spectra on the negative real axis, as gradient flow has them. Use it
     wherever a diffrax solver is used; in an ensemble each member takes its own number of
     stages.
 
@@ -74,7 +74,7 @@ class RKC2(AbstractStagedSolver):
 
 @functools.cache
 def rkc2_table() -> StageTable:
-    """The methods of 2 to 2,000 stages; numbers in between are rounded up to one of them."""
+    """The methods of 2 to 2,000 stages, of those that `stage_numbers` lists."""
     numbers = np.array(stage_numbers(2, _MOST_STAGES))
     rows = [_recurrence(s) for s in numbers.tolist()]
     num = len(numbers)
