@@ -31,8 +31,8 @@ class RKC2(AbstractStagedSolver):
     wherever a diffrax solver is used; in an ensemble each member takes its own number of
     stages.
 
-    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver for
-    parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 2.
+    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver
+    for parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 2.
 
     >>> import diffrax, jax.numpy as jnp
     >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)

@@ -8,25 +8,25 @@ import numpy as np
 class StageTable(NamedTuple):
     """Methods side by side, in NumPy arrays.
 
-       With `f_0 = f(y_0)`, a method is a recurrence
+    With `f_0 = f(y_0)`, a method is a recurrence
 
-           Y_0 = y_0,  Y_1 = y_0 + h κ_1 f_0,
-           Y_j = α_j y_0 + μ_j Y_{j-1} + ν_j Y_{j-2} + h (κ_j f(Y_{j-1}) + γ_j f_0),  j >= 2,
+        Y_0 = y_0,  Y_1 = y_0 + h κ_1 f_0,
+        Y_j = α_j y_0 + μ_j Y_{j-1} + ν_j Y_{j-2} + h (κ_j f(Y_{j-1}) + γ_j f_0),
 
-       and from its end a tableau whose last point is that of the step:
+    `j = 2 … m`, and from its end a tableau whose last point is that of the step:
 
-           K_i = f(Y_m + h Σ_{l<i} a_il K_l),    y_1 = Y_m + h Σ_l a_il K_l for the last i,
-           error = h Σ_i e_i K_i + d_y (y_0 - y_1) + d_f h (f_0 + f_1)
-                   + d_m (Y_m - y_0) + d_k (Y_k - y_0).
+        K_i = f(Y_m + h Σ_{l<i} a_il K_l),    y_1 = Y_m + h Σ_l a_il K_l for the last i,
+        error = h Σ_i e_i K_i + d_y (y_0 - y_1) + d_f h (f_0 + f_1)
+                + d_m (Y_m - y_0) + d_k (Y_k - y_0).
 
-       A plain Runge–Kutta method has `m = 0`, and `K_0 = f_0` then. The last slope is the next
-       step's first. A Rosenbrock method (`γ > 0`) has `m = 0` as well, and all but its last
-       slope, which again is `f_1`, are solutions of linear systems with the Jacobian `J` at
-       the start:
+    A plain Runge–Kutta method has `m = 0`, and `K_0 = f_0` then. The last slope is the
+    next step's first. A Rosenbrock method (`γ > 0`) has `m = 0` as well. All but its last
+    slope, which again is `f_1`, solve linear systems with the Jacobian `J` at the start:
 
-           (I - h γ J) K_i = γ (f(y_0 + h Σ_{l<i} a_il K_l) + Σ_{l<i} c_il K_l).
-    Recurrences are of different lengths and stand one after another: row `r`
-       has `recurrence[first[r] : first[r] + length[r]]`.
+        (I - h γ J) K_i = γ (f(y_0 + h Σ_{l<i} a_il K_l) + Σ_{l<i} c_il K_l).
+
+    Recurrences are of different lengths and stand one after another: row `r` has
+    `recurrence[first[r] : first[r] + length[r]]`.
     """
 
     interval: np.ndarray  # (rows,): stable where -h λ lies in [0, interval]

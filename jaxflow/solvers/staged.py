@@ -1,9 +1,9 @@
 """Explicit steps that are made one evaluation of the vector field at a time.
 
 Stabilized methods take five stages in one step and five hundred in the next, and members
-of an ensemble want different numbers at the same moment. Under `vmap` a loop over the stages
-of a step would run as long as the longest. So a step is a small machine here, which goes
-from phase to phase:
+of an ensemble want different numbers at the same moment. Under `vmap` a loop over the
+stages of a step would run as long as the longest. So a step is a small machine here, which
+goes from phase to phase:
 
     FRESH ──> ESTIMATING the spectral radius, where that is needed
           ──> RECURRING, the three-term recurrence of a stabilized method

@@ -1,0 +1,332 @@
+"""What plateaus cost: evaluations until the second mode is learned, by solver.
+
+    python -m benchmarks.plateau                       # all parts, about half an hour
+    python -m benchmarks.plateau --part linear         # one part
+    python -m benchmarks.plateau --quick               # tiny sizes: does it still run?
+
+Evaluations are vector-Jacobian products and Hessian-vector products of the network, one
+each; a dense Jacobian counts as many as there are parameters. Every solver is run at
+several tolerances, and the table has its cheapest run whose error is within the bound: the
+relative error of the time at which the loss crosses the level, against a reference at
+rtol 1e-10.
+"""
+
+import dataclasses
+import enum
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.integrate
+import typer
+from rich.console import Console
+
+import jaxflow as jf
+from jaxflow.flows.gradients import outputs_at, pull_back
+from jaxflow.networks import flatten, member
+from jaxflow.solvers import RKC2
+
+from . import measuring
+from .measuring import number, Report
+
+_ACCURATE = 1e-3  # relative error of the escape time
+_TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+
+
+class Case(NamedTuple):
+    """A task with a plateau, from several starts."""
+
+    name: str
+    task: jf.Task
+    ensemble: eqx.Module
+    num: int
+    level: float  # of the loss, once the second mode is learned
+    largest_rate: float  # of the Hessian on the plateau
+
+
+class Run(NamedTuple):
+    evaluations: np.ndarray  # (members,)
+    times: np.ndarray  # physical, at which the loss crosses the level
+    setting: str
+
+
+def linear_case(num: int) -> Case:
+    """D = 3, 6 x 6, whitened data, modes 3, 2, 1."""
+    random = np.random.default_rng(0)
+    left, right = (np.linalg.qr(random.standard_normal((6, 6)))[0] for _ in range(2))
+    targets = (left * np.array([3.0, 2.0, 1.0, 0, 0, 0])) @ right.T
+    network = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0), key=jax.random.key(0))
+    ensemble = jf.sample_ensemble(network, num, key=jax.random.key(1))
+    task = jf.Task(np.eye(6), targets.T)
+    # λ_max at the first saddle, W_l of one singular value 3^(1/3): 3 · 3^(4/3).
+    return Case("linear, D = 3", task, ensemble, num, 0.6, 3 * 3 ** (4 / 3))
+
+
+def two_layer_case(num: int) -> Case:
+    """Leaky ReLU (slope 0.5, smoothing 0.1), n = 20, a teacher of two neurons.
+
+    The second is a thousand times weaker than the first and keeps the student waiting.
+    """
+    activation = jf.LeakyReLU(0.5, 1, smoothing=0.1)
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.standard_normal((20, 6)))
+    rows = np.linalg.qr(random.standard_normal((6, 6)))[0][:2]
+    teacher = jf.FeedForward((6, 2, 1), activation, key=jax.random.key(0))
+    weights = (jnp.asarray(rows), jnp.array([[3.0, 0.003]]))
+    teacher = eqx.tree_at(lambda t: t.weights, teacher, weights)
+    task = jf.Task(x, jax.vmap(teacher)(x)[:, 0])
+    student = jf.FeedForward((6, 20, 1), activation, key=jax.random.key(0))
+    ensemble = jf.sample_ensemble(student, num, key=jax.random.key(1))
+    level = 1e-6
+    on_plateau = jf.gradient_flow(
+        ensemble, task, scale=1e-3, stop=jf.LossBelow(1e-3), solver="auto", progress=False
+    )
+    rate = max(
+        float(np.linalg.eigvalsh(_hessian(member(on_plateau.networks, i), task))[-1])
+        for i in range(num)
+    )
+    return Case("two-layer leaky ReLU", task, ensemble, num, level, rate)
+
+
+CASES = {"linear": linear_case, "two-layer": two_layer_case}
+
+
+def _hessian(network: eqx.Module, task: jf.Task) -> np.ndarray:
+    field = lambda w: -pull_back(network, task, w, task.residuals)
+    return np.asarray(jax.jit(jax.jacfwd(field))(flatten(network)))
+
+
+def flows(case: Case, scale: float, solver: Any, rtols: Sequence[float]) -> list[Run]:
+    """jaxflow in polar coordinates."""
+    runs = []
+    for rtol in rtols:
+        found = jf.gradient_flow(
+            case.ensemble,
+            case.task,
+            scale=scale,
+            stop=jf.LossBelow(case.level),
+            solver=solver,
+            rtol=rtol,
+            atol=1e-3 * rtol,
+            max_steps=5_000_000,
+            progress=False,
+        )
+        stopped = found.status == "LossBelow"
+        times = np.where(stopped, np.exp(found.log_time), np.nan)
+        runs.append(Run(found.stats.num_vjps, times, f"rtol {rtol:g}"))
+    return runs
+
+
+def euler(case: Case, scale: float, shares: Sequence[float]) -> list[Run]:
+    """Gradient descent, up to its largest stable step."""
+    runs = []
+    for share in shares:
+        step = share * 2 / case.largest_rate
+        found = jf.gradient_descent(
+            case.ensemble,
+            case.task,
+            scale=scale,
+            stop=jf.LossBelow(case.level),
+            optimizer=optax.sgd(step),
+            num_steps=100_000_000,
+            progress=False,
+        )
+        stopped = found.status == "LossBelow"
+        times = np.where(stopped, step * found.stats.num_steps, np.nan)
+        runs.append(Run(found.stats.num_vjps, times, f"η = {share:g} · 2/λ"))
+    return runs
+
+
+class _Peer:
+    """The flow of one member in the weights and in physical time, for other packages."""
+
+    def __init__(self, case: Case, scale: float, index: int):
+        network, task, level = member(case.ensemble, index), case.task, case.level
+        self.start = scale * np.asarray(flatten(network))
+        field = lambda w: pull_back(network, task, w, task.residuals)
+        self._field, self._jacobian = jax.jit(field), jax.jit(jax.jacfwd(field))
+        self._gap = jax.jit(lambda w: task.total_loss(outputs_at(network, task, w)) - level)
+        self.num_fields = self.num_jacobians = 0
+
+    def field(self, t, w):
+        self.num_fields += 1
+        return np.asarray(self._field(w))
+
+    def jacobian(self, t, w):
+        self.num_jacobians += 1
+        return np.asarray(self._jacobian(w))
+
+    def gap(self, t, w):
+        return float(self._gap(w))
+
+    @property
+    def evaluations(self) -> int:
+        return self.num_fields + self.start.size * self.num_jacobians
+
+
+def scipy_peer(method: str) -> Callable[[_Peer, float, float], float]:
+    """The time of the crossing by a method of SciPy."""
+
+    def solve(peer: _Peer, horizon: float, rtol: float) -> float:
+        event = lambda t, w: peer.gap(t, w)
+        event.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
+        found = scipy.integrate.solve_ivp(
+            peer.field,
+            (0.0, horizon),
+            peer.start,
+            method,
+            events=event,
+            jac=peer.jacobian,
+            rtol=rtol,
+            atol=1e-3 * rtol,
+        )
+        return float(found.t_events[0][0]) if len(found.t_events[0]) else np.nan
+
+    return solve
+
+
+def cvode(peer: _Peer, horizon: float, rtol: float) -> float:
+    """The time of the crossing by SUNDIALS CVODE, BDF with a dense Jacobian."""
+    from sksundae.cvode import CVODE
+
+    def rhs(t, y, yp):
+        yp[:] = peer.field(t, y)
+
+    def jacobian(t, y, yp, matrix):
+        matrix[:] = peer.jacobian(t, y)
+
+    def event(t, y, values):
+        values[0] = peer.gap(t, y)
+
+    solver = CVODE(
+        rhs,
+        rtol=rtol,
+        atol=1e-3 * rtol,
+        jacfn=jacobian,
+        eventsfn=event,
+        num_events=1,
+        max_num_steps=10_000_000,
+    )
+    found = solver.solve(np.array([0.0, horizon]), peer.start)
+    return float(found.t_events[0]) if found.t_events is not None else np.nan
+
+
+def peers(case: Case, scale: float, solve, horizon: float, rtols) -> list[Run]:
+    """Another package, one member after another."""
+    runs = []
+    for rtol in rtols:
+        made = [_Peer(case, scale, i) for i in range(case.num)]
+        times = np.array([solve(peer, horizon, rtol) for peer in made])
+        evaluations = np.array([peer.evaluations for peer in made])
+        runs.append(Run(evaluations, times, f"rtol {rtol:g}"))
+    return runs
+
+
+def _contenders(
+    case: Case, scale: float, horizon: float, tolerances: Sequence[float]
+) -> dict[str, Callable[[], list[Run]]]:
+    others = {"CVODE (BDF)": cvode, "SciPy LSODA": scipy_peer("LSODA")}
+    others["SciPy BDF"] = scipy_peer("BDF")
+    found: dict[str, Callable[[], list[Run]]] = {
+        "auto": lambda: flows(case, scale, "auto", tolerances),
+        "RKC2": lambda: flows(case, scale, RKC2(), tolerances),
+    }
+    if scale >= 1e-4:  # at smaller scales these take hours to days
+        found["Tsit5"] = lambda: flows(case, scale, diffrax.Tsit5(), tolerances)
+        found["Euler"] = lambda: euler(case, scale, (0.98, 0.5, 0.25))
+    for name, solve in others.items():
+        found[name] = lambda solve=solve: peers(case, scale, solve, horizon, tolerances)
+    return found
+
+
+def compare(case: Case, scales: Sequence[float], quick: bool) -> Report:
+    """Every contender's cheapest run that is accurate enough, at each scale."""
+    table: list[tuple[str, ...]] = []
+    figures: dict[str, Any] = {}
+    tolerances = _TOLERANCES[1:3] if quick else _TOLERANCES
+    for scale in scales:
+        first = flows(case, scale, "auto", (1e-8,))[0]
+        horizon = 3 * float(first.times.max())
+        (reference,) = peers(case, scale, cvode, horizon, (1e-10,))
+        contenders = _contenders(case, scale, horizon, tolerances)
+        accurate: dict[str, Run] = {}
+        for name, run in contenders.items():
+            runs = run()
+            errors = [np.abs(r.times / reference.times - 1) for r in runs]
+            usable = [i for i, e in enumerate(errors) if np.all(e <= _ACCURATE)]
+            best = min(usable, key=lambda i: runs[i].evaluations.sum(), default=None)
+            figures[f"{name}, δ = {scale:g}"] = [
+                {
+                    "setting": r.setting,
+                    "evaluations": r.evaluations,
+                    "relative error of the time": e,
+                }
+                for r, e in zip(runs, errors)
+            ]
+            if best is None:
+                worst = min(float(e.max()) for e in errors)
+                table.append((f"δ = {scale:g}", name, "–", "", f"{worst:.1e}", ""))
+                continue
+            accurate[name] = runs[best]
+            ratio = runs[best].evaluations / accurate["auto"].evaluations
+            table.append(
+                (
+                    f"δ = {scale:g}",
+                    name,
+                    number(float(np.median(runs[best].evaluations))),
+                    f"{np.median(ratio):.3g} ({ratio.min():.3g}..{ratio.max():.3g})",
+                    f"{errors[best].max():.1e}",
+                    runs[best].setting,
+                )
+            )
+    title = f"{case.name}, {case.num} starts, until the loss is {case.level:g}"
+    head = ("scale", "solver", "evaluations", "over auto", "largest error", "at")
+    return Report(title, head, table, figures)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How large the parts are."""
+
+    num: int
+
+
+class Part(enum.StrEnum):
+    LINEAR = "linear"
+    TWO_LAYER = "two-layer"
+
+
+def main(
+    part: Annotated[
+        list[Part] | None, typer.Option(help="Which part; default: all.")
+    ] = None,
+    num: Annotated[int, typer.Option(min=1, help="Starts.")] = 4,
+    quick: Annotated[bool, typer.Option(help="Tiny sizes: does it run?")] = False,
+    output: Annotated[
+        pathlib.Path | None, typer.Option(help="JSON of raw figures.")
+    ] = None,
+) -> None:
+    """What plateaus cost."""
+    measuring.set_up()
+    if output is None and not quick:
+        output = pathlib.Path(__file__).parent / "results" / "plateau.json"
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
+    for name in part or list(Part):
+        case = CASES[name.value](1 if quick else num)
+        scales = (1e-2,) if quick else (1e-2, 1e-4, 1e-6)
+        report = compare(case, scales, quick)
+        report.show(console)
+        if output is not None:
+            measuring.write(output, name.value, report, Settings(num))
+
+
+if __name__ == "__main__":
+    typer.run(main)
