@@ -41,6 +41,7 @@ from .simulation import (
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     ncf_flow as ncf_flow,
+    sliding_solver as sliding_solver,
     verify_early_convergence as verify_early_convergence,
 )
 from .stopping import (

@@ -22,3 +22,4 @@ from .parameters import (
     unflatten_rows as unflatten_rows,
     unflattener as unflattener,
 )
+from .switches import switches as switches

@@ -9,4 +9,5 @@ from .functions import (
     gradient_flow as gradient_flow,
     ncf_flow as ncf_flow,
 )
+from .kinks import sliding_solver as sliding_solver
 from .kkt_points import find_kkt as find_kkt

@@ -12,6 +12,7 @@ from .optimizer_steps import OptimizerSteps as OptimizerSteps
 from .predictive import PredictiveController as PredictiveController
 from .rkc import RKC2 as RKC2
 from .rock import ROCK4 as ROCK4
+from .sliding import SlidingSteps as SlidingSteps
 from .staged import AbstractStagedSolver as AbstractStagedSolver
 from .work import Work as Work
 from .written_out import write_out as write_out, WrittenOut as WrittenOut

@@ -1,0 +1,72 @@
+"""Solvers for networks whose gradient jumps."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..errors import InputError
+from ..flows import Sides
+from ..networks import parameter_dtype, switches
+from ..solvers import SlidingSteps
+from ..tasks import Task
+
+
+def sliding_solver(
+    solver: diffrax.AbstractSolver,
+    network: eqx.Module,
+    task: Task,
+    *,
+    factor: float = 30.0,
+) -> SlidingSteps:
+    """A solver for (leaky) ReLU networks, with a looser tolerance where the flow slides.
+
+    Where gradient flow slides along a kink every step crosses it, with an error that no
+    order of a method and only a tiny step makes small, though these errors do not add up.
+    Steps that slide are held to `factor` times the tolerances, all others to the
+    tolerances. A pair of a neuron and a sample slides while it switches again and again.
+
+    **Arguments:**
+
+    - `solver`: an explicit Runge–Kutta method of diffrax; one of low order, such as
+      `Bosh3()`, is best.
+    - `network`: one network (not an ensemble) with a `LeakyReLU` of power 1, a slope
+      other than 1 and no smoothing.
+    - `task`: the task of the run.
+    - `factor`: at least 1.
+
+    **Returns:** a solver for `gradient_flow` and `ncf_flow`, in any coordinates.
+
+    **Raises:** `InputError` for arguments that do not fit or a network without kinks.
+
+    >>> import jaxflow as jf
+    >>> key = jax.random.key(0)
+    >>> network = jf.FeedForward((3, 8, 8, 1), jf.LeakyReLU(0.5), key=key)
+    >>> x = jf.data.sphere_points(10, 3, key=key)
+    >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
+    >>> ensemble = jf.sample_ensemble(network, 2, key=key)
+    >>> solver = sliding_solver(diffrax.Bosh3(), network, task)
+    >>> stop = jf.LossBelow(1e-2)
+    >>> solution = jf.gradient_flow(ensemble, task, stop=stop, solver=solver, rtol=3e-5)
+    >>> bool((solution.loss <= 1e-2).all())
+    True
+    """
+    tableau = getattr(solver, "tableau", None)
+    explicit = isinstance(solver, diffrax.AbstractERK)
+    if not explicit or not isinstance(tableau, diffrax.ButcherTableau):
+        raise InputError("solver", repr(solver), "an explicit method, such as Bosh3()")
+    if not 1 <= factor < float("inf"):
+        raise InputError("factor", repr(factor), "a number >= 1")
+    dtype = parameter_dtype(network)
+    task = task.astype(dtype)
+    try:
+        jax.eval_shape(switches, network, task.inputs)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "network", "one that fails on the task's samples", "one network for them"
+        ) from error
+    return SlidingSteps(  # pyright: ignore[reportCallIssue]
+        solver, Sides(network, task), jnp.asarray(factor, dtype)
+    )
