@@ -10,3 +10,4 @@ from .functions import (
     ncf_flow as ncf_flow,
 )
 from .kkt_points import find_kkt as find_kkt
+from .saddles import saddle_to_saddle as saddle_to_saddle

@@ -1,0 +1,77 @@
+"""The flow of the correlation function of any residual, one for each member.
+
+At a saddle with outputs `H(x_i; w_s)` the weights that are still small follow, to leading
+order, the flow of
+
+    N_r(u) = Σ_i ⟨r_i, H(x_i; u)⟩,    r_i = -ℓ'(H(x_i; w_s), y_i),
+
+which is the neural correlation function with the residual `r` in the place of `z`.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Real
+
+from ..solvers import ErrorView, Tolerances
+from ..tasks import Task
+from .abstract import AbstractNetworkFlow, Snapshot
+from .gradients import pull_back
+from .polar import (
+    log_rescaled_time,
+    polar_error_norm,
+    polar_error_view,
+    polar_snapshot,
+    polar_state,
+    polar_velocity,
+    PolarState,
+    unit,
+)
+
+
+class ResidualFlow(AbstractNetworkFlow):
+    """`du/ds = ∇N_r(u)` in polar coordinates; a member's `args` are its residual `r`."""
+
+    network: eqx.Module
+    task: Task  # only its inputs are read
+    order: int | float = eqx.field(static=True)
+
+    def enter(self, network: eqx.Module, args: Float[Array, "n out"]) -> PolarState:
+        return polar_state(network, lambda state: self._gradient(state, args), self.order)
+
+    def vector_field(
+        self, clock: Real[Array, ""], state: PolarState, args: Float[Array, "n out"]
+    ) -> PolarState:
+        return polar_velocity(state, self._gradient(state, args), self.order)
+
+    def snapshot(
+        self,
+        clock: Real[Array, ""],
+        state: PolarState,
+        velocity: PolarState,
+        args: Float[Array, "n out"],
+    ) -> Snapshot:
+        return polar_snapshot(
+            clock,
+            state,
+            velocity,
+            log_norm=state.log_growth,
+            log_time=log_rescaled_time(state),
+            loss=jnp.zeros_like(state.log_growth),
+        )
+
+    def clock_at_rescaled_time(self, rescaled_time, args):
+        return jnp.full_like(rescaled_time, jnp.inf)
+
+    def clock_at_log_time(self, log_time, args):
+        return jnp.full_like(log_time, jnp.inf)
+
+    @staticmethod
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
+        return polar_error_view(view, tolerances)
+
+    @staticmethod
+    def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
+        return polar_error_norm(scaled_error)
+
+    def _gradient(self, state, residual):
+        return pull_back(self.network, self.task, unit(state), lambda outputs: residual)
