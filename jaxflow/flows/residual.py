@@ -8,6 +8,8 @@ order, the flow of
 which is the neural correlation function with the residual `r` in the place of `z`.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
@@ -15,9 +17,11 @@ from jaxtyping import Array, Float, Real
 from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
 from .abstract import AbstractNetworkFlow, Snapshot
+from .geometry import safe_norm
 from .gradients import pull_back
 from .polar import (
     log_rescaled_time,
+    polar_drives,
     polar_error_norm,
     polar_error_view,
     polar_snapshot,
@@ -29,7 +33,11 @@ from .polar import (
 
 
 class ResidualFlow(AbstractNetworkFlow):
-    """`du/ds = ∇N_r(u)` in polar coordinates; a member's `args` are its residual `r`."""
+    """`du/ds = ∇N_r(u)` in polar coordinates; a member's `args` are its residual `r`.
+
+    The `loss` of a snapshot is `-N_r(v)`, of the direction, and `log_gradient` is that of
+    `‖∇N_r(u)‖`.
+    """
 
     network: eqx.Module
     task: Task  # only its inputs are read
@@ -50,13 +58,19 @@ class ResidualFlow(AbstractNetworkFlow):
         velocity: PolarState,
         args: Float[Array, "n out"],
     ) -> Snapshot:
-        return polar_snapshot(
+        # All from the state alone, so that exact stop conditions may read it.
+        gradient = self._gradient(state, args)
+        log_size = jnp.log(safe_norm(gradient))
+        shown = polar_snapshot(
             clock,
             state,
             velocity,
             log_norm=state.log_growth,
             log_time=log_rescaled_time(state),
-            loss=jnp.zeros_like(state.log_growth),
+            loss=-jnp.dot(unit(state), gradient) / self.order,
+        )
+        return dataclasses.replace(
+            shown, log_gradient=log_size + (self.order - 1) * state.log_growth
         )
 
     def clock_at_rescaled_time(self, rescaled_time, args):
@@ -64,6 +78,10 @@ class ResidualFlow(AbstractNetworkFlow):
 
     def clock_at_log_time(self, log_time, args):
         return jnp.full_like(log_time, jnp.inf)
+
+    @staticmethod
+    def drives(state: PolarState) -> PolarState:
+        return polar_drives(state)
 
     @staticmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:

@@ -64,6 +64,10 @@ class WatchedFlow(AbstractNetworkFlow):
         return self.polar.clock_at_log_time(log_time, args)
 
     @staticmethod
+    def drives(state: PolarState) -> PolarState:
+        return PolarFlow.drives(state)
+
+    @staticmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
         return PolarFlow.view_error(view, tolerances)
 

@@ -94,17 +94,25 @@ class Departure(AbstractStop):
         return _unknown(self.on)
 
 
-class LogNormAbove(AbstractStop):
-    """`log ‖u‖ >= value`, for norms that no floating-point number holds."""
+class SmallPartsLeave(AbstractStop):
+    """In a `ResidualFlow`: `log N_r(u) >= log_fall`, or `log ‖∇N_r(u)‖ >= log_above`.
 
-    value: Threshold
+    The logarithms may be those of numbers that no float holds.
+    """
+
+    log_fall: Threshold
+    log_above: Threshold
+    order: Threshold
     exact: ClassVar[bool] = True
 
     def gap(self, snapshot):
-        return snapshot.log_norm - self.value
+        risen = snapshot.loss < 0
+        log_value = jnp.log(jnp.where(risen, -snapshot.loss, 1.0))
+        log_fall = jnp.where(risen, self.order * snapshot.log_norm + log_value, -OFF)
+        return jnp.maximum(log_fall - self.log_fall, snapshot.log_gradient - self.log_above)
 
     def clock(self, flow, args):
-        return _unknown(self.value)
+        return _unknown(self.log_fall)
 
 
 _STRAIGHT = 1e-8

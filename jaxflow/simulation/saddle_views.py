@@ -17,7 +17,7 @@ from ..saddles import parts_of
 from ..stopping import Stationary
 from ..tasks import Task
 from .row_flows import RowFlow
-from .saddle_events import LogNormAbove, OFF
+from .saddle_events import OFF, SmallPartsLeave
 
 _MOST_CURVATURES = 2_000
 _NEGATIVE = 1e-6  # share of the largest curvature below which one counts as zero
@@ -195,28 +195,29 @@ def _look_ahead(
     num = len(directions)
     fill = lambda value: np.full(num, value)
 
-    def go(tolerance, gradient, log_norm):
-        stops = (Stationary(tolerance, gradient), LogNormAbove(log_norm))
-        return flow.run(directions, residual, stops)
+    def go(tolerance, gradient, log_fall, log_above):
+        leave = SmallPartsLeave(log_fall, log_above, fill(order))
+        return flow.run(directions, residual, (Stationary(tolerance, gradient), leave))
 
-    start = go(fill(-1.0), fill(-1.0), fill(-OFF))
+    start = go(fill(-1.0), fill(-1.0), fill(-2 * OFF), fill(-2 * OFF))
     size = np.asarray(start.at.gradient_norm, float)
-    never = np.where(usable, OFF, -OFF)
-    limit = go(fill(_AT_KKT), _DEAD * size, never)
+    # Who has no small parts goes nowhere.
+    never = np.where(usable, OFF, -2 * OFF)
+    limit = go(fill(_AT_KKT), _DEAD * size, never, never)
     value = np.asarray(limit.growth_rate, float) / order
     rises = usable & (value > 0)
-    log_value = np.log(np.where(rises, value, 1.0))
-    # N c^L is what the loss has fallen, L N c^(L-1) the gradient of the small parts.
-    log_end = np.minimum(
-        (log_fall - log_value) / order,
-        (log_above - np.log(order) - log_value) / (order - 1),
+    log_small = np.where(usable, log_small, 0.0)
+    # What has fallen is counted from here on: N_r(u) - N_r(û) times a^L.
+    already = np.maximum(-np.asarray(start.at.loss, float), 1e-300)
+    log_goal = np.logaddexp(log_fall - order * log_small, np.log(already))
+    end = go(
+        fill(-1.0),
+        fill(-1.0),
+        np.where(rises, log_goal, -2 * OFF),
+        np.where(rises, log_above - (order - 1) * log_small, -2 * OFF),
     )
-    goal = np.where(rises, log_end - np.where(usable, log_small, 0.0), -OFF)
-    end = go(fill(-1.0), fill(-1.0), goal)
-    log_wait = np.asarray(end.at.log_time, float) + (2 - order) * np.where(
-        usable, log_small, 0.0
-    )
-    arrived = end.status == LogNormAbove.__name__
+    log_wait = np.asarray(end.at.log_time, float) + (2 - order) * log_small
+    arrived = end.status == SmallPartsLeave.__name__
     log_wait = np.where(rises, np.where(arrived, log_wait, np.nan), np.inf)
     return _Ahead(np.asarray(limit.at.direction), value, log_wait)
 

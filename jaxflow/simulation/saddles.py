@@ -293,7 +293,7 @@ class _Journey:
         state.log_floor = np.where(np.isfinite(log_size), log_size + np.log(_REST), OFF)
         bad = ~np.isfinite(state.loss) | np.isnan(log_size)
         state.status[bad] = "non_finite"
-        for member in np.flatnonzero(~bad):
+        for member in np.flatnonzero(~bad).tolist():
             self._open(state, ends, member)
 
     def _stops(self, state: _State, end_loss: np.ndarray) -> tuple[AbstractStop, ...]:
@@ -338,7 +338,7 @@ class _Journey:
             Closest.__name__: self._open,
             AtRest.__name__: self._rest,
         }
-        for member in np.flatnonzero(going):
+        for member in np.flatnonzero(going).tolist():
             status = str(ends.status[member])
             if status in handlers:
                 handlers[status](state, ends, member)
@@ -349,7 +349,7 @@ class _Journey:
         """The member is as close to a saddle as it comes."""
         log_gradient = float(ends.at.log_gradient[member])
         visit = Visit(
-            member=int(member),
+            member=member,
             number=len(state.visits[member]),
             row=state.rows[member].copy(),
             log_norm=float(state.log_norm[member]),
@@ -438,6 +438,8 @@ class _Journey:
             [getattr(v.view, name) for v in visits], missing
         )
         closest = np.array([v.log_closest for v in visits])
+        known = ~np.isnan(outlook.log_wait)
+        predicted = np.logaddexp(closest, np.where(known, outlook.log_wait, -np.inf))
         rows = np.stack([np.exp(v.log_norm) * v.row for v in visits])
         log_time_curve, loss_curve = self._curve(state)
         num_vjps = state.num_vjps if np.any(state.num_vjps) else None
@@ -447,7 +449,7 @@ class _Journey:
             log_arrival=of_visits("log_arrival"),
             log_closest=of_visits("log_closest"),
             log_departure=of_visits("log_departure"),
-            predicted_log_departure=spread(np.logaddexp(closest, outlook.log_wait)),
+            predicted_log_departure=spread(np.where(known, predicted, np.nan)),
             loss=of_visits("loss"),
             log_gradient=of_visits("log_gradient"),
             index=of_views("index", -1),
