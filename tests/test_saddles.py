@@ -13,10 +13,9 @@ import jaxflow as jf
 from jaxflow import plot
 from jaxflow.saddles import parts_of
 
-from .closed_form import singular_mode
 from .test_wrong_input import refused
 
-FALL = 0.01
+FALL, SLOWING = 0.01, 0.05
 OPTIONS = {"progress": False, "schedule": jf.Schedule(width=8, pools_per_device=1)}
 
 
@@ -28,9 +27,8 @@ def _chain(depth):
     return eqx.tree_at(lambda n: n.weights, network, weights)
 
 
-@pytest.mark.parametrize("depth", [2, 3])
-def test_chain_leaves_the_origin_when_its_closed_form_says(depth):
-    sigma, scales = 2.0, np.array([1e-2, 1e-4])
+def test_chain_leaves_the_origin_when_its_closed_form_says():
+    depth, sigma, scales = 3, 2.0, np.array([1e-2, 1e-4])
     networks = jax.tree_util.tree_map(lambda a: jnp.stack([a, a]), _chain(depth))
     task = jf.Task([[1.0], [0.0]], [sigma, 0.0])
     found = jf.saddle_to_saddle(
@@ -38,27 +36,24 @@ def test_chain_leaves_the_origin_when_its_closed_form_says(depth):
     )
     assert found.status.tolist() == ["LossBelow"] * 2
     assert found.num_saddles.tolist() == [1, 1]
-    # dp/dt = D p^(2 - 2/D) (σ - p) for the product p; the loss has fallen by 1% at
-    # p = σ (1 - √0.99).
-    end = sigma * (1 - (1 - FALL) ** 0.5)
     for member, scale in enumerate(scales):
+        # Every weight is a, da/dt = a² (σ - a³), until the loss has fallen by 1%.
         weight = scale * depth**-0.5
+        end = sigma - (1 - FALL) ** 0.5 * (sigma - weight**depth)
         time, _ = scipy.integrate.quad(
-            lambda a: np.exp(a * (2 - depth)) / (sigma - np.exp(depth * a)),
+            lambda log_a: np.exp(-log_a) / (sigma - np.exp(depth * log_a)),
             np.log(weight),
             np.log(end) / depth,
             epsabs=0,
             epsrel=1e-11,
         )
         np.testing.assert_allclose(np.exp(found.log_departure[member, 0]), time, rtol=1e-6)
-        # And the prediction is what the same integral gives without saturation.
-        grown = end / (1 - end / (4 * sigma)) if depth == 0 else sigma * FALL / 2
-        if depth == 2:
-            without = np.log(grown / weight**2) / (2 * sigma)
-        else:
-            without = (1 / weight - grown ** (-1 / 3)) / sigma
+        # The prediction is the same without saturation: da/dt = a² σ, until N_r = σ a³ has
+        # risen by as much.
+        end = FALL * (sigma - weight**depth) ** 2 / (2 * sigma) + weight**depth
         predicted = np.exp(found.predicted_log_departure[member, 0])
-        np.testing.assert_allclose(predicted, without, rtol=1e-6)
+        time = (1 / weight - end ** (-1 / depth)) / sigma
+        np.testing.assert_allclose(predicted, time, rtol=1e-6)
     np.testing.assert_allclose(found.cosine, 1, atol=1e-12)
 
 
@@ -73,7 +68,7 @@ def diagonal():
     networks = eqx.tree_at(lambda n: n.factors, network, factors)
     task = jf.Task(jnp.eye(3), jnp.array([3.0, 1.5, 0.5]))
     return jf.saddle_to_saddle(
-        networks, task, scale=1e-12, solver=None, points=40, **OPTIONS
+        networks, task, scale=1e-12, solver=None, rtol=1e-8, points=40, **OPTIONS
     )
 
 
@@ -81,18 +76,36 @@ def test_diagonal_network_visits_one_saddle_for_every_mode(diagonal):
     assert diagonal.num_saddles.tolist() == [3, 2, 1]
     strengths, start = np.array([3.0, 1.5, 0.5]), 1e-24 / 6
 
-    def loss(t):
-        return sum(0.5 * (s - singular_mode(s, start, t)) ** 2 for s in strengths)
+    def modes(t):
+        # The logistic curve of `closed_form.singular_mode`, for times that overflow there.
+        return strengths / (1 + (strengths / start - 1) * np.exp(-2 * strengths * t))
 
-    times = np.exp(diagonal.log_departure[0])
-    for k, after in enumerate([0.0, 12.0, 25.0]):
-        level = 0.5 * np.sum(strengths[k:] ** 2)
-        assert diagonal.loss[0, k] == pytest.approx(level, rel=1e-6)
-        exact = scipy.optimize.brentq(
-            lambda t, level=level: loss(t) - (1 - FALL) * level, after, 120.0
+    loss = lambda t: np.sum(0.5 * (strengths - modes(t)) ** 2)
+    square = lambda t: np.sum(2 * modes(t) * (strengths - modes(t)) ** 2)  # ‖∇𝓛‖²
+    root = lambda function, low, high: scipy.optimize.brentq(
+        function, low, high, xtol=1e-13
+    )
+    closest = np.exp(diagonal.log_closest[0])
+    arrival, above = 0.0, np.inf
+    for k, (begin, after) in enumerate([(0.0, 12.0), (12.0, 21.0), (30.0, 70.0)]):
+        level = loss(closest[k])
+        assert diagonal.loss[0, k] == pytest.approx(level, rel=1e-8)
+        assert level == pytest.approx(0.5 * np.sum(strengths[k:] ** 2), rel=1e-6)
+        leaves = root(lambda t, level=level: loss(t) - (1 - FALL) * level, begin, after)
+        if k > 0:  # or its gradient is as large again as at the arrival
+            rises = lambda t, above=above: np.log(square(t) / above)
+            leaves = min(leaves, root(rises, closest[k], leaves))
+        assert np.exp(diagonal.log_arrival[0, k]) == pytest.approx(arrival, rel=1e-6)
+        assert np.exp(diagonal.log_departure[0, k]) == pytest.approx(leaves, rel=1e-6)
+        if k == 2:
+            break
+        slow = lambda t, leaves=leaves: (
+            square(t) * (t - leaves) - SLOWING**2 * (loss(leaves) - loss(t))
         )
-        assert times[k] == pytest.approx(exact, rel=1e-5)
-        assert np.exp(diagonal.log_arrival[0, k]) <= times[k]
+        # After the largest gradient, where the mode is a third of its strength.
+        fastest = root(lambda t, k=k: modes(t)[k] - strengths[k] / 3, leaves, leaves + 10)
+        arrival = root(slow, fastest, closest[k + 1])
+        above = square(arrival)
     assert diagonal.index[0].tolist() == [3, 2, 1]
     assert diagonal.rank[0].tolist() == [0, 1, 2]
     assert diagonal.active[0].sum(axis=1).tolist() == [0, 1, 2]
@@ -116,7 +129,7 @@ def test_result_can_be_read_and_drawn(diagonal):
     assert dict(dataset.sizes) == {"init": 3, "saddle": 3, "neuron": 3, "point": 40}
     assert all(set(v.attrs) == {"long_name", "units"} for v in dataset.data_vars.values())
     text = repr(diagonal)
-    assert "3 initializations of DiagonalLinear" in text and "never" in text
+    assert "3 initializations of DiagonalLinear" in text and "stays 2" in text
     known = np.isfinite(diagonal.loss_curve[0])
     assert known.sum() > 30 and np.all(np.diff(diagonal.loss_curve[0][known]) < 1e-9)
     ax = plot.saddle_to_saddle(diagonal)
@@ -126,7 +139,7 @@ def test_result_can_be_read_and_drawn(diagonal):
 
 def test_minimum_with_a_loss_and_the_end_of_patience():
     """Two samples that contradict each other leave a loss of a quarter."""
-    networks = jax.tree_util.tree_map(lambda a: jnp.stack([a, a]), _chain(2))
+    networks = jax.tree_util.tree_map(lambda a: jnp.stack([a, a]), _chain(3))
     task = jf.Task([[1.0], [1.0]], [2.0, 1.0])
     options = {"scale": 1e-4, "solver": None, "ensemble": True, **OPTIONS}
     found = jf.saddle_to_saddle(networks, task, **options)
