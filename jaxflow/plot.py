@@ -341,7 +341,8 @@ def saddle_to_saddle(found: SaddleToSaddle, *, ax: Axes | None = None) -> Axes:
     between saddles otherwise. Thick: visits, from arrival to departure. Crosses: predicted
     departures. At the right, the level of each saddle and how many parts have grown there.
 
-    **Arguments:** what `saddle_to_saddle` found; matplotlib axes `ax`, new ones if not given.
+    **Arguments:** what `saddle_to_saddle` found; matplotlib axes `ax`, new ones if not
+    given.
 
     **Returns:** the axes.
 

@@ -17,16 +17,17 @@ from jaxtyping import Array, Float, Real
 from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
 from .abstract import AbstractNetworkFlow, Snapshot
+from .elapsed import log_rescaled_time
 from .geometry import safe_norm
 from .gradients import pull_back
 from .polar import (
-    log_rescaled_time,
     polar_drives,
     polar_error_norm,
     polar_error_view,
     polar_snapshot,
     polar_state,
     polar_velocity,
+    PolarGradient,
     PolarState,
     unit,
 )
@@ -59,15 +60,16 @@ class ResidualFlow(AbstractNetworkFlow):
         args: Float[Array, "n out"],
     ) -> Snapshot:
         # All from the state alone, so that exact stop conditions may read it.
-        gradient = self._gradient(state, args)
+        gradient = self._gradient(state, args).gradient
         log_size = jnp.log(safe_norm(gradient))
         shown = polar_snapshot(
             clock,
             state,
             velocity,
             log_norm=state.log_growth,
-            log_time=log_rescaled_time(state),
+            log_time=log_rescaled_time(state.elapsed, state.log_unit),
             loss=-jnp.dot(unit(state), gradient) / self.order,
+            log_pace=jnp.zeros_like(state.log_growth),
         )
         return dataclasses.replace(
             shown, log_gradient=log_size + (self.order - 1) * state.log_growth
@@ -92,4 +94,7 @@ class ResidualFlow(AbstractNetworkFlow):
         return polar_error_norm(scaled_error)
 
     def _gradient(self, state, residual):
-        return pull_back(self.network, self.task, unit(state), lambda outputs: residual)
+        gradient = pull_back(
+            self.network, self.task, unit(state), lambda outputs: residual
+        )
+        return PolarGradient(gradient, jnp.zeros_like(state.log_growth))

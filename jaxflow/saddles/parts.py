@@ -27,11 +27,6 @@ class AbstractParts(abc.ABC):
     separates: bool
     """Whether the small parts are a network of their own."""
 
-    @property
-    @abc.abstractmethod
-    def num_units(self) -> int:
-        """How many neurons (or coordinates) `active` tells about."""
-
     @abc.abstractmethod
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         """The size of every unit, (members, units)."""
@@ -100,10 +95,6 @@ class DeepNeurons(AbstractParts):
     def __init__(self, network: FeedForward):
         self._network = network
 
-    @property
-    def num_units(self):
-        return sum(self._network.sizes[1:-1])
-
     def sizes(self, rows):
         weights = _layers(self._network, rows)
         norms = [
@@ -131,10 +122,6 @@ class HiddenNeurons(AbstractParts):
         self._neurons = DeepNeurons(network)
         self._network = network
 
-    @property
-    def num_units(self):
-        return self._neurons.num_units
-
     def sizes(self, rows):
         return self._neurons.sizes(rows)
 
@@ -160,10 +147,6 @@ class Coordinates(AbstractParts):
         self._depth = network.depth
         self._num = int(network.factors[0].size)
 
-    @property
-    def num_units(self):
-        return self._num
-
     def sizes(self, rows):
         # The norm, not the product: a coordinate counts by what it may become.
         factors = rows.reshape(len(rows), self._depth, self._num)
@@ -188,10 +171,6 @@ class SingularDirections(AbstractParts):
     def __init__(self, network: FeedForward):
         self._neurons = DeepNeurons(network)
         self._network = network
-
-    @property
-    def num_units(self):
-        return self._neurons.num_units
 
     def sizes(self, rows):
         return self._neurons.sizes(rows)
@@ -223,7 +202,6 @@ class Whole(AbstractParts):
     """A network of which nothing is known."""
 
     separates = False
-    num_units = 0
 
     def sizes(self, rows):
         return np.zeros((len(rows), 0))

@@ -30,6 +30,7 @@ class RowEnds(NamedTuple):
     """Where every member ended, arrays with a leading axis of members."""
 
     at: Snapshot  # in NumPy
+    log_gradient: np.ndarray
     growth_rate: np.ndarray  # dρ/dτ = ⟨v, g⟩, with its sign
     status: np.ndarray  # the name of what ended the member
     num_steps: np.ndarray
@@ -94,10 +95,11 @@ class RowFlow:
         work = outcome.work
         return RowEnds(
             at=at,
+            log_gradient=np.asarray(at.log_gradient),
             growth_rate=growth_rate,
             status=np.array([names[int(code)] for code in outcome.status], dtype=object),
             num_steps=outcome.num_steps.astype(np.int64),
-            num_vjps=None if work is None else work.num_evaluations.astype(np.int64),
+            num_vjps=None if work is None else np.asarray(work.num_evaluations, np.int64),
         )
 
 

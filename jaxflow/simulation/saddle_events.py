@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
+from ..flows import Snapshot
 from ..stopping import AbstractStop, Threshold
 
 OFF = 1e30
@@ -52,7 +53,7 @@ class Arrival(AbstractStop):
         rounding = 64 * jnp.finfo(fallen.dtype).eps * jnp.abs(self.departure_loss)
         known = (fallen > rounding) & jnp.isfinite(snapshot.log_time) & (self.on > 0)
         log_square = jnp.log(jnp.where(known, fallen, 1.0)) - snapshot.log_time
-        gap = 2 * self.log_share + log_square - 2 * snapshot.log_gradient
+        gap = 2 * self.log_share + log_square - 2 * _log_gradient(snapshot)
         return jnp.where(known, gap, -OFF)
 
     def clock(self, flow, args):
@@ -67,8 +68,10 @@ class Closest(AbstractStop):
     exact: ClassVar[bool] = False
 
     def gap(self, snapshot):
-        small = self.log_enough - snapshot.log_gradient
-        return jnp.where(self.on > 0, jnp.maximum(snapshot.gradient_rate, small), -OFF)
+        rate = snapshot.gradient_rate
+        assert rate is not None  # the flow is watched
+        small = self.log_enough - _log_gradient(snapshot)
+        return jnp.where(self.on > 0, jnp.maximum(rate, small), -OFF)
 
     def clock(self, flow, args):
         return _unknown(self.on)
@@ -86,8 +89,9 @@ class Departure(AbstractStop):
     def gap(self, snapshot):
         size = jnp.abs(self.loss)
         fallen = (self.loss - snapshot.loss) / jnp.where(size > 0, size, 1.0)
-        left = jnp.minimum(fallen, snapshot.log_gradient - self.log_risen)
-        gap = jnp.maximum(left, snapshot.log_gradient - self.log_above)
+        log_gradient = _log_gradient(snapshot)
+        left = jnp.minimum(fallen, log_gradient - self.log_risen)
+        gap = jnp.maximum(left, log_gradient - self.log_above)
         return jnp.where(self.on > 0, gap, -OFF)
 
     def clock(self, flow, args):
@@ -109,13 +113,19 @@ class SmallPartsLeave(AbstractStop):
         risen = snapshot.loss < 0
         log_value = jnp.log(jnp.where(risen, -snapshot.loss, 1.0))
         log_fall = jnp.where(risen, self.order * snapshot.log_norm + log_value, -OFF)
-        return jnp.maximum(log_fall - self.log_fall, snapshot.log_gradient - self.log_above)
+        above = _log_gradient(snapshot) - self.log_above
+        return jnp.maximum(log_fall - self.log_fall, above)
 
     def clock(self, flow, args):
         return _unknown(self.log_fall)
 
 
 _STRAIGHT = 1e-8
+
+
+def _log_gradient(snapshot: Snapshot):
+    assert snapshot.log_gradient is not None  # the flow is watched
+    return snapshot.log_gradient
 
 
 def _unknown(value):

@@ -68,18 +68,19 @@ def saddle_to_saddle(
     A member *departs* from a saddle when the loss has fallen by a share `fall` of its level
     there, or `‖∇𝓛‖` is as large again as it was at the arrival. It *arrives* at the next
     one when `‖∇𝓛‖` has become smaller than a share `slowing` of its root mean square
-    since then. The saddle itself is looked at where `‖∇𝓛‖` is least. Saddle 0 is the
-    origin.
+    since then. The saddle itself is looked at where `‖∇𝓛‖` is least, or as small as the
+    errors of steps let it become. Saddle 0 is the origin.
 
     At each saddle the parts of the network that are still small follow, to leading order,
-    the flow of `N_r(u) = Σ_i ⟨r_i, H(x_i; u)⟩`, with the residual `r_i = -ℓ'(H(x_i), y_i)` of
-    the parts that have grown. Their direction tends to a KKT point of `N_r` and the
-    time of departure follows: `a^(2-L) T` for small parts of norm `a`, if their limit flow
-    from norm one needs the time `T` until `N_r` is as large as the loss that is to fall.
-    Both are compared with what the member does. Small parts are the hidden neurons that
-    have not grown for two layers, the coordinates of a `DiagonalLinear`, and for linear
-    `FeedForward` networks what remains of every layer without the singular directions that
-    have grown. Other networks are followed all the same, without a prediction (NaN).
+    the flow of `N_r(u) = Σ_i ⟨r_i, H(x_i; u)⟩`, with the residual `r_i = -ℓ'(H(x_i), y_i)`
+    of the parts that have grown. Their direction tends to a KKT point of `N_r`, and the
+    time of departure follows: `a^(2-L) T` for small parts of norm `a`, if their flow from
+    norm one needs the time `T` to make the loss, which falls like `N_r`, or the gradient
+    what it is at a departure. Both are compared with what the member does. Small parts are
+    the hidden neurons that have not grown for two layers, the coordinates of a
+    `DiagonalLinear`, and for linear `FeedForward` networks what remains of every layer
+    without the singular directions that have grown. Other networks are followed all the
+    same, without a prediction (NaN).
 
     **Arguments:**
 
@@ -111,8 +112,8 @@ def saddle_to_saddle(
     **Raises:** `InputError` for arguments that do not fit and for networks of an order
     below two, `NotHomogeneousError` for a network that is not homogeneous.
 
-    **Source:** arXiv:2402.09226, section 5 (near saddles); Jacot, Ged, Şimşek, Hongler and
-    Gabriel, arXiv:2106.15933 (saddle to saddle in deep linear networks).
+    **Source:** arXiv:2402.09226 (small weights near saddles); A. Jacot, F. Ged, B. Şimşek,
+    C. Hongler and F. Gabriel, arXiv:2106.15933 (saddle to saddle in deep linear networks).
 
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
@@ -347,7 +348,7 @@ class _Journey:
 
     def _open(self, state: _State, ends: RowEnds, member: int) -> None:
         """The member is as close to a saddle as it comes."""
-        log_gradient = float(ends.at.log_gradient[member])
+        log_gradient = float(ends.log_gradient[member])
         visit = Visit(
             member=member,
             number=len(state.visits[member]),
@@ -374,7 +375,7 @@ class _Journey:
             self._end(state, member, "max_saddles")
 
     def _arrive(self, state: _State, ends: RowEnds, member: int) -> None:
-        log_gradient = float(ends.at.log_gradient[member])
+        log_gradient = float(ends.log_gradient[member])
         state.arrival[member] = state.log_time[member]
         state.log_above[member] = log_gradient
         # Rounding errors of a gradient of the size that it had on the way.
