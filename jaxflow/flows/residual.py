@@ -94,7 +94,5 @@ class ResidualFlow(AbstractNetworkFlow):
         return polar_error_norm(scaled_error)
 
     def _gradient(self, state, residual):
-        gradient = pull_back(
-            self.network, self.task, unit(state), lambda outputs: residual
-        )
+        gradient = pull_back(self.network, self.task, unit(state), lambda outputs: residual)
         return PolarGradient(gradient, jnp.zeros_like(state.log_growth))

@@ -100,8 +100,8 @@ def saddle_to_saddle(
       `atol` is 1e-3 `rtol` times the smallest δ if not given, so that small weights keep
       their relative accuracy.
     - `rtol`: 1e-6 if not given. In linear networks, whose weights are sums of what has
-      grown and what is small, 1e-4 of the smallest δ where that is less, though not below
-      1e-11.
+      grown and what is small, 1e-3 of the smallest δ where that is less, though not below
+      1e-10.
     - `max_steps`: attempted steps on each leg of the way: to an arrival, to the least
       gradient, to a departure.
     - `ensemble`, `schedule`, `progress`: as for `gradient_flow`.
@@ -144,7 +144,7 @@ def saddle_to_saddle(
         points = check_whole("points", points)
     least = min(float(np.min(scales.values)), 1.0)
     if rtol is None and jnp.dtype(checked.dtype).itemsize == 8 and is_linear(checked.one):
-        rtol = float(np.clip(1e-4 * least, 1e-11, 1e-6))
+        rtol = float(np.clip(1e-3 * least, 1e-10, 1e-6))
     dtype = checked.dtype
     stepping = check_stepping(solver, None, rtol, atol, None, max_steps, dtype)
     if atol is None:
