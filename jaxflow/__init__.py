@@ -35,12 +35,14 @@ from .observables import (
     stable_rank as stable_rank,
 )
 from .results import load as load, Solution as Solution
+from .saddles import SaddleToSaddle as SaddleToSaddle
 from .simulation import (
     EarlyConvergence as EarlyConvergence,
     find_kkt as find_kkt,
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     ncf_flow as ncf_flow,
+    saddle_to_saddle as saddle_to_saddle,
     sliding_solver as sliding_solver,
     verify_early_convergence as verify_early_convergence,
 )

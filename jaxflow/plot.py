@@ -15,6 +15,7 @@ from .kkt import KKTPoints
 from .kkt.points import NOT_CONVERGED, ZERO_TYPE
 from .observables import layer_matrices
 from .results import Solution
+from .saddles import SaddleToSaddle
 from .simulation import EarlyConvergence
 
 _BAND = (0.1, 0.9)
@@ -331,6 +332,85 @@ def early_convergence(
     for ax in axes:
         ax.grid(alpha=0.25)
     return axes
+
+
+def saddle_to_saddle(found: SaddleToSaddle, *, ax: Axes | None = None) -> Axes:
+    """Draw the loss of every member against rescaled time, and the saddles as plateaus.
+
+    Lines follow the loss where `saddle_to_saddle` was asked for `points`, and are straight
+    between saddles otherwise. Thick: visits, from arrival to departure. Crosses: predicted
+    departures. At the right, the level of each saddle and how many parts have grown there.
+
+    **Arguments:** what `saddle_to_saddle` found; matplotlib axes `ax`, new ones if not
+    given.
+
+    **Returns:** the axes.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([2.0, 1.0]))
+    >>> found = jf.saddle_to_saddle(network, task, scale=1e-4, solver=None)
+    >>> saddle_to_saddle(found).get_ylabel()
+    'loss'
+    """
+    ax = _axes(ax)
+    to_rescaled = (found.attrs["order"] - 2) * np.log(found.scale)[:, None]
+    with np.errstate(over="ignore"):
+        rescaled = lambda log_time: np.exp(log_time + to_rescaled)
+        arrival, departure = rescaled(found.log_arrival), rescaled(found.log_departure)
+        predicted = rescaled(found.predicted_log_departure)
+        end = rescaled(found.final_log_time[:, None])[:, 0]
+    # What happens after the last departure takes no time beside the plateaus.
+    last = np.max(np.where(np.isfinite(departure), departure, 0.0), initial=0.0)
+    right = 1.12 * last if last > 0 else float(np.max(end))
+    shown = range(min(len(end), _MOST_LINES))
+    for member in shown:
+        known = found.visited[member]
+        level = found.loss[member, known]
+        left = np.minimum(
+            np.where(np.isnan(departure[member]), right, departure[member]), right
+        )
+        times = np.stack([arrival[member, known], left[known]], axis=1)
+        if found.loss_curve is not None and found.log_time_curve is not None:
+            x = rescaled(found.log_time_curve)[member]
+            x, y = np.append(x, right), np.append(found.loss_curve[member], np.nan)
+            y[-1] = found.final_loss[member]
+        else:
+            x, y = times.ravel(), np.repeat(level, 2)
+            if found.status[member] == "LossBelow":
+                x = np.append(x, [times[-1, 1], right])
+                y = np.append(y, [found.final_loss[member]] * 2)
+        ax.plot(x, y, color="C0", alpha=0.5, linewidth=0.9)
+        for k, (begin, stop) in enumerate(times):
+            ax.plot([begin, stop], [level[k]] * 2, color=f"C{k % 9 + 1}", linewidth=2.5)
+        ax.plot(predicted[member, known], level, "x", color="k", markersize=6)
+    ax.plot([], [], "x", color="k", label="departure, predicted")
+    ax.plot([], [], color="0.4", linewidth=2.5, label="at a saddle")
+    for k in range(found.loss.shape[1]):
+        here = found.visited[:, k]
+        grown = np.median(found.rank[here, k])
+        text = f"{np.median(found.loss[here, k]):.4g}"
+        text += f", {grown:.0f} grown" if grown >= 0 else ""
+        level = float(np.median(found.loss[here, k]))
+        ax.annotate(
+            text,
+            (1.0, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=f"C{k % 9 + 1}",
+            fontsize=9,
+        )
+    ax.set_xlim(0, right)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(
+        "time $t$" if found.attrs["order"] == 2 else r"rescaled time $s = \delta^{L-2}\,t$"
+    )
+    ax.set_ylabel("loss")
+    ax.legend(frameon=False)
+    ax.grid(alpha=0.25)
+    return ax
 
 
 def _dataset(results) -> xarray.Dataset:

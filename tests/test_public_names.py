@@ -15,6 +15,7 @@ CONTRACT = """
     find_kkt KKTPoints verify_early_convergence slice_ensemble
     ConvNet DiagonalLinear Time LogTime NormAbove load Solution MarginConverged margin
     normalized_margin smoothed_normalized_margin margin_kkt_residual AbstractMarginLoss
+    saddle_to_saddle SaddleToSaddle
 """.split()
 
 # What each part may import, besides itself and `errors`.
@@ -29,6 +30,7 @@ ALLOWED = {
     "margins": {"flows", "networks", "tasks"},
     "engine": {"flows", "stopping"},
     "results": set(),
+    "saddles": {"networks"},
 }
 
 

@@ -14,4 +14,6 @@ from .cartesian import CartesianFlow as CartesianFlow
 from .correlation import blow_up_time as blow_up_time, CorrelationFlow as CorrelationFlow
 from .descent import DescentFlow as DescentFlow
 from .polar import PolarFlow as PolarFlow, PolarState as PolarState
+from .residual import ResidualFlow as ResidualFlow
 from .sides import Sides as Sides
+from .watched import WatchedFlow as WatchedFlow

@@ -26,6 +26,9 @@ class Snapshot(eqx.Module):
     # How far from a KKT point of the margin problem, infinite before the loss separates the
     # data; None for losses without margins and in coordinates that do not get that far.
     margin_residual: Float[Array, ""] | None = None
+    # Only of a flow that is watched (`WatchedFlow`):
+    log_gradient: Float[Array, ""] | None = None  # log ‖∇𝓛(w)‖
+    gradient_rate: Float[Array, ""] | None = None  # d log ‖∇𝓛(w)‖ / dτ
 
 
 class AbstractFlow(eqx.Module):

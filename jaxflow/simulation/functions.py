@@ -398,7 +398,7 @@ def _simulate(
         per_step = evaluations.per_attempt
         with progress_bar(kind.capitalize(), progress, per_step) as on_progress:
             run(
-                _problem(flow, stepping, checked.dtype),
+                problem_of(flow, stepping, checked.dtype),
                 source,
                 sink,
                 recorder=recorder,
@@ -464,7 +464,7 @@ def _into_store(run_into, stored: RunStore, outcomes: Outcomes, source: Source) 
     stored.finish(total)
 
 
-def _problem(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
+def problem_of(flow: AbstractNetworkFlow, stepping: Stepping, dtype) -> Problem:
     controller = stepping.controller
     # Numbers go in as arrays: Python floats would be constants of the compiled program.
     number = lambda value: jnp.asarray(value, dtype)
