@@ -54,7 +54,7 @@ def _run_alone(problem, start):
     def run(problem, start):
         filled = pool.fill(problem, None, engine.Members(start, None), jnp.ones(1, bool))
         most = jnp.asarray(10_000, jnp.int32)
-        return pool.advance(problem, None, filled, most, jnp.zeros((), jnp.int32))
+        return pool.advance(problem, None, filled, most, jnp.zeros((), jnp.int32))[0]
 
     return pool.outcome(run(problem, start), np.arange(1))
 

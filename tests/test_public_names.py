@@ -28,7 +28,7 @@ ALLOWED = {
     "stopping": {"flows"},
     "observables": {"flows", "kkt", "networks", "tasks"},
     "margins": {"flows", "networks", "tasks"},
-    "engine": {"flows", "stopping"},
+    "engine": {"flows", "solvers", "stopping"},
     "results": set(),
     "saddles": {"networks"},
 }

@@ -16,6 +16,9 @@ from .crossing import first_crossing
 from .lane import Attempt, Lane, Problem
 
 
+_ROUNDING = 64  # units in the last place by which a member may miss its own end
+
+
 class Recorder(eqx.Module):
     """What is recorded, and over which quantity of a `Snapshot` the grid runs."""
 
@@ -108,7 +111,7 @@ def _fill(problem, recorder, recordings, pieces, state_at) -> Recording:
 
     last = jax.vmap(lambda piece: coordinate(piece, piece.end))(pieces)
     # A member that stops at a point of the grid has passed it, whatever rounding says.
-    last = last + 8 * jnp.finfo(last.dtype).eps * jnp.abs(last)
+    last = last + _ROUNDING * jnp.finfo(last.dtype).eps * jnp.abs(last)
 
     def target(recording):
         return recording.grid[jnp.minimum(recording.index, length - 1)]
