@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 
 import jaxflow as jf
 from jaxflow import solvers
+from jaxflow.engine.run import _Driver as Driver
 from jaxflow.solvers.quartic import QuarticInterpolation
 from jaxflow.solvers.rkc import rkc2_table
 from jaxflow.solvers.rock import rock4_table
@@ -283,6 +284,34 @@ def test_members_that_want_different_stages_do_not_disturb_each_other(plateaus):
             alone.stats.num_vjps[i], rel=0.02
         )
         assert together.rescaled_time[i] == pytest.approx(alone.rescaled_time[i], rel=1e-5)
+
+
+def test_stored_and_resumed_within_a_step(tmp_path, monkeypatch):
+    """A run that breaks off with lanes half way through a step ends with the same numbers."""
+    settings = {"rtol": 1e-7, "atol": 1e-10, "solver": "auto"}
+    schedule = jf.Schedule(width=8, steps_per_call=5, checkpoint_seconds=1e-3)
+    whole = _plateau(1e-3, **settings, schedule=schedule)
+    calls = 0
+
+    def breaks_off(driver, report, take=Driver._take):
+        nonlocal calls
+        calls += 1
+        if calls == 12:
+            raise KeyboardInterrupt
+        take(driver, report)
+
+    store = tmp_path / "run.zarr"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Driver, "_take", breaks_off)
+        _plateau(1e-3, **settings, schedule=schedule, store=store)
+    resumed = _plateau(1e-3, **settings, schedule=schedule, store=store)
+    for name in ("num_steps", "num_vjps", "num_stabilized", "num_power_iterations"):
+        np.testing.assert_array_equal(
+            getattr(resumed.stats, name), getattr(whole.stats, name)
+        )
+    np.testing.assert_allclose(resumed.log_time, whole.log_time, rtol=1e-12)
+    assert "stabilized in all" in repr(resumed)
+    assert "num_stabilized" in resumed.dataset
 
 
 def test_single_precision():

@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 from .crossing import first_crossing
 from .lane import Attempt, Lane, Problem
 
-
 _ROUNDING = 64  # units in the last place by which a member may miss its own end
 
 

@@ -29,6 +29,8 @@ def summarize(solution: "Solution") -> str:
         rows.append(("blow-up time", _range(solution.blow_up_time)))
     stats = solution.stats
     steps = f"{_range(stats.num_steps)}; {_share(stats)} rejected"
+    if stats.num_stabilized is not None:
+        steps += f", {np.sum(stats.num_stabilized):,} stabilized in all"
     rows.append(("steps", steps))
     if stats.num_vjps is not None:
         rows.append(("VJPs", f"{_range(stats.num_vjps)}; {stats.num_vjps.sum():,} in all"))
