@@ -53,7 +53,7 @@ def _numbers(solution, order):
     arrays = [
         *jax.tree_util.tree_leaves(solution.directions),
         *(getattr(solution, name) for name in ("log_norm", "log_time", "loss", "status")),
-        *vars(solution.stats).values(),
+        *(array for array in vars(solution.stats).values() if array is not None),
         solution.records.values["norm"],
     ]
     return [np.asarray(array)[back] for array in arrays]

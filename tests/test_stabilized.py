@@ -287,7 +287,7 @@ def test_members_that_want_different_stages_do_not_disturb_each_other(plateaus):
 
 
 def test_stored_and_resumed_within_a_step(tmp_path, monkeypatch):
-    """A run that breaks off with lanes half way through a step ends with the same numbers."""
+    """A run that breaks off within a step ends with the same numbers."""
     settings = {"rtol": 1e-7, "atol": 1e-10, "solver": "auto"}
     schedule = jf.Schedule(width=8, steps_per_call=5, checkpoint_seconds=1e-3)
     whole = _plateau(1e-3, **settings, schedule=schedule)
