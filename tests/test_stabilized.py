@@ -16,7 +16,7 @@ from jaxflow.solvers.rkc import rkc2_table
 from jaxflow.solvers.rock import rock4_table
 from jaxflow.solvers.rosenbrock import rodasp_table
 from jaxflow.solvers.stage_table import join
-from jaxflow.solvers.staged import Verdict
+from jaxflow.solvers.staged import AbstractStabilizedSolver
 
 KEY = jax.random.key(0)
 START = jnp.array([1.0, 0.5, -0.3])
@@ -40,21 +40,12 @@ def reference():
     return solved.y[:, -1]
 
 
-class RosenbrockOnly(solvers.AbstractStagedSolver):
+class RosenbrockOnly(AbstractStabilizedSolver):
     """RODASP in every step, however short."""
-
-    drives: object = None
 
     @property
     def table(self):
         return join([rkc2_table(), rodasp_table()])
-
-    @property
-    def num_plain(self):
-        return 0
-
-    def judge(self, state, step, stiffness):
-        return Verdict(state.stabilized, state.evidence)
 
     def order(self, terms):
         return 4

@@ -11,7 +11,7 @@ import numpy as np
 
 from .rkc import rkc2_table
 from .rosenbrock import rodasp_table
-from .stage_table import join, StageTable
+from .stage_table import join, stage_table, StageTable
 from .staged import AbstractStagedSolver, StagedState, Verdict
 
 _STIFF = 2.5  # of h ρ, where the real stability interval of Tsit5 ends at 3.1
@@ -35,10 +35,6 @@ class Automatic(AbstractStagedSolver):
     @property
     def table(self):
         return _table()
-
-    @property
-    def num_plain(self):
-        return 1
 
     def judge(self, state: StagedState, step, stiffness):
         stiff = step * state.radius
@@ -64,21 +60,12 @@ def _tsit5_table() -> StageTable:
     lower = np.zeros((1, num, num))
     for i, row in enumerate(tableau.a_lower, start=1):
         lower[0, i, :i] = row
-    return StageTable(
+    return stage_table(
         interval=np.array([3.0]),
-        length=np.zeros(1, int),
-        first=np.zeros(1, int),
-        recurrence=np.zeros((0, 5)),
-        error_order=np.array([5]),
-        last=np.array([num - 1]),
+        error_order=5,
         tableau=lower,
         error=np.asarray(tableau.b_error)[None],
-        error_of_ends=np.zeros((1, 2)),
-        error_of_points=np.zeros((1, 2)),
-        point=np.zeros(1, int),
         bulge=np.array([_BULGE]),
-        gamma=np.zeros(1),
-        coupling=np.zeros((1, num, num)),
     )
 
 

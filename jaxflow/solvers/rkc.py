@@ -1,20 +1,17 @@
 """Second-order Runge–Kutta–Chebyshev methods."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import numpy as np
 
-from .stage_table import stage_numbers, StageTable
-from .staged import AbstractStagedSolver, Verdict
+from .stage_table import stage_numbers, stage_table, StageTable
+from .staged import AbstractStabilizedSolver
 
 _DAMPING = 2 / 13  # ε
 _MOST_STAGES = 2000
 
 
-class RKC2(AbstractStagedSolver):
+class RKC2(AbstractStabilizedSolver):
     """The second-order Runge–Kutta–Chebyshev method with as many stages as a step needs.
 
     With `s` stages it is stable for real eigenvalues of `h ∇²𝓛` up to `0.653 (s² - 1)`. Its
@@ -52,18 +49,9 @@ class RKC2(AbstractStagedSolver):
     True
     """
 
-    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
-
     @property
     def table(self):
         return rkc2_table()
-
-    @property
-    def num_plain(self):
-        return 0
-
-    def judge(self, state, step, stiffness):
-        return Verdict(state.stabilized, state.evidence)
 
     def order(self, terms):
         return 2
@@ -76,24 +64,13 @@ class RKC2(AbstractStagedSolver):
 def rkc2_table() -> StageTable:
     """The methods of 2 to 2,000 stages, of those that `stage_numbers` lists."""
     numbers = np.array(stage_numbers(2, _MOST_STAGES))
-    rows = [_recurrence(s) for s in numbers.tolist()]
     num = len(numbers)
-    lengths = np.array([len(row) for row in rows])
-    return StageTable(
+    return stage_table(
         interval=2 / 3 * (numbers**2 - 1) * (1 - 2 / 15 * _DAMPING),
-        length=lengths,
-        first=np.cumsum(lengths) - lengths,
-        recurrence=np.concatenate(rows),
-        error_order=np.full(num, 3),
-        last=np.zeros(num, int),
+        error_order=3,
+        recurrences=[_recurrence(s) for s in numbers.tolist()],
         tableau=np.zeros((num, 1, 1)),  # one more slope, at the end of the step
-        error=np.zeros((num, 1)),
         error_of_ends=np.tile([0.8, 0.4], (num, 1)),
-        error_of_points=np.zeros((num, 2)),
-        point=np.zeros(num, int),
-        bulge=np.zeros((num, 1)),
-        gamma=np.zeros(num),
-        coupling=np.zeros((num, 1, 1)),
     )
 
 

@@ -2,19 +2,16 @@
 
 import functools
 import importlib.resources
-from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import numpy as np
 
-from .stage_table import rows, StageTable
-from .staged import AbstractStagedSolver, Verdict
+from .stage_table import stage_table, StageTable
+from .staged import AbstractStabilizedSolver
 
 _MOST_STAGES = 16
 
 
-class ROCK4(AbstractStagedSolver):
+class ROCK4(AbstractStabilizedSolver):
     """The fourth-order orthogonal-Runge–Kutta–Chebyshev methods of 5 to 16 stages.
 
     With `s` stages they are stable for real eigenvalues of `h ∇²𝓛` up to about `0.35 s²`
@@ -53,18 +50,9 @@ class ROCK4(AbstractStagedSolver):
     True
     """
 
-    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
-
     @property
     def table(self):
         return rock4_table()
-
-    @property
-    def num_plain(self):
-        return 0
-
-    def judge(self, state, step, stiffness):
-        return Verdict(state.stabilized, state.evidence)
 
     def order(self, terms):
         return 4
@@ -76,26 +64,30 @@ def rock4_table() -> StageTable:
     file = importlib.resources.files("jaxflow.solvers") / "rock4.npz"
     with file.open("rb") as opened, np.load(opened) as stored:
         found = {name: stored[name] for name in stored.files}
-    num = len(found["stages"])
-    mu, kappa = found["mu"], found["mut"]
-    zero = np.zeros_like(mu)
+    num = int(np.sum(found["stages"] <= _MOST_STAGES))
+    found |= {name: found[name][:num] for name in _BY_ROW}
     tableau, error = np.zeros((num, 5, 5)), np.zeros((num, 5))
     tableau[:, :4, :4], tableau[:, 4, :4] = found["a"], found["b"]
     error[:, :4] = found["error"][:, :4]
-    whole = StageTable(
+    ends = found["first"] + found["stages"] - 4
+    return stage_table(
         interval=found["length"],
-        length=np.diff(found["first"], append=len(mu)),
-        first=found["first"],
-        recurrence=np.stack([zero, mu, 1 - mu, kappa, zero], axis=1),
-        error_order=np.full(num, 4),
-        last=np.full(num, 4),
+        error_order=4,
+        recurrences=[
+            _recurrence(found["mu"][first:end], found["mut"][first:end])
+            for first, end in zip(found["first"], ends)
+        ],
         tableau=tableau,
         error=error,
-        error_of_ends=np.zeros((num, 2)),
         error_of_points=found["error"][:, 4:],
         point=found["middle"],
-        bulge=np.zeros((num, 5)),
-        gamma=np.zeros(num),
-        coupling=np.zeros((num, 5, 5)),
     )
-    return rows(whole, slice(int(np.sum(found["stages"] <= _MOST_STAGES))))
+
+
+def _recurrence(mu: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+    """The coefficients α, μ, ν, κ, γ of `Y_j = μ Y_{j-1} + (1 - μ) Y_{j-2} + h κ f`."""
+    zero = np.zeros_like(mu)
+    return np.stack([zero, mu, 1 - mu, kappa, zero], axis=1)
+
+
+_BY_ROW = ("stages", "length", "first", "middle", "a", "b", "error")

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from .stage_table import StageTable
+from .stage_table import stage_table, StageTable
 
 _GAMMA = 0.25
 # a_il and c_il of the six stages; the sixth has the a_il of the fifth and its slope added.
@@ -46,19 +46,11 @@ def rodasp_table() -> StageTable:
     a[6] = a[5] + np.eye(num)[5]  # the end of the step
     for i, row in enumerate(_C):
         c[i, : len(row)] = row
-    return StageTable(
+    return stage_table(
         interval=np.array([np.inf]),
-        length=np.zeros(1, int),
-        first=np.zeros(1, int),
-        recurrence=np.zeros((0, 5)),
-        error_order=np.array([4]),
-        last=np.array([num - 1]),
+        error_order=4,
         tableau=a[None],
         error=np.eye(num)[None, 5],
-        error_of_ends=np.zeros((1, 2)),
-        error_of_points=np.zeros((1, 2)),
-        point=np.zeros(1, int),
-        bulge=np.zeros((1, num)),
         gamma=np.array([_GAMMA]),
         coupling=c[None],
     )

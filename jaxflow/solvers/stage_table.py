@@ -1,5 +1,6 @@
 """Coefficients of explicit methods of any number of stages, one method in each row."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,43 @@ class StageTable(NamedTuple):
         return self.tableau.shape[1]
 
 
+def stage_table(
+    *,
+    interval: np.ndarray,
+    error_order: int,
+    tableau: np.ndarray,
+    recurrences: Sequence[np.ndarray] | None = None,
+    **parts: np.ndarray,
+) -> StageTable:
+    """A table of methods of one kind.
+
+    **Arguments:** one recurrence for each row, if the methods have them; of the other
+    `parts`, those that are not zero. Every tableau is used to its last row.
+    """
+    num, slopes, _ = tableau.shape
+    made = recurrences or [np.zeros((0, 5))] * num
+    length = np.array([len(recurrence) for recurrence in made])
+    absent = {
+        "error": np.zeros((num, slopes)),
+        "error_of_ends": np.zeros((num, 2)),
+        "error_of_points": np.zeros((num, 2)),
+        "point": np.zeros(num, int),
+        "bulge": np.zeros((num, slopes)),
+        "gamma": np.zeros(num),
+        "coupling": np.zeros((num, slopes, slopes)),
+    }
+    return StageTable(
+        interval=interval,
+        length=length,
+        first=np.cumsum(length) - length,
+        recurrence=np.concatenate(made),
+        error_order=np.full(num, error_order),
+        last=np.full(num, slopes - 1),
+        tableau=tableau,
+        **{**absent, **parts},
+    )
+
+
 def join(tables: list[StageTable]) -> StageTable:
     """The rows of several tables, one after another."""
     num = max(table.num_slopes for table in tables)
@@ -76,12 +114,6 @@ def join(tables: list[StageTable]) -> StageTable:
         gamma=together("gamma"),
         coupling=np.concatenate([padded(table.coupling, 2) for table in tables]),
     )
-
-
-def rows(table: StageTable, chosen: slice) -> StageTable:
-    """Some rows of a table; all recurrences stay."""
-    parts = {name: getattr(table, name)[chosen] for name in table._fields}
-    return StageTable(**{**parts, "recurrence": table.recurrence})
 
 
 def stage_numbers(least: int, most: int, ratio: float = 1.06) -> list[int]:

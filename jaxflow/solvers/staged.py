@@ -121,11 +121,6 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     def table(self) -> StageTable:
         """The methods a step may be made with: a plain one in row 0, if there is one."""
 
-    @property
-    @abc.abstractmethod
-    def num_plain(self) -> int:
-        """How many rows of the table are no stabilized methods: zero or one."""
-
     @abc.abstractmethod
     def judge(
         self, state: StagedState, step: Float[Array, ""], stiffness: Float[Array, ""]
@@ -135,6 +130,11 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         **Arguments:** the `state`, the length of the `step`, and `stiffness`, its length
         times the spectral radius as the last two stages of a plain method show it.
         """
+
+    @property
+    def num_plain(self) -> int:
+        """How many rows of the table are no stabilized methods: zero or one."""
+        return int(np.sum((self.table.length == 0) & (self.table.gamma == 0)))
 
     # -- diffrax's interface --
 
@@ -494,6 +494,15 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
 
     def _row(self, number, dtype) -> "_Row":
         return _Row(self.table, number, dtype)
+
+
+class AbstractStabilizedSolver(AbstractStagedSolver):
+    """A staged solver all of whose methods are stabilized."""
+
+    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
+
+    def judge(self, state, step, stiffness):
+        return Verdict(state.stabilized, state.evidence)
 
 
 class _Coefficients(NamedTuple):
