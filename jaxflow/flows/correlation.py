@@ -11,15 +11,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Real
 
-from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
-from .abstract import AbstractNetworkFlow, Snapshot
+from .abstract import Snapshot
 from .elapsed import log_rescaled_time
 from .gradients import outputs_at, pull_back
 from .polar import (
-    polar_drives,
-    polar_error_norm,
-    polar_error_view,
+    AbstractPolarFlow,
     polar_snapshot,
     polar_state,
     polar_velocity,
@@ -29,7 +26,7 @@ from .polar import (
 )
 
 
-class CorrelationFlow(AbstractNetworkFlow):
+class CorrelationFlow(AbstractPolarFlow):
     """The δ → 0 limit of gradient flow of a homogeneous network of order `L`."""
 
     network: eqx.Module
@@ -64,24 +61,6 @@ class CorrelationFlow(AbstractNetworkFlow):
             loss=self.task.total_loss(jnp.zeros_like(outputs)),
             log_pace=jnp.zeros_like(state.log_growth),
         )
-
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return jnp.full_like(rescaled_time, jnp.inf)
-
-    def clock_at_log_time(self, log_time, args):
-        return jnp.full_like(log_time, jnp.inf)
-
-    @staticmethod
-    def drives(state: PolarState) -> PolarState:
-        return polar_drives(state)
-
-    @staticmethod
-    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-        return polar_error_view(view, tolerances)
-
-    @staticmethod
-    def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
-        return polar_error_norm(scaled_error)
 
     def _gradient(self, state):
         weights = self.task.correlation_weights

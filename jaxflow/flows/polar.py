@@ -55,7 +55,67 @@ class PolarGradient(NamedTuple):
     log_pace: Float[Array, ""]  # log dτ/dσ
 
 
-class PolarFlow(AbstractNetworkFlow):
+class AbstractPolarFlow(AbstractNetworkFlow):
+    """A flow of `PolarState`s: what all have in common but the vector field.
+
+    Only integration can tell the clock at a given time.
+    """
+
+    def clock_at_rescaled_time(self, rescaled_time, args):
+        return jnp.full_like(rescaled_time, jnp.inf)
+
+    def clock_at_log_time(self, log_time, args):
+        return jnp.full_like(log_time, jnp.inf)
+
+    @staticmethod
+    def drives(state: PolarState) -> PolarState:
+        """Nothing depends on the time that has elapsed."""
+        one, zero = jnp.ones_like(state.log_growth), jnp.zeros_like(state.log_growth)
+        return PolarState(jnp.ones_like(state.direction), one, zero, zero)
+
+    @staticmethod
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
+        """Logarithms absolutely, the direction also against what it has left to turn.
+
+        Errors of logarithms are relative errors already, so their magnitude is one. And
+        near a rest point an explicit method steps at its stability limit, where errors as
+        large as the tolerance would be kicked up again and again and the direction would
+        never come to rest. So its error may be at most `rtol` of the direction, and at
+        most a thousandth of the distance to rest, for which the angle turned per growth of
+        the norm stands, though never less than rounding makes it.
+        """
+        before, after, error = view
+        turned = jnp.linalg.norm(after.direction - before.direction)
+        path = jnp.hypot(turned, after.log_growth - before.log_growth)
+        turning = turned / jnp.where(path > 0, path, 1.0)
+        share = _SHARE_OF_REST * turning / tolerances.rtol
+        # An entry of a unit vector has size 1/√P; its rounding error may meet atol alone.
+        rounding = 32 * jnp.finfo(turned.dtype).eps
+        entry = after.direction.size**-0.5
+        least = jnp.maximum(rounding / tolerances.rtol, rounding * entry / tolerances.atol)
+        # A step whose end is no number is judged by its error, which is infinite.
+        share = jnp.where(jnp.isfinite(share), jnp.clip(share, least, 1.0), 1.0)
+        # A time of e^230 is known to 1e-5 only in single precision, whatever is asked for.
+        known = 8 * jnp.finfo(turned.dtype).eps / tolerances.rtol
+        return ErrorView(
+            _with_absolute_logarithms(before, known),
+            _with_absolute_logarithms(after, known),
+            error._replace(direction=error.direction / share),
+        )
+
+    @staticmethod
+    def error_norm(scaled_error: Any) -> Float[Array, ""]:
+        """Root mean square over the direction; norm and time count in full beside it.
+
+        In one mean over all coordinates those two would vanish among the parameters.
+        """
+        return jnp.maximum(
+            optx.rms_norm(scaled_error.direction),
+            jnp.maximum(jnp.abs(scaled_error.log_growth), jnp.abs(scaled_error.elapsed)),
+        )
+
+
+class PolarFlow(AbstractPolarFlow):
     """Gradient flow of a homogeneous network of order `L` in polar coordinates."""
 
     network: eqx.Module
@@ -98,24 +158,6 @@ class PolarFlow(AbstractNetworkFlow):
             jnp.inf,
         )
         return dataclasses.replace(snapshot, margin_residual=residual)
-
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return jnp.full_like(rescaled_time, jnp.inf)
-
-    def clock_at_log_time(self, log_time, args):
-        return jnp.full_like(log_time, jnp.inf)
-
-    @staticmethod
-    def drives(state: PolarState) -> PolarState:
-        return polar_drives(state)
-
-    @staticmethod
-    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-        return polar_error_view(view, tolerances)
-
-    @staticmethod
-    def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
-        return polar_error_norm(scaled_error)
 
     def _gradient(self, state, args):
         at_unit, pull_back = outputs_and_pull(self.network, self.task, unit(state))
@@ -198,42 +240,6 @@ def polar_snapshot(
     )
 
 
-def polar_drives(state: PolarState) -> PolarState:
-    """Nothing depends on the time that has elapsed."""
-    one, zero = jnp.ones_like(state.log_growth), jnp.zeros_like(state.log_growth)
-    return PolarState(jnp.ones_like(state.direction), one, zero, zero)
-
-
-def polar_error_view(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-    """Logarithms measured absolutely, the direction also against what it has left to turn.
-
-    Errors of logarithms are relative errors already, so their magnitude is one. And near
-    a rest point an explicit method steps at its stability limit, where errors as large as
-    the tolerance would be kicked up again and again and the direction would never come to
-    rest. So its error may be at most `rtol` of the direction, and at most a thousandth of
-    the distance to rest, for which the angle turned per growth of the norm stands, though
-    never less than rounding makes it.
-    """
-    before, after, error = view
-    turned = jnp.linalg.norm(after.direction - before.direction)
-    path = jnp.hypot(turned, after.log_growth - before.log_growth)
-    turning = turned / jnp.where(path > 0, path, 1.0)
-    share = _SHARE_OF_REST * turning / tolerances.rtol
-    # An entry of a unit vector has size 1/√P, and its rounding error may meet atol alone.
-    rounding = 32 * jnp.finfo(turned.dtype).eps
-    entry = after.direction.size**-0.5
-    least = jnp.maximum(rounding / tolerances.rtol, rounding * entry / tolerances.atol)
-    # A step so long that its end is no number is judged by its error, which is infinite.
-    share = jnp.where(jnp.isfinite(share), jnp.clip(share, least, 1.0), 1.0)
-    # A time of e^230 is known to 1e-5 only in single precision, whatever is asked for.
-    known = 8 * jnp.finfo(turned.dtype).eps / tolerances.rtol
-    return ErrorView(
-        _with_absolute_logarithms(before, known),
-        _with_absolute_logarithms(after, known),
-        error._replace(direction=error.direction / share),
-    )
-
-
 def _with_absolute_logarithms(state: PolarState, known: Float[Array, ""]) -> PolarState:
     return PolarState(
         direction=state.direction,
@@ -244,14 +250,3 @@ def _with_absolute_logarithms(state: PolarState, known: Float[Array, ""]) -> Pol
 
 
 _SHARE_OF_REST = 1e-3
-
-
-def polar_error_norm(scaled_error: Any) -> Float[Array, ""]:
-    """Root mean square over the direction; norm and time count in full beside it.
-
-    In one mean over all coordinates those two would vanish among the parameters.
-    """
-    return jnp.maximum(
-        optx.rms_norm(scaled_error.direction),
-        jnp.maximum(jnp.abs(scaled_error.log_growth), jnp.abs(scaled_error.elapsed)),
-    )

@@ -14,16 +14,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
-from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
-from .abstract import AbstractNetworkFlow, Snapshot
+from .abstract import Snapshot
 from .elapsed import log_rescaled_time
 from .geometry import safe_norm
 from .gradients import pull_back
 from .polar import (
-    polar_drives,
-    polar_error_norm,
-    polar_error_view,
+    AbstractPolarFlow,
     polar_snapshot,
     polar_state,
     polar_velocity,
@@ -33,7 +30,7 @@ from .polar import (
 )
 
 
-class ResidualFlow(AbstractNetworkFlow):
+class ResidualFlow(AbstractPolarFlow):
     """`du/ds = ∇N_r(u)` in polar coordinates; a member's `args` are its residual `r`.
 
     The `loss` of a snapshot is `-N_r(v)`, of the direction, and `log_gradient` is that of
@@ -74,24 +71,6 @@ class ResidualFlow(AbstractNetworkFlow):
         return dataclasses.replace(
             shown, log_gradient=log_size + (self.order - 1) * state.log_growth
         )
-
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return jnp.full_like(rescaled_time, jnp.inf)
-
-    def clock_at_log_time(self, log_time, args):
-        return jnp.full_like(log_time, jnp.inf)
-
-    @staticmethod
-    def drives(state: PolarState) -> PolarState:
-        return polar_drives(state)
-
-    @staticmethod
-    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-        return polar_error_view(view, tolerances)
-
-    @staticmethod
-    def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
-        return polar_error_norm(scaled_error)
 
     def _gradient(self, state, residual):
         gradient = pull_back(self.network, self.task, unit(state), lambda outputs: residual)

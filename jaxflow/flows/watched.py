@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
-from ..solvers import ErrorView, Tolerances
-from .abstract import AbstractNetworkFlow, Snapshot
+from .abstract import Snapshot
 from .geometry import safe_norm
 from .gradients import pull_back
-from .polar import PolarFlow, PolarState
+from .polar import AbstractPolarFlow, PolarFlow, PolarState
 
 
-class WatchedFlow(AbstractNetworkFlow):
+class WatchedFlow(AbstractPolarFlow):
     """A `PolarFlow` whose snapshots have `log_gradient` and `gradient_rate`.
 
     Both are computed from the state alone, so that exact stop conditions may read them.
@@ -56,24 +55,6 @@ class WatchedFlow(AbstractNetworkFlow):
             log_gradient=jnp.log(size) + (self.polar.order - 1) * shown.log_norm,
             gradient_rate=rate,
         )
-
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return self.polar.clock_at_rescaled_time(rescaled_time, args)
-
-    def clock_at_log_time(self, log_time, args):
-        return self.polar.clock_at_log_time(log_time, args)
-
-    @staticmethod
-    def drives(state: PolarState) -> PolarState:
-        return PolarFlow.drives(state)
-
-    @staticmethod
-    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-        return PolarFlow.view_error(view, tolerances)
-
-    @staticmethod
-    def error_norm(scaled_error: PolarState) -> Float[Array, ""]:
-        return PolarFlow.error_norm(scaled_error)
 
 
 def scaled_gradient(polar: PolarFlow, log_norm: Float[Array, ""]):
