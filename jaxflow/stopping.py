@@ -51,7 +51,7 @@ class LossBelow(AbstractStop):
         return self.value - snapshot.loss
 
     def clock(self, flow, args):
-        return _unknown(self.value)
+        return unknown_clock(self.value)
 
 
 class RescaledTime(AbstractStop):
@@ -132,7 +132,7 @@ class NormAbove(AbstractStop):
         return snapshot.log_norm - jnp.log(self.value)
 
     def clock(self, flow, args):
-        return _unknown(self.value)
+        return unknown_clock(self.value)
 
 
 class Stationary(AbstractStop):
@@ -165,7 +165,7 @@ class Stationary(AbstractStop):
         return jnp.maximum(resting, vanished)
 
     def clock(self, flow, args):
-        return _unknown(self.tolerance)
+        return unknown_clock(self.tolerance)
 
 
 class MarginConverged(AbstractStop):
@@ -194,7 +194,7 @@ class MarginConverged(AbstractStop):
         return self.tolerance - snapshot.margin_residual
 
     def clock(self, flow, args):
-        return _unknown(self.tolerance)
+        return unknown_clock(self.tolerance)
 
 
 class NumSteps(AbstractStop):
@@ -216,5 +216,6 @@ class NumSteps(AbstractStop):
         return jnp.asarray(self.value)
 
 
-def _unknown(value):
+def unknown_clock(value: Threshold) -> Float[Array, "..."]:
+    """The answer of a condition whose clock only integration can tell."""
     return jnp.full_like(value, jnp.inf)

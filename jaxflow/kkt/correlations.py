@@ -233,9 +233,7 @@ def correlation_of(
     if (
         isinstance(network, FeedForward)
         and isinstance(activation, LeakyReLU)
-        and activation.power == 1
-        and activation.slope != 1
-        and activation.smoothing == 0
+        and activation.has_kink
         and len(network.weights) > 1
     ):
         return KinkedCorrelation(network, task, smoothing)  # pyright: ignore

@@ -58,6 +58,16 @@ class LeakyReLU(eqx.Module):
         """`σ(z)`, or `σ_ε(z)` where a layer gives `m²` and the smoothing is positive."""
         return self._rounded(z, radius_squared) ** int(self.power)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether `σ` is the identity."""
+        return self.slope == 1 and self.power == 1
+
+    @property
+    def has_kink(self) -> bool:
+        """Whether the derivative jumps at zero."""
+        return self.slope != 1 and self.power == 1 and self.smoothing == 0
+
     def _rounded(self, z, radius_squared):
         if self.slope == 1:
             return z

@@ -1,5 +1,7 @@
 """The blocks of a network's parameters that grow one by one."""
 
+from typing import TypeGuard
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -24,7 +26,7 @@ def blocks(network: eqx.Module) -> np.ndarray:
     >>> blocks(jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))).tolist()
     [0, 0, 1, 1, 2, 2, 0, 1, 2]
     """
-    if isinstance(network, FeedForward) and len(network.weights) == 2:
+    if _has_two_layers(network):
         (hidden, fan_in), (out, _) = (weight.shape for weight in network.weights)
         neurons = np.arange(hidden)
         return np.concatenate([np.repeat(neurons, fan_in), np.tile(neurons, out)])
@@ -36,5 +38,8 @@ def blocks(network: eqx.Module) -> np.ndarray:
 
 def are_separable(network: eqx.Module) -> bool:
     """Whether a block of zeros stays zero, as that of a neuron without weights does."""
-    two_layers = isinstance(network, FeedForward) and len(network.weights) == 2
-    return two_layers or isinstance(network, DiagonalLinear)
+    return _has_two_layers(network) or isinstance(network, DiagonalLinear)
+
+
+def _has_two_layers(network: eqx.Module) -> TypeGuard[FeedForward]:
+    return isinstance(network, FeedForward) and len(network.weights) == 2

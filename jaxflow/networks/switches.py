@@ -12,16 +12,6 @@ from ..errors import InputError
 from .activations import LeakyReLU
 
 
-def _has_kinks(activation) -> bool:
-    """Whether the gradient jumps where this activation's argument changes its sign."""
-    return (
-        isinstance(activation, LeakyReLU)
-        and activation.power == 1
-        and activation.slope != 1
-        and activation.smoothing == 0
-    )
-
-
 def switches(
     network: eqx.Module, inputs: Float[Array, "n *input_shape"]
 ) -> Bool[Array, "n neurons"]:
@@ -42,7 +32,7 @@ def switches(
     sides: list[Array] = []
 
     def recorder(leaf):
-        if not _has_kinks(leaf):
+        if not (isinstance(leaf, LeakyReLU) and leaf.has_kink):
             return leaf
 
         def activate(z):

@@ -71,11 +71,7 @@ def is_linear(network: eqx.Module) -> bool:
 
 def _is_linear(network: FeedForward) -> bool:
     activation = network.activation
-    return (
-        isinstance(activation, LeakyReLU)
-        and activation.slope == 1
-        and activation.power == 1
-    )
+    return isinstance(activation, LeakyReLU) and activation.is_linear
 
 
 def _large(sizes: np.ndarray, share: float) -> np.ndarray:
@@ -83,7 +79,17 @@ def _large(sizes: np.ndarray, share: float) -> np.ndarray:
     return (sizes > share * largest) & (largest > 0)
 
 
-class DeepNeurons(AbstractParts):
+class AbstractUnits(AbstractParts):
+    """Parts that are the units themselves."""
+
+    def rank(self, rows, share):
+        return np.sum(self.active(rows, share), axis=1)
+
+    def full(self, rows, share):
+        return np.all(self.active(rows, share), axis=1)
+
+
+class DeepNeurons(AbstractUnits):
     """Hidden neurons of a feed-forward network, layer by layer.
 
     The size of a neuron is the geometric mean of the norms of what makes it and of what
@@ -103,17 +109,11 @@ class DeepNeurons(AbstractParts):
         ]
         return np.concatenate(norms, axis=1) if norms else np.zeros((len(rows), 0))
 
-    def rank(self, rows, share):
-        return np.sum(self.active(rows, share), axis=1)
-
     def small(self, rows, share, reference):
         return np.full_like(rows, np.nan)
 
-    def full(self, rows, share):
-        return np.all(self.active(rows, share), axis=1)
 
-
-class HiddenNeurons(AbstractParts):
+class HiddenNeurons(AbstractUnits):
     """The hidden neurons of a network of two layers."""
 
     separates = True
@@ -125,20 +125,14 @@ class HiddenNeurons(AbstractParts):
     def sizes(self, rows):
         return self._neurons.sizes(rows)
 
-    def rank(self, rows, share):
-        return np.sum(self.active(rows, share), axis=1)
-
     def small(self, rows, share, reference):
         first, second = _layers(self._network, rows)
         kept = ~self.active(reference, share)
         first, second = first * kept[:, :, None], second * kept[:, None, :]
         return _rows((first, second))
 
-    def full(self, rows, share):
-        return np.all(self.active(rows, share), axis=1)
 
-
-class Coordinates(AbstractParts):
+class Coordinates(AbstractUnits):
     """The coordinates of a diagonal linear network, one for each input of each output."""
 
     separates = True
@@ -152,15 +146,9 @@ class Coordinates(AbstractParts):
         factors = rows.reshape(len(rows), self._depth, self._num)
         return np.linalg.norm(factors, axis=1)
 
-    def rank(self, rows, share):
-        return np.sum(self.active(rows, share), axis=1)
-
     def small(self, rows, share, reference):
         kept = ~self.active(reference, share)
         return rows * np.tile(kept, (1, self._depth))
-
-    def full(self, rows, share):
-        return np.all(self.active(rows, share), axis=1)
 
 
 class SingularDirections(AbstractParts):
