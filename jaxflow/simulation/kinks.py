@@ -35,7 +35,8 @@ def sliding_solver(
     - `task`: the task of the run.
     - `factor`: at least 1.
 
-    **Returns:** a solver for `gradient_flow` and `ncf_flow`, in any coordinates.
+    **Returns:** a solver for `gradient_flow` and `ncf_flow`, in polar or Cartesian
+    coordinates.
 
     **Raises:** `InputError` for arguments that do not fit or a network without kinks.
 
