@@ -45,10 +45,11 @@ def _plane_task(seed, n):
     return jf.Task(rng.standard_normal((n, 2)), rng.standard_normal(n))
 
 
+# Few different shapes: each is compiled.
 @settings(max_examples=1000, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
-    n=st.integers(1, 12),
+    n=st.sampled_from([1, 2, 5, 12]),
     depth=st.integers(1, 4),
     power=st.integers(1, 3),
     slope=st.sampled_from([0.0, 0.3, 1.0]),
@@ -63,7 +64,7 @@ def test_lifted_points_are_kkt_points(seed, n, depth, power, slope):
     if len(smooth) == 0:
         return
     point = rng.choice(smooth)
-    widths = rng.integers(1, 5, depth - 1)
+    widths = rng.choice([1, 4], depth - 1)
     neurons = []
     for width in widths:
         if power == 1 and rng.random() < 0.5:
