@@ -41,6 +41,7 @@ from .simulation import (
     find_kkt as find_kkt,
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
+    langevin_flow as langevin_flow,
     ncf_flow as ncf_flow,
     saddle_to_saddle as saddle_to_saddle,
     sliding_solver as sliding_solver,

@@ -56,7 +56,12 @@ def test_sgd_is_a_hand_written_euler_loop():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: optax.sgd(0.02, momentum=0.9), lambda: optax.adam(0.01)]
+    "make",
+    [
+        lambda: optax.sgd(0.02, momentum=0.9),
+        lambda: optax.adam(0.01),
+        lambda: optax.sign_sgd(0.003),
+    ],
 )
 def test_optimizers_keep_their_state(make):
     network, task = teacher_task()
@@ -112,3 +117,94 @@ def test_descent_stops_and_diverges_with_a_status():
         ensemble, task, scale=30.0, optimizer=optax.sgd(10.0), num_steps=50
     )
     assert set(diverged.status) == {"non_finite"}
+
+
+def _same_members(num):
+    network, task = teacher_task()
+    one = jf.sample_ensemble(network, 1, key=jax.random.key(0))
+    repeated = jax.tree_util.tree_map(
+        lambda leaf: jnp.repeat(leaf, num, axis=0) if eqx.is_array(leaf) else leaf, one
+    )
+    return network, task, repeated
+
+
+def test_stochastic_gradients_have_the_mean_and_the_covariance_of_sampling():
+    """Without replacement: covariance `n²/b (1 - b/n)` times that of the samples."""
+    num, batch, rate = 4096, 3, 0.1
+    network, task, ensemble = _same_members(num)
+    end = jf.gradient_descent(
+        ensemble,
+        task,
+        optimizer=optax.sgd(rate),
+        num_steps=1,
+        batch_size=batch,
+        key=jax.random.key(7),
+    )
+    steps = (_flat(ensemble) - _flat(end.networks)) / rate
+    start = _flat(ensemble)[:1]
+    n = task.num_samples
+    each = np.concatenate(
+        [
+            _gradients(network, jf.Task(task.inputs[i : i + 1], task.targets[i : i + 1]))(
+                start
+            )
+            for i in range(n)
+        ]
+    )
+    covariance = n**2 / batch * (1 - batch / n) * np.cov(each.T)
+    scale = np.sqrt(np.diag(covariance))
+    assert np.all(np.abs(steps.mean(0) - each.sum(0)) <= 5 * scale / np.sqrt(num) + 1e-12)
+    assert np.linalg.norm(np.cov(steps.T) - covariance) < 0.1 * np.linalg.norm(covariance)
+    assert end.kind == "stochastic gradient descent"
+    np.testing.assert_array_equal(end.stats.num_vjps, 1)
+
+
+def test_a_batch_of_all_samples_is_gradient_descent():
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(0))
+    settings = {"optimizer": optax.adam(0.01), "num_steps": 30}
+    plain = jf.gradient_descent(ensemble, task, **settings)
+    key, n = jax.random.key(1), task.num_samples
+    whole = jf.gradient_descent(ensemble, task, batch_size=n, key=key, **settings)
+    np.testing.assert_allclose(_flat(whole.networks), _flat(plain.networks), rtol=1e-9)
+    np.testing.assert_allclose(whole.loss, plain.loss, rtol=1e-9)
+
+
+def test_batches_do_not_depend_on_the_schedule_or_the_store(tmp_path):
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
+    settings = {
+        "optimizer": optax.sgd(0.02, momentum=0.9),
+        "num_steps": 40,
+        "batch_size": 2,
+        "key": jax.random.key(1),
+    }
+    wide = jf.gradient_descent(ensemble, task, **settings, schedule=jf.Schedule(width=9))
+    narrow = jf.gradient_descent(ensemble, task, **settings, schedule=jf.Schedule(width=2))
+    stored = jf.gradient_descent(ensemble, task, **settings, store=tmp_path / "sgd.zarr")
+    for other in (narrow, stored):
+        np.testing.assert_allclose(_flat(other.networks), _flat(wide.networks), rtol=1e-10)
+    # Members that start together part: each has samples of its own.
+    *_, same = _same_members(4)
+    apart = _flat(jf.gradient_descent(same, task, **settings).networks)
+    assert np.linalg.norm(apart - apart[0], axis=1)[1:].min() > 1e-5
+
+
+@pytest.mark.parametrize(
+    "argument, settings",
+    [
+        ("batch_size", {"batch_size": 0, "key": jax.random.key(0)}),
+        ("batch_size", {"batch_size": 10_000, "key": jax.random.key(0)}),
+        ("batch_size", {"batch_size": "few", "key": jax.random.key(0)}),
+        ("batch_size", {"key": jax.random.key(0)}),
+        ("key", {"batch_size": 2}),
+        ("key", {"batch_size": 2, "key": 0}),
+    ],
+)
+def test_wrong_batches(argument, settings, as_users_have_it):
+    network, task = teacher_task()
+    with pytest.raises(jf.InputError) as caught:
+        jf.gradient_descent(
+            network, task, optimizer=optax.sgd(0.1), num_steps=2, **settings
+        )
+    assert caught.value.argument == argument

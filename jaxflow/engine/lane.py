@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
-from ..flows import AbstractFlow
+from ..flows import AbstractFlow, AbstractRandomizedFlow
 from ..solvers import AbstractStagedSolver, Work
 from ..stopping import AbstractStop
 from . import status
@@ -32,9 +32,12 @@ class Problem(eqx.Module):
     max_steps: Int[Array, ""]
     first_step: Float[Array, ""] | None  # None: the controller chooses
 
-    @property
-    def terms(self) -> diffrax.ODETerm:
-        return diffrax.ODETerm(self.flow.vector_field)  # pyright: ignore[reportArgumentType]
+    def terms(self, args: PyTree) -> diffrax.AbstractTerm:
+        """What the solver integrates for a member with these `args`."""
+        flow = self.flow
+        if isinstance(flow, AbstractRandomizedFlow):
+            return flow.terms(args)
+        return diffrax.ODETerm(flow.vector_field)  # pyright: ignore[reportArgumentType]
 
 
 class Start(eqx.Module):
@@ -86,8 +89,9 @@ class Attempt(eqx.Module):
 
 def start(problem: Problem, member: Start) -> Lane:
     """A lane before its first step; done already if a stop condition holds there."""
-    flow, solver, terms = problem.flow, problem.solver, problem.terms
+    flow, solver = problem.flow, problem.solver
     state, args = member.state, member.args
+    terms = problem.terms(args)
     dtype = jnp.result_type(*jax.tree_util.tree_leaves(state))
     clock = jnp.zeros((), dtype)
     last_clock = jnp.min(_last_clocks(flow, member.stops, args, dtype), initial=jnp.inf)
@@ -231,8 +235,8 @@ class _Step(NamedTuple):
 
 
 def _try_step(problem: Problem, lane: Lane) -> _Step:
-    solver, terms = problem.solver, problem.terms
     start, end, state, args = lane.clock, lane.next_clock, lane.state, lane.args
+    solver, terms = problem.solver, problem.terms(args)
     if isinstance(solver, AbstractStagedSolver):
         progress = solver.advance(terms, start, end, state, args, lane.solver_state)
         ready = solver.is_ready(progress)

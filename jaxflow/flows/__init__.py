@@ -13,7 +13,13 @@ from .block_polar import (
 from .cartesian import CartesianFlow as CartesianFlow
 from .correlation import blow_up_time as blow_up_time, CorrelationFlow as CorrelationFlow
 from .descent import DescentFlow as DescentFlow
+from .langevin import LangevinFlow as LangevinFlow
 from .polar import PolarFlow as PolarFlow, PolarState as PolarState
+from .randomized import (
+    AbstractRandomizedFlow as AbstractRandomizedFlow,
+    Randomized as Randomized,
+)
 from .residual import ResidualFlow as ResidualFlow
 from .sides import Sides as Sides
+from .stochastic_descent import StochasticDescentFlow as StochasticDescentFlow
 from .watched import WatchedFlow as WatchedFlow

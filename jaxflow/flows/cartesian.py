@@ -25,7 +25,23 @@ from .gradients import outputs_at, pull_back
 Vector = Float[Array, " parameters"]
 
 
-class CartesianFlow(AbstractNetworkFlow):
+class AbstractCartesianFlow(AbstractNetworkFlow):
+    """What flows have in common whose state is the vector of weights."""
+
+    @staticmethod
+    def drives(state: Vector) -> Vector:
+        return jnp.ones_like(state)
+
+    @staticmethod
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
+        return view
+
+    @staticmethod
+    def error_norm(scaled_error: Any) -> Float[Array, ""]:
+        return optx.rms_norm(scaled_error)
+
+
+class CartesianFlow(AbstractCartesianFlow):
     """Gradient flow, rescaled if `order` is a number and plain if it is `None`."""
 
     network: eqx.Module
@@ -71,18 +87,6 @@ class CartesianFlow(AbstractNetworkFlow):
 
     def clock_at_log_time(self, log_time, args):
         return jnp.exp(log_time - self._log_unit_of_time(args))
-
-    @staticmethod
-    def drives(state: Vector) -> Vector:
-        return jnp.ones_like(state)
-
-    @staticmethod
-    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-        return view
-
-    @staticmethod
-    def error_norm(scaled_error: Any) -> Float[Array, ""]:
-        return optx.rms_norm(scaled_error)
 
     def _true_outputs(self, outputs, args):
         """`H(x; w) = δ^L H(x; u)`."""

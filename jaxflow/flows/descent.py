@@ -4,24 +4,21 @@ The vector field is `-∇𝓛(w)` in the physical weights; an optimizer turns it
 (`jaxflow.solvers.OptimizerSteps`), so descent runs in the same lanes as every flow.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float, Real
 
 from ..networks import flatten
-from ..solvers import ErrorView, Tolerances
 from ..tasks import Task
-from .abstract import AbstractNetworkFlow, Snapshot
+from .abstract import Snapshot
+from .cartesian import AbstractCartesianFlow
 from .geometry import log_norm_and_direction, safe_norm, tangent_part
 from .gradients import outputs_at, pull_back
 
 Vector = Float[Array, " parameters"]
 
 
-class DescentFlow(AbstractNetworkFlow):
+class DescentFlow(AbstractCartesianFlow):
     """The negative gradient of the loss at the weights, for discrete optimizers."""
 
     network: eqx.Module
@@ -62,15 +59,3 @@ class DescentFlow(AbstractNetworkFlow):
 
     def clock_at_log_time(self, log_time, args):
         return jnp.full_like(log_time, jnp.inf)
-
-    @staticmethod
-    def drives(state: Vector) -> Vector:
-        return jnp.ones_like(state)
-
-    @staticmethod
-    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-        return view
-
-    @staticmethod
-    def error_norm(scaled_error: Any) -> Float[Array, ""]:
-        return optx.rms_norm(scaled_error)

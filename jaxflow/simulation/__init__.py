@@ -11,4 +11,5 @@ from .functions import (
 )
 from .kinks import sliding_solver as sliding_solver
 from .kkt_points import find_kkt as find_kkt
+from .langevin import langevin_flow as langevin_flow
 from .saddles import saddle_to_saddle as saddle_to_saddle

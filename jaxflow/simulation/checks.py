@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from ..engine import Schedule
 from ..errors import InputError
@@ -218,6 +219,42 @@ def check_whole(argument: str, value: Any) -> int:
     if not usable:
         raise InputError(argument, repr(value), "a whole number from 1 to 2**31 - 1")
     return whole
+
+
+def check_positive(argument: str, value: Any) -> float:
+    """A positive number."""
+    number = _number(argument, value)
+    if not 0 < number < np.inf:
+        raise InputError(argument, f"{number:g}", "a positive number")
+    return number
+
+
+def check_key(key: Any) -> PRNGKeyArray:
+    """A random key, and not the raw numbers that older code uses."""
+    is_array = isinstance(key, jax.Array)
+    if not is_array or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
+        found = f"an array of {key.dtype}" if is_array else repr(key)
+        raise InputError("key", found, "a random key, such as jax.random.key(0)")
+    usual = jax.random.key_impl(jax.random.key(0))
+    if jax.random.key_impl(key) != usual:
+        found = f"a key of the implementation {jax.random.key_impl(key)}"
+        raise InputError("key", found, f"one of JAX's usual implementation, {usual}")
+    return key
+
+
+def check_batch(batch_size: Any, key: Any, task: Task) -> int | None:
+    """How many samples a gradient is taken of; `None` for all."""
+    if batch_size is None:
+        if key is not None:
+            raise InputError("batch_size", "none beside key", "a number of samples")
+        return None
+    batch_size = check_whole("batch_size", batch_size)
+    if batch_size > task.num_samples:
+        raise InputError(
+            "batch_size", f"{batch_size}", f"at most the {task.num_samples} samples"
+        )
+    check_key(key)
+    return batch_size
 
 
 def check_schedule(schedule: Any) -> Schedule:

@@ -9,7 +9,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from ..engine import InMemory, Problem, progress_bar, Recorder, run, Schedule
 from ..errors import InputError, NotHomogeneousError
 from ..flows import (
     AbstractNetworkFlow,
+    AbstractRandomizedFlow,
     block_polar_flow,
     BlockPolarFlow,
     CartesianFlow,
@@ -30,6 +31,7 @@ from ..flows import (
     DescentFlow,
     PolarFlow,
     Snapshot,
+    StochasticDescentFlow,
 )
 from ..networks import as_jax, blocks, Initializations, order, unflattener
 from ..results import check_storable, open_stored, RunStore, SINGLE, Solution
@@ -45,6 +47,7 @@ from ..stopping import AbstractStop, NumSteps, Stationary
 from ..tasks import Task
 from ..versions import versions
 from .checks import (
+    check_batch,
     check_blocks,
     check_margins,
     check_networks,
@@ -160,7 +163,7 @@ def gradient_flow(
     schedule, store = check_schedule(schedule), check_store(store)
     degree = _order_for(coordinates, checked, task)
     flow = _flow(coordinates, degree, checked, task)
-    return _simulate(
+    return simulate(
         "gradient flow",
         flow,
         checked,
@@ -232,7 +235,7 @@ def ncf_flow(
     recordables = check_record(record, record_at, record_over, checked, task)
     schedule, store = check_schedule(schedule), check_store(store)
     degree = order_of(checked, task)
-    return _simulate(
+    return simulate(
         "neural correlation flow",
         CorrelationFlow(checked.one, task, degree),
         checked,
@@ -254,6 +257,8 @@ def gradient_descent(
     *,
     optimizer: optax.GradientTransformation,
     num_steps: int,
+    batch_size: int | None = None,
+    key: PRNGKeyArray | None = None,
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
     record: Mapping[str, Callable] | None = None,
@@ -275,9 +280,13 @@ def gradient_descent(
     - `optimizer`: any optax optimizer. Pass the same object again to avoid compiling
       again.
     - `num_steps`: how many steps to take.
+    - `batch_size`, `key`: for stochastic gradients, `b` samples drawn anew for every step
+      and member, without replacement; the gradient of their loss times `n/b` has the mean
+      `∇𝓛`. All `n` samples if not given. Losses are those of all samples.
     - `record_over`: `"clock"`, the number of steps, or `"log_norm"`.
 
     **Returns:** a `Solution`; its times are NaN, since an optimizer has steps and no time.
+    `stats.num_vjps` counts gradients, of `b` samples each.
 
     **Raises:** `InputError` for arguments that do not fit.
 
@@ -294,12 +303,18 @@ def gradient_descent(
     if not isinstance(optimizer, optax.GradientTransformation):
         raise InputError("optimizer", repr(optimizer), "an optax optimizer")
     num_steps = check_whole("num_steps", num_steps)
+    batch_size = check_batch(batch_size, key, task)
     if record_over not in ("clock", "log_norm"):
         raise InputError("record_over", repr(record_over), '"clock" or "log_norm"')
     stops = check_stops(stop, checked)
-    return _simulate(
-        "gradient descent",
-        DescentFlow(checked.one, task),
+    flow = DescentFlow(checked.one, task)
+    noise = None
+    if batch_size is not None:
+        assert key is not None
+        noise = Noise(StochasticDescentFlow(checked.one, flow, batch_size), key)
+    return simulate(
+        "gradient descent" if noise is None else "stochastic gradient descent",
+        flow,
         checked,
         task,
         scale=check_scale(scale, checked),
@@ -316,7 +331,12 @@ def gradient_descent(
         schedule=check_schedule(schedule),
         store=check_store(store),
         progress=progress,
-        attrs={"flow_coordinates": "cartesian", **(attrs or {})},
+        attrs={
+            "flow_coordinates": "cartesian",
+            "batch_size": batch_size,
+            **(attrs or {}),
+        },
+        noise=noise,
     )
 
 
@@ -362,7 +382,14 @@ def order_of(checked: Ensemble, task: Task) -> int | float:
         raise InputError("networks", error.found, error.expected) from error
 
 
-def _simulate(
+class Noise(NamedTuple):
+    """A flow with noise to be followed in place of one without, and where it comes from."""
+
+    flow: AbstractRandomizedFlow
+    key: PRNGKeyArray
+
+
+def simulate(
     kind: str,
     flow: AbstractNetworkFlow,
     checked: Ensemble,
@@ -376,7 +403,9 @@ def _simulate(
     store: pathlib.Path | None,
     progress: bool | None,
     attrs: Mapping[str, Any],
+    noise: Noise | None = None,
 ) -> Solution:
+    """Run what was checked, in memory or into a store."""
     check_margins(stops, flow)
     settings = {**_describe(stepping), **_describe_network(checked), **attrs}
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -391,14 +420,15 @@ def _simulate(
         attrs={**settings, **versions()},
     )
     recorder, recording = _recorder(recordables, checked, task)
-    source = Source(flow, checked.networks, scale.logarithms, stops, recording)
+    followed, key = (flow, None) if noise is None else noise
+    source = Source(followed, checked.networks, scale.logarithms, stops, recording, key)
     evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
 
     def run_into(sink: InMemory | Stored) -> None:
         per_step = evaluations.per_attempt
         with progress_bar(kind.capitalize(), progress, per_step) as on_progress:
             run(
-                problem_of(flow, stepping, checked.dtype),
+                problem_of(followed, stepping, checked.dtype),
                 source,
                 sink,
                 recorder=recorder,
@@ -423,6 +453,7 @@ def _simulate(
                 "solver settings": stepping.solver,
                 "controller": stepping.controller,
                 "first step": stepping.first_step,
+                **({} if noise is None else {"random key": noise.key}),
                 **_identify_records(recordables),
                 **settings,
             }

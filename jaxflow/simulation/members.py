@@ -11,10 +11,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ..engine import empty_recordings, Members, Recording, Start
-from ..flows import AbstractNetworkFlow
+from ..flows import AbstractNetworkFlow, Randomized
 from ..networks import Initializations, members
 from ..stopping import AbstractStop, Stationary
 
@@ -148,6 +148,7 @@ class Source:
     - `log_scales`: `log δ`, one number or one for each member.
     - `stops`: with thresholds likewise.
     - `recording`: what is recorded, or `None`.
+    - `key`: for flows that draw random numbers; every member gets a key of its own.
     """
 
     def __init__(
@@ -157,12 +158,14 @@ class Source:
         log_scales: np.ndarray,
         stops: tuple[AbstractStop, ...],
         recording: "RecordingOf | None",
+        key: PRNGKeyArray | None = None,
     ):
         self._flow = flow
         self._networks = networks
         self._log_scales = log_scales
         self._stops = stops
         self._recording = recording
+        self._key = key
 
     @property
     def total(self) -> int | None:
@@ -177,7 +180,10 @@ class Source:
         stops = jax.tree_util.tree_map(
             lambda leaf: jnp.asarray(rows_of(leaf, indices)), self._stops
         )
-        starts = _start(self._flow, networks, log_scales, stops)
+        args = log_scales
+        if self._key is not None:
+            args = Randomized(log_scales, _key_data(self._key, jnp.asarray(indices)))
+        starts = _start(self._flow, networks, args, stops)
         recording = self._recording
         return Members(starts, None if recording is None else recording.draw(indices))
 
@@ -204,32 +210,39 @@ def rows_of(values: Any, indices: np.ndarray) -> np.ndarray:
     return values[indices] if values.ndim else np.full(len(indices), values)
 
 
+@jax.jit
+def _key_data(key: PRNGKeyArray, indices: Int[Array, " members"]) -> Array:
+    """Of a key for each member, whatever else is in the ensemble."""
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
+    return jax.random.key_data(keys)
+
+
 @eqx.filter_jit
 def _start(
     flow: AbstractNetworkFlow,
     networks: eqx.Module,
-    log_scales: Float[Array, " members"],
+    args: PyTree,
     stops: tuple[AbstractStop, ...],
 ) -> Start:
     arrays, rest = eqx.partition(networks, eqx.is_array)
 
     def one(member):
-        network, log_scale, stops = member
-        state = flow.enter(eqx.combine(network, rest), log_scale)
+        network, args, stops = member
+        state = flow.enter(eqx.combine(network, rest), args)
         return state, tuple(
-            _with_vanishing_gradient(stop, flow, state, log_scale) for stop in stops
+            _with_vanishing_gradient(stop, flow, state, args) for stop in stops
         )
 
     # In pieces: all members at once would need all their activations at once.
-    states, filled = jax.lax.map(one, (arrays, log_scales, stops), batch_size=64)
-    return Start(states, log_scales, filled)
+    states, filled = jax.lax.map(one, (arrays, args, stops), batch_size=64)
+    return Start(states, args, filled)
 
 
-def _with_vanishing_gradient(stop: AbstractStop, flow, state, log_scale) -> AbstractStop:
+def _with_vanishing_gradient(stop: AbstractStop, flow, state, args) -> AbstractStop:
     """`Stationary` without a gradient of its own: a billionth of that at the start."""
     if not isinstance(stop, Stationary) or stop.gradient is not None:
         return stop
-    clock = jnp.zeros_like(log_scale)
-    velocity = flow.vector_field(clock, state, log_scale)
-    snapshot = flow.snapshot(clock, state, velocity, log_scale)
+    clock = jnp.zeros((), jnp.result_type(*jax.tree_util.tree_leaves(state)))
+    velocity = flow.vector_field(clock, state, args)
+    snapshot = flow.snapshot(clock, state, velocity, args)
     return Stationary(stop.tolerance, 1e-9 * snapshot.gradient_norm)

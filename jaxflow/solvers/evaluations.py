@@ -33,6 +33,9 @@ def count_evaluations(
         return Evaluations(choice, 1)
     method = solver.method if isinstance(solver, WrittenOut) else solver
     tableau = getattr(method, "tableau", None)
+    if isinstance(tableau, diffrax.StochasticButcherTableau):
+        skipped = 0 if tableau.ignore_stage_f is None else sum(tableau.ignore_stage_f)
+        return Evaluations(choice, len(tableau.b_sol) - int(skipped))
     if not isinstance(tableau, diffrax.ButcherTableau) or tableau.implicit:
         return Evaluations(choice, None)
     if tableau.fsal:  # the last stage is the next attempt's first

@@ -1,0 +1,144 @@
+"""Gradient flow with noise: against the Ornstein–Uhlenbeck process and its own store."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxflow as jf
+
+_RATES, _GOALS, _TEMPERATURE = np.array([1.0, 4.0]), np.array([1.0, -0.5]), 0.05
+
+
+def _task():
+    """`𝓛(w) = Σ_k λ_k (w_k - c_k)²/2`, so that each weight is a process of its own."""
+    roots = np.sqrt(_RATES)
+    return jf.Task(np.diag(roots), roots * _GOALS)
+
+
+def _network():
+    return jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+
+
+def _same_starts(num):
+    network = _network()
+    start = jnp.broadcast_to(jnp.array([[0.6, 0.8]]), (num, 1, 2))
+    return eqx.tree_at(lambda n: n.weights, network, (start,))
+
+
+def _run(ensemble, **settings):
+    settings = {
+        "temperature": _TEMPERATURE,
+        "time": 0.5,
+        "step": 0.02,
+        "key": jax.random.key(3),
+        "progress": False,
+        **settings,
+    }
+    return jf.langevin_flow(ensemble, _task(), **settings)
+
+
+def _moments(time):
+    decay = np.exp(-_RATES * time)
+    mean = _GOALS + decay * (np.array([0.6, 0.8]) - _GOALS)
+    return mean, _TEMPERATURE / _RATES * (1 - decay**2)
+
+
+@pytest.mark.parametrize("time", [0.5, 6.0])
+def test_moments_are_those_of_ornstein_and_uhlenbeck(time):
+    num = 8192
+    end = _run(_same_starts(num), time=time)
+    weights = np.asarray(end.networks.weights[0])[:, 0]
+    mean, variance = _moments(time)
+    assert set(end.status) == {"Time"}
+    np.testing.assert_allclose(end.rescaled_time, time, rtol=1e-12)
+    assert np.all(np.abs(weights.mean(0) - mean) < 4.5 * np.sqrt(variance / num))
+    spread = weights.var(0, ddof=1) / variance
+    assert np.all(np.abs(spread - 1) < 4.5 * np.sqrt(2 / num)), spread
+    correlation = np.corrcoef(weights.T)[0, 1]
+    assert abs(correlation) < 4.5 / np.sqrt(num)
+
+
+def test_unadjusted_langevin_has_its_known_bias():
+    """With step η, Euler's stationary variance is `T/(λ (1 - λη/2))`."""
+    num, step = 8192, 0.25
+    end = _run(_same_starts(num), time=10.0, step=step, solver=diffrax.Euler())
+    variance = np.asarray(end.networks.weights[0])[:, 0].var(0, ddof=1)
+    expected = _TEMPERATURE / (_RATES * (1 - _RATES * step / 2))
+    assert np.all(np.abs(variance / expected - 1) < 4.5 * np.sqrt(2 / num))
+    assert end.stats.num_vjps.tolist() == [40] * num
+
+
+def test_without_noise_it_is_gradient_flow():
+    network = jf.FeedForward((3, 6, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+    x = jf.data.sphere_points(10, 3, key=jax.random.key(1))
+    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(2))
+    grid = np.array([0.5, 1.0, 2.0])
+    settings = {"scale": 1.2, "record": {"loss": jf.loss}, "record_at": grid}
+    flow = jf.gradient_flow(
+        ensemble, task, stop=jf.Time(2.0), rtol=1e-9, coordinates="cartesian", **settings
+    )
+    noisy = jf.langevin_flow(
+        ensemble,
+        task,
+        temperature=1e-16,
+        time=2.0,
+        step=2e-3,
+        key=jax.random.key(0),
+        **settings,
+    )
+    np.testing.assert_allclose(noisy.loss, flow.loss, rtol=1e-5)
+    assert noisy.stats.num_vjps.tolist() == [2000] * 3  # two in each step
+    assert noisy.records.values["loss"].shape == (3, 3)
+    np.testing.assert_allclose(noisy.records.values["loss"][:, -1], flow.loss, rtol=1e-5)
+
+
+def test_noise_belongs_to_the_member_and_not_to_the_schedule(tmp_path):
+    ensemble = _same_starts(24)
+    wide = _run(ensemble, schedule=jf.Schedule(width=24))
+    narrow = _run(ensemble, schedule=jf.Schedule(width=5))
+    stored = _run(ensemble, store=tmp_path / "run.zarr")
+    weights = np.asarray(wide.networks.weights[0])
+    np.testing.assert_allclose(narrow.networks.weights[0], weights, rtol=1e-12)
+    np.testing.assert_allclose(stored.networks.weights[0], weights, rtol=1e-12)
+    assert len(np.unique(weights.round(12))) == weights.size
+    other = _run(ensemble, key=jax.random.key(4))
+    assert not np.any(np.isclose(other.networks.weights[0], weights, rtol=1e-6))
+    with pytest.raises(jf.StoreError):  # another key is another run
+        _run(ensemble, key=jax.random.key(4), store=tmp_path / "run.zarr")
+
+
+def test_stops_and_single_precision():
+    network = _network()
+    single = jax.tree_util.tree_map(lambda w: w.astype(jnp.float32), _same_starts(4))
+    end = _run(single, time=30.0, stop=jf.LossBelow(0.05))
+    assert set(end.status) == {"LossBelow"}
+    assert end.networks.weights[0].dtype == jnp.float32
+    alone = _run(eqx.tree_at(lambda n: n.weights, network, (jnp.ones((1, 2)),)))
+    assert np.shape(alone.loss) == ()
+
+
+@pytest.mark.parametrize(
+    "argument, settings",
+    [
+        ("temperature", {"temperature": -1.0}),
+        ("temperature", {"temperature": "hot"}),
+        ("time", {"time": np.inf}),
+        ("step", {"step": 1.0}),
+        ("step", {"step": 0.0}),
+        ("key", {"key": 3}),
+        ("key", {"key": jnp.zeros(2, jnp.uint32)}),
+        ("key", {"key": jax.random.key(0, impl="rbg")}),
+        ("stop", {"stop": jf.NormAbove(2.0)}),
+        ("solver", {"solver": diffrax.Tsit5()}),
+        ("solver", {"solver": diffrax.QUICSORT(0.1)}),
+        ("record_at", {"record": {"loss": jf.loss}, "record_at": [1.0, 0.5]}),
+    ],
+)
+def test_wrong_input(argument, settings, as_users_have_it):
+    with pytest.raises(jf.InputError) as caught:
+        _run(_same_starts(2), **settings)
+    assert caught.value.argument == argument
