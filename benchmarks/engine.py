@@ -16,9 +16,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,15 +25,25 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from jaxtyping import Array, Float
-from rich.console import Console
 
 import jaxflow as jf
 from jaxflow.flows.gradients import outputs_at, pull_back
 from jaxflow.networks import flatten
 
 from . import measuring
-from .measuring import CompileClock, fresh_process, in_turn, number, Report, spread, Timings
+from .measuring import (
+    best_loops,
+    CompileClock,
+    fresh_process,
+    in_turn,
+    Loops,
+    number,
+    Report,
+    spread,
+    Timings,
+)
 from .workloads import (
+    check_stopped_by,
     Endings,
     levels_with_stragglers,
     num_drawn,
@@ -47,20 +56,13 @@ from .workloads import (
     workload_e,
 )
 
-Choice = TypeVar("Choice")
-
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """How often each thing is timed, and at what sizes."""
+class Settings(measuring.Settings):
+    """And how often what takes minutes is run."""
 
-    repeats: int = 5
-    baseline_repeats: int = 5  # of plain diffrax with stragglers, which takes minutes
+    baseline_repeats: int = 5  # of plain diffrax with stragglers
     memory_repeats: int = 5  # of the runs of which the peak memory is taken
-    quick: bool = False
-
-    def size(self, full: Choice, quick: Choice) -> Choice:
-        return quick if self.quick else full
 
 
 # 1. Stragglers
@@ -189,11 +191,17 @@ def overhead(settings: Settings) -> Report:
         workload = workload_e(dtype=jnp.dtype(dtype))
         starts = quick_starts(workload, settings.size(512, 16))
         solution = workload.run(starts)
-        _check_stopped_by(solution, "LossBelow")
+        check_stopped_by(solution, "LossBelow")
         num_vjps = int(solution.stats.num_vjps.sum())
         device = jax.devices()[0]
         bare = {
-            f"threads: {threads}": _best_loops(workload, [device] * threads, settings)
+            f"threads: {threads}": best_loops(
+                lambda width, workload=workload, devices=[device] * threads: _loops(
+                    workload, width, devices
+                ),
+                _WIDTHS,
+                settings,
+            )
             for threads in dict.fromkeys((1, measuring.num_cores()))
         }
         times = in_turn(
@@ -207,7 +215,9 @@ def overhead(settings: Settings) -> Report:
         table.append((f"{dtype}: jaxflow, {num_vjps:,} VJPs", str(run.timings), "", ""))
         figures[dtype] = {"run s": run.timings, "vjps": num_vjps, "bare loop": {}}
         for name, (loops, scanned) in bare.items():
-            per_vjp = [seconds / loops.num_vjps for seconds in times[name].timings.seconds]
+            per_vjp = [
+                seconds / loops.num_evaluations for seconds in times[name].timings.seconds
+            ]
             ratio = run.median / (num_vjps * statistics.median(per_vjp))
             table.append(
                 (
@@ -231,59 +241,16 @@ def overhead(settings: Settings) -> Report:
     )
 
 
-class Loops:
-    """Bare loops `v <- v + 1e-6 g(v)` side by side: gradients and nothing else.
+def _loops(workload: Workload, width: int, devices: Sequence[jax.Device]) -> Loops:
+    """Bare loops of VJPs, of `width` members each."""
+    network = workload.network
 
-    One thread of Python drives each loop; threads release the lock while programs run.
-    """
+    def gradient(task, vector):
+        return pull_back(network, task, vector, task.residuals)
 
-    def __init__(self, workload: Workload, width: int, devices: Sequence[jax.Device]):
-        network = workload.network
-
-        def loop(task, vectors, iterations):
-            def gradient(vector):
-                return pull_back(network, task, vector, task.residuals)
-
-            def step(_, vectors):
-                return vectors + 1e-6 * jax.vmap(gradient)(vectors)
-
-            return jax.lax.fori_loop(0, iterations, step, vectors)
-
-        vectors = jax.vmap(flatten)(workload.starts(width))
-        _check_gradient(workload, vectors)
-        self.width = width
-        self.iterations = 1
-        self._calls = []
-        for device in devices:
-            # The task is an argument, as in the engine: a constant might be folded.
-            inputs = jax.device_put((workload.task, vectors), device)
-            compiled = jax.jit(loop).lower(*inputs, 1).compile()
-            self._calls.append(lambda n, f=compiled, x=inputs: f(*x, n))
-        self._threads = ThreadPoolExecutor(len(devices))
-
-    @property
-    def num_vjps(self) -> int:
-        """In all loops together."""
-        return len(self._calls) * self.width * self.iterations
-
-    def run(self) -> list[Float[Array, "width parameters"]]:
-        """All loops to their end; every loop gives the same vectors."""
-        wait = lambda call: jax.block_until_ready(call(self.iterations))
-        return list(self._threads.map(wait, self._calls))
-
-    def seconds(self) -> float:
-        start = time.perf_counter()
-        self.run()
-        return time.perf_counter() - start
-
-    def last_for(self, seconds: float) -> "Loops":
-        """From now on, every run takes about so long."""
-        self.iterations = 1
-        self.run()
-        while (once := self.seconds()) < 0.2 * seconds:
-            self.iterations *= 4
-        self.iterations = max(1, round(self.iterations * seconds / once))
-        return self
+    vectors = jax.vmap(flatten)(workload.starts(width))
+    _check_gradient(workload, vectors)
+    return Loops(gradient, workload.task, vectors, devices)
 
 
 def _check_gradient(workload: Workload, vectors: Float[Array, "width parameters"]) -> None:
@@ -295,31 +262,6 @@ def _check_gradient(workload: Workload, vectors: Float[Array, "width parameters"
     tolerance = 100 * float(jnp.finfo(ours.dtype).eps)
     largest = float(jnp.max(jnp.abs(expected)))
     np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance * largest)
-
-
-def _best_loops(
-    workload: Workload, devices: Sequence[jax.Device], settings: Settings
-) -> tuple[Loops, dict[int, float]]:
-    """The width at which a VJP takes least, and what it takes at every width."""
-    lasting = settings.size(0.4, 0.01)
-    candidates = [
-        Loops(workload, width, devices).last_for(lasting)
-        for width in settings.size(_WIDTHS, _WIDTHS[:2])
-    ]
-    times = in_turn(
-        {loops.width: loops.run for loops in candidates}, min(3, settings.repeats)
-    )
-    scanned = {
-        loops.width: times[loops.width].median / loops.num_vjps for loops in candidates
-    }
-    return min(candidates, key=lambda loops: scanned[loops.width]), scanned
-
-
-def _check_stopped_by(solution: jf.Solution, status: str) -> None:
-    names, counts = np.unique(solution.status, return_counts=True)
-    if names.tolist() != [status]:
-        found = ", ".join(f"{name}: {count}" for name, count in zip(names, counts))
-        raise AssertionError(f"members were to end by {status}, and ended by {found}")
 
 
 # 3. Peers
@@ -339,7 +281,7 @@ def peers(settings: Settings) -> Report:
     workload = workload_e()
     starts = quick_starts(workload, num)
     cartesian = workload.run(starts, coordinates="cartesian")
-    _check_stopped_by(cartesian, "LossBelow")
+    check_stopped_by(cartesian, "LossBelow")
     integrators = {
         "scipy RK45": (scipy_integrator(workload), settings.size(16, 2)),
         "torchdiffeq dopri5": (torch_integrator(workload), settings.size(4, 1)),
@@ -461,7 +403,7 @@ def torch_integrator(workload: Workload) -> Callable[..., Crossing] | None:
         torch.from_numpy(np.array(array, np.float64))
         for array in (workload.task.inputs, workload.task.targets)
     )
-    factor = math.exp(7 * float(workload.log_scale))  # H(x; w) = δ^L H(x; u)
+    factor = math.exp(workload.order * float(workload.log_scale))  # H(x; w) = δ^L H(x; u)
     shapes = [weight.shape for weight in workload.network.weights]
     slope = workload.network.activation.slope
 
@@ -524,7 +466,7 @@ def _check_crossings(
     at_norm = workload.run(
         take(starts, rows), coordinates="cartesian", stop=jf.NormAbove(norms)
     )
-    _check_stopped_by(at_norm, "NormAbove")
+    check_stopped_by(at_norm, "NormAbove")
     ours = np.asarray(jax.vmap(flatten)(at_norm.networks)) / workload.scale
     flow, log_scale = workload.cartesian_flow, workload.log_scale
     loss = jax.vmap(lambda u: flow.snapshot(jnp.zeros(()), u, u, log_scale).loss)
@@ -638,7 +580,7 @@ def _stored_run(num: int) -> tuple[int, float]:
         elapsed = time.perf_counter() - start
         peak = measuring.peak_memory()  # before the checks, which read all members
         np.testing.assert_array_equal(solution.dataset["init"], np.arange(num))
-        _check_stopped_by(solution, "RescaledTime")
+        check_stopped_by(solution, "RescaledTime")
         np.testing.assert_allclose(solution.rescaled_time, stop.value, rtol=1e-6)
         few = 4
         expected = workload.run(workload.starts(few), stop=stop)
@@ -714,90 +656,7 @@ def _first_call(num: int, rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-# 6. Sizes
-
-
-def sizes(settings: Settings) -> Report:
-    """How many members per second at other sizes, and what share of the peak is that?"""
-    on_cpu = jax.default_backend() == "cpu"
-    product, product_flops = _matrix_product(settings.size(2048 if on_cpu else 8192, 128))
-    table, figures = [], {}
-    widths = [(width, 50) for width in settings.size((8, 20, 50, 100, 200), (8,))]
-    samples = [(20, n) for n in settings.size((10, 100, 1_000, 10_000), (10,))]
-    for width, num_samples in widths + samples:
-        workload = workload_e(width=width, num_samples=num_samples, max_steps=20)
-        vjps = 3 + 6 * workload.max_steps
-        # As many members as make a few seconds of work, or one wide pool of them.
-        budget = 2e10 if on_cpu else 2e12
-        most = 1024 if on_cpu else 16_384
-        num = int(np.clip(budget / (vjps * workload.flops_per_vjp), 8, most))
-        num = settings.size(num, 4)
-        starts = workload.starts(num)
-        _check_close_to_plain_diffrax(workload, starts)
-        times = in_turn(
-            {
-                "flow": lambda starts=starts, workload=workload: workload.run(
-                    starts, stop=()
-                ),
-                "product": product,
-            },
-            settings.repeats,
-        )
-        flow = times["flow"]
-        flops = int(flow.answer.stats.num_vjps.sum()) * workload.flops_per_vjp
-        rate, peak = flops / flow.median, product_flops / times["product"].median
-        table.append(
-            (
-                f"width {width}, n = {num_samples:,}",
-                f"{workload.num_parameters:,}",
-                str(num),
-                spread([num / s for s in flow.timings.seconds]),
-                number(rate / 1e9),
-                f"{100 * rate / peak:.2g}%",
-            )
-        )
-        figures[f"width {width}, n {num_samples}"] = {
-            "members": num,
-            "parameters": workload.num_parameters,
-            "seconds": flow.timings,
-            "members per second": num / flow.median,
-            "gflop per second": rate / 1e9,
-            "peak gflop per second": peak / 1e9,
-            "share of peak": rate / peak,
-        }
-    return Report(
-        "Twenty steps at other sizes, float64 (no bar)",
-        ("", "parameters", "members", "members/s", "GFLOP/s", "of a matrix product's"),
-        table,
-        figures,
-    )
-
-
-def _matrix_product(size: int) -> tuple[Callable[[], Array], float]:
-    """A large matrix product, the most that the machine can do, and its operations."""
-    a, b = jax.random.normal(jax.random.key(3), (2, size, size), jnp.float64)
-    multiply = jax.jit(jnp.matmul)
-    np.testing.assert_allclose(
-        multiply(a, b)[:2], np.asarray(a)[:2] @ np.asarray(b), rtol=1e-9, atol=1e-9 * size
-    )
-    return lambda: multiply(a, b), 2.0 * size**3
-
-
-def _check_close_to_plain_diffrax(workload: Workload, starts: jf.FeedForward) -> None:
-    """After the same number of steps; also compiles what is timed."""
-    few = min(4, len(starts.weights[0]))
-    solution = workload.run(starts, stop=())
-    _check_stopped_by(solution, "max_steps")
-    never = jnp.zeros(few)
-    theirs = jax.jit(vmapped_diffeqsolve(workload))(take(starts, slice(few)), never)
-    np.testing.assert_array_equal(solution.stats.num_steps[:few], theirs.num_steps)
-    np.testing.assert_allclose(
-        solution.rescaled_time[:few], theirs.rescaled_time, rtol=1e-6
-    )
-    np.testing.assert_allclose(solution.loss[:few], theirs.loss, rtol=1e-6)
-
-
-# 7. Workers
+# 6. Workers
 
 
 def workers(settings: Settings) -> Report:
@@ -874,7 +733,7 @@ def _prepare_loops(
 ) -> _Work:
     """Compile; with no number of iterations given, choose one."""
     devices = jax.devices("cpu")
-    loops = Loops(workload_e(), width, [devices[i % len(devices)] for i in range(threads)])
+    loops = _loops(workload_e(), width, [devices[i % len(devices)] for i in range(threads)])
     if iterations is None:
         loops.last_for(lasting)
     else:
@@ -889,7 +748,9 @@ def _run_loops(width: int, threads: int) -> _LoopsRun:
     wall, processor = time.perf_counter(), time.process_time()
     vectors = loops.run()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    return _LoopsRun(loops.num_vjps / wall, processor / wall, np.asarray(vectors[-1]))
+    return _LoopsRun(
+        loops.num_evaluations / wall, processor / wall, np.asarray(vectors[-1])
+    )
 
 
 # The command
@@ -901,7 +762,6 @@ class Part(enum.StrEnum):
     PEERS = "peers"
     LINEAR = "linear"
     COMPILE = "compile"
-    SIZES = "sizes"
     WORKERS = "workers"
 
 
@@ -911,7 +771,6 @@ PARTS: dict[Part, Callable[[Settings], Report]] = {
     Part.PEERS: peers,
     Part.LINEAR: linear,
     Part.COMPILE: compilation,
-    Part.SIZES: sizes,
     Part.WORKERS: workers,
 }
 
@@ -946,19 +805,17 @@ def main(
     """How fast the engine is, and beside what."""
     measuring.set_up()
     fewer = 1 if quick else repeats
-    settings = Settings(repeats, baseline_repeats or fewer, memory_repeats or fewer, quick)
+    settings = Settings(
+        repeats,
+        quick,
+        baseline_repeats=baseline_repeats or fewer,
+        memory_repeats=memory_repeats or fewer,
+    )
     if output is None and not quick:
         output = pathlib.Path(__file__).parent / "results" / "engine.json"
-    console = Console()
-    if not console.is_terminal:  # a log has room for long lines
-        console = Console(width=110)
-    if (busy := measuring.load()) > 0.5 and not quick:
-        console.print(f"[yellow]Load {busy:.1f}: other work will disturb what follows.[/]")
-    for name in part or list(Part):
-        report = PARTS[name](settings)
-        report.show(console)
-        if output is not None:
-            measuring.write(output, name.value, report, settings)
+    measuring.run_parts(
+        {name.value: PARTS[name] for name in part or list(Part)}, settings, output
+    )
 
 
 if __name__ == "__main__":

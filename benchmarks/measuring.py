@@ -15,12 +15,25 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, NamedTuple
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from rich.console import Console
 from rich.table import Table
+
+Choice = TypeVar("Choice")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How often each thing is timed, and at what sizes."""
+
+    repeats: int = 5
+    quick: bool = False
+
+    def size(self, full: Choice, quick: Choice) -> Choice:
+        return quick if self.quick else full
 
 
 class Timings(NamedTuple):
@@ -80,6 +93,86 @@ def spread(values: Sequence[float], unit: str = "") -> str:
 def number(value: float) -> str:
     """Three digits that count, without an exponent where one can do without."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+class Loops:
+    """Bare loops `v <- v + 1e-6 g(v)` side by side: `g` and nothing else.
+
+    One thread of Python drives each loop; threads release the lock while programs run.
+
+    **Arguments:**
+
+    - `change`: `g(data, v)` of one lane; vmapped over lanes.
+    - `data`: what all lanes share. An argument of the programs, as in the engine: a
+      constant might be folded.
+    - `lanes`: the first `v`, with a leading axis.
+    - `devices`: one for each loop.
+    """
+
+    def __init__(
+        self,
+        change: Callable[[Any, Any], Any],
+        data: Any,
+        lanes: Any,
+        devices: Sequence[jax.Device],
+    ):
+        def loop(data, lanes, iterations):
+            def step(_, lanes):
+                changes = jax.vmap(change, (None, 0))(data, lanes)
+                return jax.tree_util.tree_map(lambda v, g: v + 1e-6 * g, lanes, changes)
+
+            return jax.lax.fori_loop(0, iterations, step, lanes)
+
+        self.width = len(jax.tree_util.tree_leaves(lanes)[0])
+        self.iterations = 1
+        self._calls = []
+        for device in devices:
+            inputs = jax.device_put((data, lanes), device)
+            compiled = jax.jit(loop).lower(*inputs, 1).compile()
+            self._calls.append(lambda n, f=compiled, x=inputs: f(*x, n))
+        self._threads = ThreadPoolExecutor(len(devices))
+
+    @property
+    def num_evaluations(self) -> int:
+        """Of `g`, in all loops together."""
+        return len(self._calls) * self.width * self.iterations
+
+    def run(self) -> list[Any]:
+        """All loops to their end; every loop gives the same."""
+        wait = lambda call: jax.block_until_ready(call(self.iterations))
+        return list(self._threads.map(wait, self._calls))
+
+    def seconds(self) -> float:
+        start = time.perf_counter()
+        self.run()
+        return time.perf_counter() - start
+
+    def last_for(self, seconds: float) -> "Loops":
+        """From now on, every run takes about so long."""
+        self.iterations = 1
+        self.run()
+        while (once := self.seconds()) < 0.2 * seconds:
+            self.iterations *= 4
+        self.iterations = max(1, round(self.iterations * seconds / once))
+        return self
+
+
+def best_loops(
+    make: Callable[[int], Loops], widths: Sequence[int], settings: Settings
+) -> tuple[Loops, dict[int, float]]:
+    """The width at which an evaluation takes least, and what it takes at every width."""
+    lasting = settings.size(0.4, 0.01)
+    candidates = [
+        make(width).last_for(lasting) for width in settings.size(widths, widths[:2])
+    ]
+    times = in_turn(
+        {loops.width: loops.run for loops in candidates}, min(3, settings.repeats)
+    )
+    scanned = {
+        loops.width: times[loops.width].median / loops.num_evaluations
+        for loops in candidates
+    }
+    return min(candidates, key=lambda loops: scanned[loops.width]), scanned
 
 
 class CompileClock:
@@ -203,6 +296,24 @@ class Report:
         for row in self.rows:
             table.add_row(*row)
         console.print(table)
+
+
+def run_parts(
+    parts: Mapping[str, Callable[[Any], Report]],
+    settings: Settings,
+    output: pathlib.Path | None,
+) -> None:
+    """Show the parts' answers one after another, and keep the figures in a file."""
+    console = Console()
+    if not console.is_terminal:  # a log has room for long lines
+        console = Console(width=110)
+    if (busy := load()) > 0.5 and not settings.quick:
+        console.print(f"[yellow]Load {busy:.1f}: other work will disturb what follows.[/]")
+    for name, answer in parts.items():
+        report = answer(settings)
+        report.show(console)
+        if output is not None:
+            write(output, name, report, settings)
 
 
 def write(path: pathlib.Path, part: str, report: Report, settings: Any) -> None:

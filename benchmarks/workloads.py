@@ -15,8 +15,6 @@ import jaxflow as jf
 from jaxflow.flows import CartesianFlow, PolarFlow
 from jaxflow.solvers import FlowController, PredictiveController
 
-ORDER = 7  # of three matrices with an activation of power two
-
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
@@ -62,17 +60,27 @@ class Workload:
 
     @property
     def flops_per_vjp(self) -> int:
-        """Two operations for each weight and sample forward, four backward."""
-        return 6 * self.task.num_samples * self.num_parameters
+        """In its matrix products.
+
+        Two operations for each weight and sample forward and four backward, of which the
+        first layer spares two, as nobody asks for the gradient in the inputs.
+        """
+        first, n = self.network.weights[0].size, self.task.num_samples
+        return 2 * n * (3 * self.num_parameters - first)
+
+    @property
+    def order(self) -> int | float:
+        """The order of homogeneity."""
+        return jf.order(self.network)
 
     @property
     def polar_flow(self) -> PolarFlow:
-        return PolarFlow(self.network, self.task, ORDER)
+        return PolarFlow(self.network, self.task, self.order)
 
     @property
     def cartesian_flow(self) -> CartesianFlow:
         """In `u = w/δ` and `s = δ^(L-2) t`."""
-        return CartesianFlow(self.network, self.task, ORDER)
+        return CartesianFlow(self.network, self.task, self.order)
 
     @property
     def log_scale(self) -> Float[Array, ""]:
@@ -80,11 +88,21 @@ class Workload:
 
 
 def workload_e(
-    *, width: int = 20, num_samples: int = 50, dtype: Any = jnp.float64, **settings: Any
+    *,
+    width: int = 20,
+    num_samples: int = 50,
+    depth: int = 3,
+    power: int = 2,
+    dtype: Any = jnp.float64,
+    **settings: Any,
 ) -> Workload:
-    """Workload E: a network (10, width, width, 1) of order 7 learns a teacher's outputs."""
-    activation = jf.LeakyReLU(0.5, power=2)
-    network = jf.FeedForward((10, width, width, 1), activation, key=jax.random.key(0))
+    """Workload E: a network (10, width, width, 1) of order 7 learns a teacher's outputs.
+
+    Other depths and powers have other orders.
+    """
+    activation = jf.LeakyReLU(0.5, power=power)
+    widths = (10, *(width,) * (depth - 1), 1)
+    network = jf.FeedForward(widths, activation, key=jax.random.key(0))
     inputs = jf.data.sphere_points(num_samples, 10, key=jax.random.key(1))
     task = jf.data.teacher_student(network, inputs, target_norm=1.0)
     # Drawn in the default precision and rounded: the same problem in every precision.
@@ -124,6 +142,14 @@ def straggler_rows(num: int, every: int) -> np.ndarray:
     """Spread evenly, so that neither the first nor the last member is one."""
     stragglers = num // every
     return ((np.arange(stragglers) + 0.5) * num / max(stragglers, 1)).astype(int)
+
+
+def check_stopped_by(solution: jf.Solution, status: str) -> None:
+    """All members ended for this one reason."""
+    names, counts = np.unique(solution.status, return_counts=True)
+    if names.tolist() != [status]:
+        found = ", ".join(f"{name}: {count}" for name, count in zip(names, counts))
+        raise AssertionError(f"members were to end by {status}, and ended by {found}")
 
 
 def take(ensemble: Any, rows: np.ndarray | slice) -> Any:

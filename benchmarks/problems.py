@@ -1,0 +1,253 @@
+"""The nine tasks on which solvers and packages are compared."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+import jaxflow as jf
+from jaxflow.flows import CartesianFlow
+from jaxflow.networks import flatten, member, unflatten_rows
+
+from .workloads import take
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Gradient flow from random starts, each until a time when it has learned something.
+
+    Everybody integrates `u = w/δ` in the time `s = δ^(L-2) t` (`w` in `t` for networks that
+    are not homogeneous), from the same starts until the same times.
+    """
+
+    name: str
+    network: eqx.Module
+    task: jf.Task
+    scale: float
+    level: float  # of the loss, which members reach at the time when they end
+    smooth: bool = True
+
+    def starts(self, num: int, seed: int = 1) -> eqx.Module:
+        """`num` initial directions; fresh draws for networks that are not homogeneous."""
+        key = jax.random.key(seed)
+        if self.order is not None:
+            return jf.sample_ensemble(self.network, num, key=key)
+        assert isinstance(self.network, eqx.nn.MLP)
+        return _perceptrons(self.network, jax.random.split(key, num))
+
+    @property
+    def order(self) -> int | float | None:
+        """The order of homogeneity, if there is one."""
+        if isinstance(self.network, eqx.nn.MLP):
+            return None
+        return jf.order(self.network)
+
+    @property
+    def num_parameters(self) -> int:
+        return flatten(self.network).size
+
+    @property
+    def flow(self) -> CartesianFlow:
+        """What all integrate."""
+        return CartesianFlow(self.network, self.task, self.order)
+
+    def field(self) -> Callable[[Float[Array, " p"]], Float[Array, " p"]]:
+        """`u ↦ du/ds`."""
+        flow, args = self.flow, jnp.asarray(np.log(self.scale))
+        zero = jnp.zeros(())
+        return lambda u: flow.vector_field(zero, u, args)
+
+    def origins(self, starts: eqx.Module) -> np.ndarray:
+        """The states `u(0)` of an ensemble."""
+        rows = np.asarray(eqx.filter_vmap(flatten)(starts))
+        return rows if self.order is not None else self.scale * rows
+
+    def ends(self, solution: jf.Solution) -> np.ndarray:
+        """The states in which members ended."""
+        rows = np.asarray(eqx.filter_vmap(flatten)(solution.networks))
+        return rows / self.scale if self.order is not None else rows
+
+    def losses(self, states: np.ndarray) -> np.ndarray:
+        """The loss in each of these states."""
+        factor = self.scale if self.order is not None else 1.0
+        networks = unflatten_rows(self.network, factor * np.asarray(states))
+        num = len(states)
+        return np.array(
+            [float(jf.loss(member(networks, i), self.task)) for i in range(num)]
+        )
+
+    def members(self, num: int) -> tuple[eqx.Module, np.ndarray]:
+        """`num` starts and for each the time `s` at which its loss reaches the level.
+
+        Members that take more than two thousand steps to get there, a few in a hundred, are
+        left out: what stragglers cost is another question (`engine.py`).
+        """
+        drawn = self.starts(2 * num + 8)
+        pilot = jf.gradient_flow(
+            drawn,
+            self.task,
+            scale=self.scale,
+            stop=jf.LossBelow(self.level),
+            rtol=1e-5,
+            max_steps=2_000,
+            progress=False,
+        )
+        rows = np.flatnonzero(pilot.status == "LossBelow")[:num]
+        if len(rows) < num:
+            raise RuntimeError(f"{self.name}: only {len(rows)} members reach {self.level}")
+        arrays, rest = eqx.partition(drawn, eqx.is_array)
+        return eqx.combine(take(arrays, rows), rest), pilot.rescaled_time[rows]
+
+    def run(self, starts: eqx.Module, horizons: np.ndarray, **settings: Any) -> jf.Solution:
+        """jaxflow until the horizons."""
+        return jf.gradient_flow(
+            starts,
+            self.task,
+            **{
+                "scale": self.scale,
+                "stop": jf.RescaledTime(horizons),
+                "max_steps": 5_000_000,
+                "progress": False,
+                **settings,
+            },
+        )
+
+
+@eqx.filter_jit
+def _perceptrons(network: eqx.nn.MLP, keys) -> eqx.nn.MLP:
+    return eqx.filter_vmap(
+        lambda key: eqx.nn.MLP(
+            network.in_size,
+            network.out_size,
+            network.width_size,
+            network.depth,
+            activation=network.activation,
+            key=key,
+        )
+    )(keys)
+
+
+def linear() -> Problem:
+    """D = 3, 6 x 6, whitened data, modes 3, 2, 1, until the second is learned."""
+    random = np.random.default_rng(0)
+    left, right = (np.linalg.qr(random.standard_normal((6, 6)))[0] for _ in range(2))
+    targets = (left * np.array([3.0, 2.0, 1.0, 0, 0, 0])) @ right.T
+    network = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0), key=jax.random.key(0))
+    return Problem("linear", network, jf.Task(np.eye(6), targets.T), 0.1, 0.6)
+
+
+def power_two() -> Problem:
+    """D = 2, slope 0.5, power 2, n = 50, a teacher's targets.
+
+    The order is three: with seven a plateau ends so suddenly that the state at a time just
+    after it has no digits, whoever computes it.
+    """
+    network, task = _teacher((10, 20, 1), jf.LeakyReLU(0.5, 2))
+    return Problem("power 2", network, task, 0.1, 0.1)
+
+
+def leaky_relu() -> Problem:
+    """D = 3, slope 0.5, power 1, with kinks, n = 50, a teacher's targets."""
+    network, task = _teacher((10, 20, 20, 1), jf.LeakyReLU(0.5))
+    return Problem("leaky ReLU", network, task, 0.1, 0.3, smooth=False)
+
+
+def _teacher(
+    sizes: tuple[int, ...], activation: jf.LeakyReLU
+) -> tuple[jf.FeedForward, jf.Task]:
+    network = jf.FeedForward(sizes, activation, key=jax.random.key(0))
+    x = jf.data.sphere_points(50, 10, key=jax.random.key(1))
+    return network, jf.data.teacher_student(network, x, target_norm=1.0)
+
+
+def logistic() -> Problem:
+    """Two layers of power 2 learn the signs of a teacher's outputs, n = 40."""
+    network = jf.FeedForward((5, 10, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+    x = jf.data.sphere_points(40, 5, key=jax.random.key(1))
+    values = jf.data.teacher_student(network, x, target_norm=1.0).targets
+    signs = jnp.where(values > jnp.median(values), 1.0, -1.0)
+    task = jf.Task(x, signs, loss="logistic")
+    return Problem("logistic", network, task, 0.1, 0.5 * 40 * np.log(2))
+
+
+def convolutional() -> Problem:
+    """Four 3 x 3 kernels of power 2 on fifty digits, logistic loss."""
+    flat = jf.data.digits((3, 8), 50)
+    task = jf.Task(flat.inputs.reshape(-1, 1, 8, 8), flat.targets, loss="logistic")
+    activation = jf.LeakyReLU(0.5, 2)
+    network = jf.ConvNet((1, 8, 8), (4,), 1, activation, key=jax.random.key(0))
+    return Problem("convolutional", network, task, 0.1, 0.5 * 50 * np.log(2))
+
+
+def two_layer() -> Problem:
+    """Smoothed leaky ReLU, n = 20, two teacher neurons, one ten times weaker: a saddle."""
+    activation = jf.LeakyReLU(0.5, 1, smoothing=0.1)
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.standard_normal((20, 6)))
+    rows = np.linalg.qr(random.standard_normal((6, 6)))[0][:2]
+    teacher = jf.FeedForward((6, 2, 1), activation, key=jax.random.key(0))
+    weights = (jnp.asarray(rows), jnp.array([[3.0, 0.3]]))
+    teacher = eqx.tree_at(lambda t: t.weights, teacher, weights)
+    student = jf.FeedForward((6, 20, 1), activation, key=jax.random.key(0))
+    task = jf.Task(x, jax.vmap(teacher)(x)[:, 0])
+    return Problem("two-layer, a saddle", student, task, 1e-2, 0.02)
+
+
+def digits() -> Problem:
+    """The demo's hundred images of 3 and 8, logistic loss; D = 2, as in `power_two`."""
+    task = jf.data.digits((3, 8), 100)
+    network = jf.FeedForward((64, 16, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+    return Problem("digits", network, task, 0.1, 0.3 * 100 * np.log(2))
+
+
+def softplus_small() -> Problem:
+    """33 parameters with biases, softplus, a teacher of half the width, n = 200."""
+    return _softplus("softplus", 2, 8)
+
+
+def softplus_large() -> Problem:
+    """601 parameters with biases, softplus, a teacher of half the width, n = 200.
+
+    Both in the manner of arXiv:2301.10638: teacher and student with one hidden layer of
+    softplus neurons, standard normal inputs, square loss.
+    """
+    return _softplus("softplus", 10, 50)
+
+
+def _softplus(name: str, inputs: int, width: int) -> Problem:
+    def perceptron(hidden, seed):
+        return eqx.nn.MLP(
+            inputs,
+            1,
+            hidden,
+            1,
+            activation=jax.nn.softplus,
+            key=jax.random.key(seed),
+        )
+
+    x = np.random.default_rng(0).standard_normal((200, inputs))
+    teacher = jax.tree_util.tree_map(
+        lambda leaf: 3 * leaf if eqx.is_array(leaf) else leaf, perceptron(width // 2, 7)
+    )
+    y = jax.vmap(teacher)(jnp.asarray(x))[:, 0]
+    y = (y - y.mean()) / jnp.std(y)
+    # From a loss of about 100, that of the best constant.
+    return Problem(name, perceptron(width, 0), jf.Task(x, y), 1.0, 2.0)
+
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "linear": linear,
+    "power-2": power_two,
+    "leaky-relu": leaky_relu,
+    "logistic": logistic,
+    "convolutional": convolutional,
+    "two-layer": two_layer,
+    "digits": digits,
+    "softplus-33": softplus_small,
+    "softplus-601": softplus_large,
+}
