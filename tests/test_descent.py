@@ -208,3 +208,28 @@ def test_wrong_batches(argument, settings, as_users_have_it):
             network, task, optimizer=optax.sgd(0.1), num_steps=2, **settings
         )
     assert caught.value.argument == argument
+
+
+def test_descent_ends_after_the_first_step_beyond_a_norm():
+    network, task = teacher_task()
+    ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(0))
+    gradients, path = _gradients(network, task), [0.3 * _flat(ensemble)]
+    for _ in range(300):
+        path.append(path[-1] - 0.05 * np.asarray(gradients(path[-1])))
+    norms = np.linalg.norm(np.stack(path), axis=2)  # (steps, members)
+    bound = 0.5 * (norms[0] + norms.max(axis=0))
+    reached = norms.max(axis=0) > 1.001 * norms[0]
+    first = np.where(reached, np.argmax(norms >= bound, axis=0), 300)
+    end = jf.gradient_descent(
+        ensemble,
+        task,
+        scale=0.3,
+        optimizer=optax.sgd(0.05),
+        num_steps=300,
+        stop=jf.NormAbove(np.where(reached, bound, 10.0)),
+    )
+    assert reached.any()
+    assert (end.status == np.where(reached, "NormAbove", "NumSteps")).all()
+    assert end.stats.num_steps.tolist() == first.tolist()
+    expected = np.stack([path[k][i] for i, k in enumerate(first)])
+    np.testing.assert_allclose(_flat(end.networks), expected, rtol=1e-9, atol=1e-14)

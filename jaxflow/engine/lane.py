@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
 from ..flows import AbstractFlow, AbstractRandomizedFlow
-from ..solvers import AbstractStagedSolver, Work
+from ..solvers import AbstractStagedSolver, OptimizerSteps, Work
 from ..stopping import AbstractStop
 from . import status
 from .crossing import first_crossing
@@ -158,7 +158,8 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     gaps = _gaps(flow, lane.stops, end, candidate, dense.derivative(end), lane.args, dtype)
     last_clocks = _last_clocks(flow, lane.stops, lane.args, dtype)
     passed = kept & finite & ((gaps >= 0) | (end >= last_clocks))
-    if any(stop.exact for stop in lane.stops):
+    divisible = not isinstance(solver, OptimizerSteps)  # an update is made or not made
+    if divisible and any(stop.exact for stop in lane.stops):
         crossings = _crossings(flow, lane, dense, passed & (end < last_clocks))
         crossing = jnp.min(crossings)
         crossed = crossing < end

@@ -283,6 +283,7 @@ def gradient_descent(
     - `batch_size`, `key`: for stochastic gradients, `b` samples drawn anew for every step
       and member, without replacement; the gradient of their loss times `n/b` has the mean
       `∇𝓛`. All `n` samples if not given. Losses are those of all samples.
+    - `stop`: a member ends after the first step that meets a condition, `NormAbove` too.
     - `record_over`: `"clock"`, the number of steps, or `"log_norm"`.
 
     **Returns:** a `Solution`; its times are NaN, since an optimizer has steps and no time.

@@ -1,0 +1,259 @@
+"""The early phase against Euler: evaluations until the direction is that of a KKT point.
+
+    python -m benchmarks.early_phase                # L = 2, 3 and 7, a quarter of an hour
+    python -m benchmarks.early_phase --order 3      # one order
+    python -m benchmarks.early_phase --quick        # tiny sizes: does it still run?
+
+Weights of size δ stay small for a time of order δ^(2-L). Gradient descent with a step size
+at which training is stable, `η <= 2/λ` with the largest eigenvalue λ of the Hessian at the
+end of training, has to walk all that time. Euler steps for the early phase alone may be as
+long as the phase allows: the last column, which nobody can use who does not know when the
+phase will end.
+"""
+
+import dataclasses
+import enum
+import pathlib
+from functools import partial
+from typing import Annotated, Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+import typer
+
+import jaxflow as jf
+from jaxflow.flows.gradients import pull_back
+from jaxflow.networks import flatten, member
+
+from . import measuring
+from .measuring import number, Report, spread
+from .workloads import take
+
+_CLOSE = 1e-4  # of 1 - cosine to the KKT point
+_MOST_STEPS = 2_000_000
+_RTOL = 1e-3  # accurate enough for that
+_GRID_POINTS = 400
+_LARGEST_NORM = 0.3  # up to which a member may come close
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(measuring.Settings):
+    """How large the runs are."""
+
+    num: int = 16
+
+
+class Case(NamedTuple):
+    """A network and a task, starts, and the KKT points to which their directions tend."""
+
+    task: jf.Task
+    starts: Any
+    points: Any
+    rate: float  # the largest eigenvalue of the Hessian at the end of training
+
+
+def networks(order: int) -> jf.FeedForward:
+    """Linear networks of order two and three; of order seven one of power two."""
+    sizes, slope, power = {
+        2: ((10, 20, 1), 1.0, 1),
+        3: ((10, 20, 20, 1), 1.0, 1),
+        7: ((10, 20, 20, 1), 0.5, 2),
+    }[order]
+    return jf.FeedForward(sizes, jf.LeakyReLU(slope, power), key=jax.random.key(0))
+
+
+def prepare(order: int, num: int) -> Case:
+    """Members whose directions have come to a KKT point in the limit δ → 0."""
+    network = networks(order)
+    x = jf.data.sphere_points(50, 10, key=jax.random.key(1))
+    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    drawn = jf.sample_ensemble(network, 2 * num, key=jax.random.key(2))
+    limit = jf.ncf_flow(drawn, task, progress=False)
+    settled = limit.status == "Stationary"
+    value = jax.vmap(lambda one: jf.ncf(one, task))(limit.directions)
+    rows = np.flatnonzero(settled & (np.asarray(value) > 0))[:num]
+    starts = take(drawn, rows)
+    trained = jf.gradient_flow(
+        take(starts, slice(min(4, num))),
+        task,
+        scale=0.3,
+        stop=jf.LossBelow(0.02),
+        solver="auto",
+        max_steps=3000,
+        progress=False,
+    )
+    used = [i for i, loss in enumerate(trained.loss) if loss < 0.1]
+    if not used:
+        raise RuntimeError(f"order {order}: nobody has learned the task")
+    rate = max(_largest_rate(member(trained.networks, i), task) for i in used)
+    return Case(task, starts, take(limit.directions, rows), rate)
+
+
+def _largest_rate(network: eqx.Module, task: jf.Task) -> float:
+    field = lambda w: -pull_back(network, task, w, task.residuals)
+    hessian = jax.jit(jax.jacfwd(field))(flatten(network))
+    return float(np.linalg.eigvalsh(np.asarray(hessian))[-1])
+
+
+class Arrival(NamedTuple):
+    """When members come close to their KKT points; the others stay at their start."""
+
+    close: np.ndarray  # whether they do
+    log_norm: np.ndarray
+    evaluations: np.ndarray
+    log_time: np.ndarray
+    rescaled_time: np.ndarray
+
+
+def arrival(case: Case, scale: float) -> Arrival | None:
+    """By jaxflow in polar coordinates; `None` if most escape before they are close."""
+    settings: dict[str, Any] = {"scale": scale, "progress": False, "max_steps": 20_000}
+    grid = np.linspace(np.log(scale), np.log(_LARGEST_NORM), _GRID_POINTS)
+    shown = jf.gradient_flow(
+        case.starts,
+        case.task,
+        stop=jf.NormAbove(1.001 * _LARGEST_NORM),
+        record={"cosine": jf.CosineTo(case.points, per_member=True)},
+        record_at=grid,
+        record_over="log_norm",
+        **settings,
+    )
+    close = 1 - np.asarray(shown.records.values["cosine"]) <= _CLOSE
+    if close.any(axis=1).mean() <= 0.5:
+        return None
+    first = grid[np.argmax(close, axis=1)]  # the start, where there is none
+    found = jf.gradient_flow(
+        case.starts,
+        case.task,
+        stop=jf.NormAbove(np.exp(first)),
+        rtol=_RTOL,
+        atol=1e-2 * _RTOL,
+        **settings,
+    )
+    assert set(found.status) == {"NormAbove"}, found
+    assert _distance(case, found)[close.any(axis=1)].max() < 2 * _CLOSE
+    return Arrival(
+        close.any(axis=1),
+        first,
+        found.stats.num_vjps,
+        found.log_time,
+        found.rescaled_time,
+    )
+
+
+def _distance(case: Case, solution: jf.Solution) -> np.ndarray:
+    return 1 - np.asarray(jax.vmap(jf.cosine)(solution.directions, case.points))
+
+
+def descent(case: Case, scale: float, there: Arrival, step: float) -> np.ndarray | None:
+    """Steps of gradient descent to the same norms, if that many can be taken."""
+    expected = np.exp(there.log_time) / step
+    if expected.max() > _MOST_STEPS:
+        return None
+    found = jf.gradient_descent(
+        case.starts,
+        case.task,
+        scale=scale,
+        optimizer=optax.sgd(step),
+        num_steps=2 * int(expected.max()) + 100,
+        stop=jf.NormAbove(np.exp(there.log_norm)),
+        progress=False,
+    )
+    assert set(found.status) == {"NormAbove"}, found
+    assert _distance(case, found)[there.close].max() < 3 * _CLOSE
+    return found.stats.num_steps
+
+
+def early_steps(case: Case, scale: float, there: Arrival) -> int | None:
+    """The fewest Euler steps of one size, for the early phase alone, as close as that."""
+    for num_steps in 2 ** np.arange(3, 17):
+        found = jf.gradient_flow(
+            case.starts,
+            case.task,
+            scale=scale,
+            coordinates="cartesian",
+            solver=diffrax.Euler(),
+            controller=diffrax.ConstantStepSize(),
+            dt0=float(there.rescaled_time.max()) / int(num_steps),
+            stop=jf.NormAbove(np.exp(there.log_norm)),
+            max_steps=4 * int(num_steps) + 100,
+            progress=False,
+        )
+        arrived = found.status == "NormAbove"
+        if arrived.all() and _distance(case, found)[there.close].max() < 2 * _CLOSE:
+            return int(np.median(found.stats.num_accepted[there.close]))
+    return None
+
+
+def compare(order: int, settings: Settings) -> Report:
+    """Evaluations to the same closeness, at every scale."""
+    case = prepare(order, settings.size(settings.num, 2))
+    step = 2 / case.rate
+    rows: list[tuple[str, ...]] = []
+    figures: dict[str, Any] = {"order": order, "largest stable step": step}
+    for scale in settings.size((1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (1e-3,)):
+        there = arrival(case, scale)
+        if there is None:
+            rows.append((f"{scale:g}", "not that close", "", "", ""))
+            figures[f"δ = {scale:g}"] = "most are not that close at the end of the phase"
+            continue
+        measured = descent(case, scale, there, step)
+        steps = np.exp(there.log_time) / step if measured is None else measured
+        steps, evaluations = steps[there.close], there.evaluations[there.close]
+        alone = early_steps(case, scale, there)
+        ratio = steps / evaluations
+        rows.append(
+            (
+                f"{scale:g}",
+                spread(evaluations.tolist()),
+                ("≈ " if measured is None else "") + _power(float(np.median(steps))),
+                _power(float(np.median(ratio))),
+                "–" if alone is None else number(alone),
+            )
+        )
+        figures[f"δ = {scale:g}"] = {
+            "members that come that close": there.close.sum(),
+            "evaluations": evaluations,
+            "gradient descent": steps,
+            "gradient descent is": "extrapolated" if measured is None else "measured",
+            "Euler, early phase alone": alone,
+        }
+    head = ("δ", "jaxflow", "gradient descent", "ratio", "Euler, this phase alone")
+    title = f"Evaluations until 1 - cosine <= {_CLOSE:g}, L = {order}, η = {step:.2g}"
+    return Report(title, head, rows, figures)
+
+
+def _power(value: float) -> str:
+    return number(value) if value < 1e7 else f"{value:.1e}"
+
+
+class Order(enum.StrEnum):
+    TWO = "2"
+    THREE = "3"
+    SEVEN = "7"
+
+
+def main(
+    order: Annotated[list[Order] | None, typer.Option(help="L; default: all.")] = None,
+    num: Annotated[int, typer.Option(min=1, help="Members.")] = 16,
+    quick: Annotated[bool, typer.Option(help="Tiny sizes: does it run?")] = False,
+    output: Annotated[
+        pathlib.Path | None, typer.Option(help="JSON of raw figures.")
+    ] = None,
+) -> None:
+    """The early phase against Euler."""
+    measuring.set_up()
+    if output is None and not quick:
+        output = pathlib.Path(__file__).parent / "results" / "early_phase.json"
+    parts = {
+        f"order {one.value}": partial(compare, int(one.value))
+        for one in order or list(Order)
+    }
+    measuring.run_parts(parts, Settings(quick=quick, num=num), output)
+
+
+if __name__ == "__main__":
+    typer.run(main)
