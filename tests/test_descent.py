@@ -213,7 +213,7 @@ def test_wrong_batches(argument, settings, as_users_have_it):
 def test_descent_ends_after_the_first_step_beyond_a_norm():
     network, task = teacher_task()
     ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(0))
-    gradients, path = _gradients(network, task), [0.3 * _flat(ensemble)]
+    gradients, path = _gradients(network, task), [2 * _flat(ensemble)]
     for _ in range(300):
         path.append(path[-1] - 0.05 * np.asarray(gradients(path[-1])))
     norms = np.linalg.norm(np.stack(path), axis=2)  # (steps, members)
@@ -223,7 +223,7 @@ def test_descent_ends_after_the_first_step_beyond_a_norm():
     end = jf.gradient_descent(
         ensemble,
         task,
-        scale=0.3,
+        scale=2.0,
         optimizer=optax.sgd(0.05),
         num_steps=300,
         stop=jf.NormAbove(np.where(reached, bound, 10.0)),
