@@ -11,9 +11,9 @@ from benchmarks.problems import PROBLEMS
 
 def test_errors_fall_with_the_tolerance_and_euler_is_of_first_order():
     case = work_precision.prepare(PROBLEMS["softplus-33"](), 2)
-    tight = work_precision.adaptive(case, diffrax.Tsit5(), (1e-5, 1e-9))
+    tight = work_precision.adaptive(case, diffrax.Tsit5(), (1e-3, 1e-7))
     errors = [point.error for point in tight]
-    assert errors[0] < 1e-2 and errors[1] < 1e-3 * errors[0]
+    assert errors[0] < 1e-2 and errors[1] < 1e-2 * errors[0]
     assert tight[1].evaluations > tight[0].evaluations > 0
     *_, coarse, fine = work_precision.euler(case, 4096)
     assert coarse.evaluations < fine.evaluations <= 4096
