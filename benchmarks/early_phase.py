@@ -88,11 +88,11 @@ def prepare(order: int, num: int) -> Case:
     used = [i for i, loss in enumerate(trained.loss) if loss < 0.1]
     if not used:
         raise RuntimeError(f"order {order}: nobody has learned the task")
-    rate = max(_largest_rate(member(trained.networks, i), task) for i in used)
+    rate = max(largest_rate(member(trained.networks, i), task) for i in used)
     return Case(task, starts, take(limit.directions, rows), rate)
 
 
-def _largest_rate(network: eqx.Module, task: jf.Task) -> float:
+def largest_rate(network: eqx.Module, task: jf.Task) -> float:
     field = lambda w: -pull_back(network, task, w, task.residuals)
     hessian = jax.jit(jax.jacfwd(field))(flatten(network))
     return float(np.linalg.eigvalsh(np.asarray(hessian))[-1])
@@ -134,7 +134,7 @@ def arrival(case: Case, scale: float) -> Arrival | None:
         **settings,
     )
     assert set(found.status) == {"NormAbove"}, found
-    assert _distance(case, found)[close.any(axis=1)].max() < 2 * _CLOSE
+    assert distance(case, found)[close.any(axis=1)].max() < 2 * _CLOSE
     return Arrival(
         close.any(axis=1),
         first,
@@ -144,7 +144,7 @@ def arrival(case: Case, scale: float) -> Arrival | None:
     )
 
 
-def _distance(case: Case, solution: jf.Solution) -> np.ndarray:
+def distance(case: Case, solution: jf.Solution) -> np.ndarray:
     return 1 - np.asarray(jax.vmap(jf.cosine)(solution.directions, case.points))
 
 
@@ -163,7 +163,7 @@ def descent(case: Case, scale: float, there: Arrival, step: float) -> np.ndarray
         progress=False,
     )
     assert set(found.status) == {"NormAbove"}, found
-    assert _distance(case, found)[there.close].max() < 3 * _CLOSE
+    assert distance(case, found)[there.close].max() < 3 * _CLOSE
     return found.stats.num_steps
 
 
@@ -183,7 +183,7 @@ def early_steps(case: Case, scale: float, there: Arrival) -> int | None:
             progress=False,
         )
         arrived = found.status == "NormAbove"
-        if arrived.all() and _distance(case, found)[there.close].max() < 2 * _CLOSE:
+        if arrived.all() and distance(case, found)[there.close].max() < 2 * _CLOSE:
             return int(np.median(found.stats.num_accepted[there.close]))
     return None
 
