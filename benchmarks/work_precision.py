@@ -14,7 +14,7 @@ import dataclasses
 import enum
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -29,7 +29,7 @@ import jaxflow as jf
 from jaxflow.solvers import kvaerno5, RKC2, ROCK4
 
 from . import measuring
-from .measuring import number, Report
+from .measuring import CompileClock, in_turn, number, Report, spread
 from .problems import Problem, PROBLEMS
 
 _WANTED = 1e-6
@@ -43,9 +43,14 @@ class Point(NamedTuple):
     """One run of a solver."""
 
     setting: str
+    settings: dict[str, Any]  # as `jf.gradient_flow` takes them
     evaluations: float  # a member, the mean; NaN where nobody counts
-    seconds: float  # a member, without compilation
+    seconds: float  # a member, timed once, without compilation
     error: float  # infinite if a member did not get to its end
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return {k: v for k, v in self._asdict().items() if k != "settings"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,17 +69,22 @@ class Case:
         apart = np.linalg.norm(self.problem.ends(solution) - self.reference, axis=1)
         return float(np.max(apart / np.linalg.norm(self.reference, axis=1)))
 
-    def measure(self, setting: str, **settings: Any) -> Point:
-        """One run, timed once everything is compiled."""
-        run = lambda: self.problem.run(self.starts, self.horizons, **settings)
-        first = run()
-        begun = time.perf_counter()
-        again = run()
-        seconds = time.perf_counter() - begun
-        np.testing.assert_array_equal(first.loss, again.loss)
-        counted = again.stats.num_vjps
+    def run(self, settings: Mapping[str, Any]) -> jf.Solution:
+        return self.problem.run(self.starts, self.horizons, **settings)
+
+    def measure(self, setting: str, settings: dict[str, Any]) -> Point:
+        """One run, and another if programs had to be made for it."""
+        programs = 1
+        while programs:
+            with CompileClock() as clock:
+                begun = time.perf_counter()
+                found = self.run(settings)
+                seconds = time.perf_counter() - begun
+            programs = clock.num_programs
+        counted = found.stats.num_vjps
         evaluations = np.nan if counted is None else float(np.mean(counted))
-        return Point(setting, evaluations, seconds / len(self.horizons), self.error(again))
+        each = seconds / len(self.horizons)
+        return Point(setting, settings, evaluations, each, self.error(found))
 
 
 def prepare(problem: Problem, num: int) -> Case:
@@ -99,9 +109,8 @@ def adaptive(case: Case, solver: Any, tolerances) -> list[Point]:
     """Tighter and tighter, until the error is small enough or the work too much."""
     points = []
     for rtol in tolerances:
-        points.append(
-            case.measure(f"rtol {rtol:g}", solver=solver, rtol=rtol, atol=1e-3 * rtol)
-        )
+        settings = {"solver": solver, "rtol": rtol, "atol": 1e-3 * rtol}
+        points.append(case.measure(f"rtol {rtol:g}", settings))
         if points[-1].error < 0.3 * _WANTED or points[-1].evaluations > _MOST_EVALUATIONS:
             break
     return points
@@ -111,15 +120,13 @@ def euler(case: Case, most_steps: int) -> list[Point]:
     """Gradient descent with steps of one size, from so few steps that it is unstable."""
     points, num_steps = [], _FEWEST_EULER_STEPS
     while num_steps <= most_steps:
-        points.append(
-            case.measure(
-                f"{num_steps} steps",
-                solver=diffrax.Euler(),
-                controller=diffrax.ConstantStepSize(),
-                dt0=float(case.horizons.max()) / num_steps,
-                coordinates="cartesian",
-            )
-        )
+        settings = {
+            "solver": diffrax.Euler(),
+            "controller": diffrax.ConstantStepSize(),
+            "dt0": float(case.horizons.max()) / num_steps,
+            "coordinates": "cartesian",
+        }
+        points.append(case.measure(f"{num_steps} steps", settings))
         num_steps *= 4
     return points
 
@@ -140,8 +147,8 @@ class Needed(NamedTuple):
     """What an error of at most `_WANTED` takes."""
 
     evaluations: float
-    seconds: float
-    extrapolated: bool
+    run: Point  # the one to be timed
+    factor: float = 1.0  # by how much longer than that run: extrapolated unless 1
 
 
 def needed(points: list[Point]) -> Needed | None:
@@ -149,9 +156,9 @@ def needed(points: list[Point]) -> Needed | None:
     usable = [point for point in points if point.error <= _WANTED]
     if not usable:
         return None
-    cheapest = min(usable, key=lambda point: point.seconds)
     evaluations = [p.evaluations for p in usable if np.isfinite(p.evaluations)]
-    return Needed(min(evaluations, default=np.nan), cheapest.seconds, False)
+    cheapest = min(usable, key=lambda point: point.seconds)
+    return Needed(min(evaluations, default=np.nan), cheapest)
 
 
 def needed_by_euler(points: list[Point]) -> Needed | None:
@@ -161,49 +168,60 @@ def needed_by_euler(points: list[Point]) -> Needed | None:
     if found is not None or not np.isfinite(last.error):
         return found
     factor = last.error / _WANTED
-    return Needed(factor * last.evaluations, factor * last.seconds, True)
+    return Needed(factor * last.evaluations, last, factor)
 
 
-def compare(name: str, num: int, quick: bool) -> tuple[Report, dict[str, list[Point]]]:
+def compare(name: str, settings: "Settings") -> tuple[Report, dict[str, list[Point]]]:
     """All solvers on one problem."""
-    problem = PROBLEMS[name]()
+    problem, num = PROBLEMS[name](), settings.size(settings.num, 2)
     case = prepare(problem, num)
-    tolerances = _TOLERANCES[1:3] if quick else _TOLERANCES
-    runs: dict[str, list[Point]] = {"Euler": euler(case, 1024 if quick else 2**18)}
+    tolerances = settings.size(_TOLERANCES, _TOLERANCES[1:3])
+    runs = {"Euler": euler(case, settings.size(2**18, 1024))}
+    wanted = {"Euler": needed_by_euler(runs["Euler"])}
     for solver_name, solver in solvers(problem):
         runs[solver_name] = adaptive(case, solver, tolerances)
-    base = needed_by_euler(runs["Euler"])
-    rows = []
-    for solver_name, points in runs.items():
-        is_euler = solver_name == "Euler"
-        found = needed_by_euler(points) if is_euler else needed(points)
+        wanted[solver_name] = needed(runs[solver_name])
+    found = {key: one for key, one in wanted.items() if one is not None}
+    times = in_turn(
+        {
+            key: lambda one=one: case.run(one.run.settings).loss
+            for key, one in found.items()
+        },
+        settings.repeats,
+    )
+    # Seconds a member in each turn, as one ratio a turn: what disturbs one disturbs all.
+    seconds = {
+        key: found[key].factor * np.array(measured.timings.seconds) / num
+        for key, measured in times.items()
+    }
+    rows, ratios = [], {}
+    for key, points in runs.items():
         best = min(points, key=lambda point: point.error)
-        if found is None:
-            rows.append((solver_name, "–", "", "–", "", f"{best.error:.1e}", best.setting))
+        last = (f"{best.error:.1e}", best.setting)
+        if key not in found:
+            rows.append((key, "–", "", "–", "", *last))
             continue
-        mark = "≈ " if found.extrapolated else ""
-        counted = np.isfinite(found.evaluations)
-        ratios = ("", "")
-        if base is not None and not is_euler:
-            ratios = (
-                number(base.evaluations / found.evaluations) if counted else "",
-                number(base.seconds / found.seconds),
-            )
-        rows.append(
-            (
-                solver_name,
-                mark + number(found.evaluations) if counted else "not counted",
-                ratios[0],
-                mark + number(1e3 * found.seconds),
-                ratios[1],
-                f"{best.error:.1e}",
-                best.setting,
-            )
-        )
+        one = found[key]
+        mark = "≈ " if one.factor != 1 else ""
+        counted = np.isfinite(one.evaluations)
+        fewer, less = "", ""
+        if "Euler" in found and key != "Euler":
+            ratios[key] = {
+                "evaluations": found["Euler"].evaluations / one.evaluations,
+                "seconds": seconds["Euler"] / seconds[key],
+            }
+            fewer = number(ratios[key]["evaluations"]) if counted else ""
+            less = spread(ratios[key]["seconds"].tolist())
+        evaluations = mark + number(one.evaluations) if counted else "not counted"
+        milliseconds = mark + number(1e3 * float(np.median(seconds[key])))
+        rows.append((key, evaluations, fewer, milliseconds, less, *last))
     figures = {
         "parameters": problem.num_parameters,
         "smooth": problem.smooth,
-        "runs": {key: [p._asdict() for p in points] for key, points in runs.items()},
+        "runs": {key: [p.figures for p in points] for key, points in runs.items()},
+        "seconds a member for the error": seconds,
+        "Euler extrapolated by": found["Euler"].factor if "Euler" in found else None,
+        "Euler over": ratios,
     }
     head = (
         f"for an error of {_WANTED:g}",
@@ -279,6 +297,7 @@ def main(
         list[Name] | None, typer.Option(help="Which task; default: all.")
     ] = None,
     num: Annotated[int, typer.Option(min=1, help="Members.")] = 4,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each thing is timed.")] = 3,
     quick: Annotated[bool, typer.Option(help="Tiny sizes: does it run?")] = False,
     output: Annotated[
         pathlib.Path | None, typer.Option(help="JSON of raw figures; a figure beside it.")
@@ -291,13 +310,13 @@ def main(
     runs: dict[str, dict[str, list[Point]]] = {}
 
     def answer(name: str, settings: Settings) -> Report:
-        report, runs[name] = compare(name, settings.num, settings.quick)
+        report, runs[name] = compare(name, settings)
         if output is not None:
             draw(runs, output.with_suffix(".png"))
         return report
 
     parts = {name.value: partial(answer, name.value) for name in problem or list(Name)}
-    measuring.run_parts(parts, Settings(quick=quick, num=2 if quick else num), output)
+    measuring.run_parts(parts, Settings(repeats, quick, num), output)
 
 
 if __name__ == "__main__":
