@@ -1,11 +1,14 @@
 """The predictive step-size controller: its law, its answers, and what it spares."""
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 import pytest
 
+import jaxflow as jf
+from jaxflow.networks import members
 from jaxflow.solvers import PredictiveController
 
 ORDER = 5  # of the error in the steps below
@@ -125,6 +128,45 @@ def test_a_step_out_of_the_domain_is_rejected():
         stepsize_controller=_controller(),
     )
     np.testing.assert_allclose(solution.ys[-1, 0], 0.05**2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "end, error", [(np.inf, np.inf), (np.inf, 0.0), (np.nan, np.nan), (1.0, np.nan)]
+)
+def test_a_step_without_an_end_is_tried_again_with_the_shortest_step(end, error):
+    controller = _controller()
+    time = jnp.asarray(0.0), jnp.asarray(2.0)
+    _, known = controller.init(None, *time, jnp.zeros(1), 1.0, None, None, ORDER)
+    kept, start, following, *_ = controller.adapt_step_size(
+        *time,
+        jnp.ones(2),
+        jnp.array([end, 1.0]),
+        None,
+        jnp.array([error, 1.0]),
+        ORDER,
+        known,
+    )
+    assert not kept
+    assert float(start) == 0.0 and float(following) == pytest.approx(0.4)
+
+
+def test_a_blow_up_that_a_step_runs_into_is_not_the_end_of_a_member():
+    """Order seven: a step too long past the escape ends at infinite times."""
+    activation = jf.LeakyReLU(0.5, 2)
+    network = jf.FeedForward((10, 20, 20, 1), activation, key=jax.random.key(0))
+    inputs = jf.data.sphere_points(50, 10, key=jax.random.key(1))
+    task = jf.data.teacher_student(network, inputs, target_norm=1.0)
+    found = jf.gradient_flow(
+        members(jf.sample_ensemble(network, 16, key=jax.random.key(2)), np.array([14])),
+        task,
+        scale=1e-3,
+        stop=jf.NormAbove(2e-3),
+        solver=diffrax.Tsit5(),
+        rtol=1e-3,
+        atol=1e-5,
+        progress=False,
+    )
+    assert found.status.tolist() == ["NormAbove"]
 
 
 def test_needs_an_error_estimate():

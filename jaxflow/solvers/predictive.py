@@ -103,7 +103,9 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
     def _scaled_error(self, before, after, error):
         def scaled(y0, y1, e):
             # A step out of where the field is defined is judged by its start.
-            y1 = jnp.where(jnp.isnan(y1).any(), y0, y1)
+            y1 = jnp.where(jnp.isfinite(y1).all(), y1, y0)
             return e / (self.atol + self.rtol * jnp.maximum(jnp.abs(y0), jnp.abs(y1)))
 
-        return self.norm(jax.tree_util.tree_map(scaled, before, after, error))
+        size = self.norm(jax.tree_util.tree_map(scaled, before, after, error))
+        # An error that is no number is too large, and no next step may come from it.
+        return jnp.where(jnp.isnan(size), jnp.inf, size)
