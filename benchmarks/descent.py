@@ -13,9 +13,6 @@ to √δ: `1 - cosine` to the KKT point to which gradient flow from the same sta
 """
 
 import dataclasses
-import enum
-import pathlib
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
@@ -26,10 +23,11 @@ import typer
 import jaxflow as jf
 from jaxflow.networks import flatten, member
 
-from . import early_phase, measuring
-from .early_phase import largest_rate
-from .measuring import Report, spread
+from . import early_phase, measuring, reporting
+from .measuring import number, spread
 from .problems import power_two
+from .reporting import Report
+from .tasks import largest_rate
 
 _POINTS = 16  # along the way, at which weights are compared
 _TRAINED = 4.0  # times as long as it takes to reach the problem's level
@@ -94,7 +92,7 @@ def distance(settings: Settings) -> Report:
         kept = np.isfinite(found.loss) & (found.status == "NumSteps")
         sharpness = [
             largest_rate(member(found.networks, i), problem.task) * step / 2
-            for i in np.flatnonzero(kept)
+            for i in np.flatnonzero(kept).tolist()
         ]
         rows.append(
             (
@@ -116,25 +114,29 @@ def distance(settings: Settings) -> Report:
         )
     head = ("η in units of 2/λ", "distance along the way", "λ η/2", "loss", "diverged")
     title = f"Gradient descent and gradient flow: {problem.name}, L = 3, {num} members"
-    return Report(title, head, rows, figures)
+    share, apart = rows[0][:2]
+    summary = f"With η = {share} · 2/λ gradient descent stays within {apart} of the flow"
+    return Report(title, head, rows, figures, summary)
 
 
-def optimizers(step: float) -> dict[str, tuple[Callable[[], Any], dict[str, Any]]]:
-    """Optimizers by name, with what `gradient_descent` is told beside."""
+def optimizers(step: float) -> dict[str, dict[str, Any]]:
+    """What `gradient_descent` is told of each."""
     few = {"batch_size": 5, "key": jax.random.key(5)}
     return {
-        "gradient descent": (lambda: optax.sgd(step), {}),
-        "momentum 0.9": (lambda: optax.sgd(0.1 * step, momentum=0.9), {}),
-        "5 of 50 samples": (lambda: optax.sgd(0.1 * step), few),
-        "Adam": (lambda: optax.adam(1e-6), {}),
-        "sign descent": (lambda: optax.sign_sgd(1e-6), {}),
+        "gradient descent": {"optimizer": optax.sgd(step)},
+        "momentum 0.9": {"optimizer": optax.sgd(0.1 * step, momentum=0.9)},
+        "5 of 50 samples": {"optimizer": optax.sgd(0.1 * step), **few},
+        "Adam": {"optimizer": optax.adam(1e-6)},
+        "sign descent": {"optimizer": optax.sign_sgd(1e-6)},
     }
 
 
 def direction(settings: Settings) -> Report:
     """Where directions are at the end of the early phase."""
     case = early_phase.prepare(3, settings.size(settings.num, 2))
-    rows, figures = [], {}
+    # Made once: a new optimizer is a new program.
+    contenders = optimizers(1 / case.rate)
+    rows, figures, distances = [], {}, {}
     for scale in settings.size((1e-1, 1e-2, 1e-3), (1e-2,)):
         end = jf.NormAbove(scale**0.5)
         flow = jf.gradient_flow(
@@ -143,16 +145,15 @@ def direction(settings: Settings) -> Report:
         assert set(flow.status) == {"NormAbove"}, flow
         distances = {"gradient flow": early_phase.distance(case, flow)}
         longest = float(np.exp(flow.log_time.max())) * case.rate
-        for name, (make, settings_) in optimizers(1 / case.rate).items():
+        for name, told in contenders.items():
             found = jf.gradient_descent(
                 case.starts,
                 case.task,
                 scale=scale,
-                optimizer=make(),
                 num_steps=int(30 * longest) + 1_000_000,
                 stop=end,
                 progress=False,
-                **settings_,
+                **told,
             )
             assert set(found.status) == {"NormAbove"}, found
             distances[name] = early_phase.distance(case, found)
@@ -160,18 +161,15 @@ def direction(settings: Settings) -> Report:
             rows.append((f"{scale:g}", name, spread(apart.tolist())))
         figures[f"δ = {scale:g}"] = distances
     title = "1 - cosine to the KKT point at norm √δ, linear network, L = 3"
-    return Report(title, ("δ", "", "1 - cosine"), rows, figures)
+    summary = f"1 - cosine at δ = {scale:g}: " + ", ".join(
+        f"{name} {number(float(np.median(apart)))}" for name, apart in distances.items()
+    )
+    return Report(title, ("δ", "", "1 - cosine"), rows, figures, summary)
 
 
-class Part(enum.StrEnum):
-    DISTANCE = "distance"
-    DIRECTION = "direction"
-
-
-PARTS: dict[Part, Callable[[Settings], Report]] = {
-    Part.DISTANCE: distance,
-    Part.DIRECTION: direction,
-}
+PARTS = {"distance": distance, "direction": direction}
+Part = reporting.choice(PARTS)
+SHORT = Settings(repeats=1, quick=True)
 
 
 def main(
@@ -179,17 +177,11 @@ def main(
         list[Part] | None, typer.Option(help="Which part; default: all.")
     ] = None,
     num: Annotated[int, typer.Option(min=1, help="Members.")] = 8,
-    quick: Annotated[bool, typer.Option(help="Tiny sizes: does it run?")] = False,
-    output: Annotated[
-        pathlib.Path | None, typer.Option(help="JSON of raw figures.")
-    ] = None,
+    quick: reporting.Quick = False,
+    output: reporting.Output = None,
 ) -> None:
     """How far gradient descent is from gradient flow."""
-    measuring.set_up()
-    if output is None and not quick:
-        output = pathlib.Path(__file__).parent / "results" / "descent.json"
-    parts = {one.value: PARTS[one] for one in part or list(Part)}
-    measuring.run_parts(parts, Settings(quick=quick, num=num), output)
+    reporting.run_parts("descent", PARTS, part, Settings(quick=quick, num=num), output)
 
 
 if __name__ == "__main__":

@@ -12,25 +12,22 @@ phase will end.
 """
 
 import dataclasses
-import enum
-import pathlib
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import diffrax
-import equinox as eqx
 import jax
 import numpy as np
 import optax
 import typer
 
 import jaxflow as jf
-from jaxflow.flows.gradients import pull_back
-from jaxflow.networks import flatten, member
+from jaxflow.networks import member, members
 
-from . import measuring
-from .measuring import number, Report, spread
-from .workloads import take
+from . import measuring, reporting
+from .measuring import number, spread
+from .reporting import Report
+from .tasks import largest_rate, teacher_student
 
 _CLOSE = 1e-4  # of 1 - cosine to the KKT point
 _MOST_STEPS = 2_000_000
@@ -55,29 +52,27 @@ class Case(NamedTuple):
     rate: float  # the largest eigenvalue of the Hessian at the end of training
 
 
-def networks(order: int) -> jf.FeedForward:
+def make(order: int) -> tuple[jf.FeedForward, jf.Task]:
     """Linear networks of order two and three; of order seven one of power two."""
     sizes, slope, power = {
         2: ((10, 20, 1), 1.0, 1),
         3: ((10, 20, 20, 1), 1.0, 1),
         7: ((10, 20, 20, 1), 0.5, 2),
     }[order]
-    return jf.FeedForward(sizes, jf.LeakyReLU(slope, power), key=jax.random.key(0))
+    return teacher_student(sizes, jf.LeakyReLU(slope, power))
 
 
 def prepare(order: int, num: int) -> Case:
     """Members whose directions have come to a KKT point in the limit δ → 0."""
-    network = networks(order)
-    x = jf.data.sphere_points(50, 10, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    network, task = make(order)
     drawn = jf.sample_ensemble(network, 2 * num, key=jax.random.key(2))
     limit = jf.ncf_flow(drawn, task, progress=False)
     settled = limit.status == "Stationary"
     value = jax.vmap(lambda one: jf.ncf(one, task))(limit.directions)
     rows = np.flatnonzero(settled & (np.asarray(value) > 0))[:num]
-    starts = take(drawn, rows)
+    starts = members(drawn, rows)
     trained = jf.gradient_flow(
-        take(starts, slice(min(4, num))),
+        members(starts, np.arange(min(4, num))),
         task,
         scale=0.3,
         stop=jf.LossBelow(0.02),
@@ -89,13 +84,7 @@ def prepare(order: int, num: int) -> Case:
     if not used:
         raise RuntimeError(f"order {order}: nobody has learned the task")
     rate = max(largest_rate(member(trained.networks, i), task) for i in used)
-    return Case(task, starts, take(limit.directions, rows), rate)
-
-
-def largest_rate(network: eqx.Module, task: jf.Task) -> float:
-    field = lambda w: -pull_back(network, task, w, task.residuals)
-    hessian = jax.jit(jax.jacfwd(field))(flatten(network))
-    return float(np.linalg.eigvalsh(np.asarray(hessian))[-1])
+    return Case(task, starts, members(limit.directions, rows), rate)
 
 
 class Arrival(NamedTuple):
@@ -145,6 +134,7 @@ def arrival(case: Case, scale: float) -> Arrival | None:
 
 
 def distance(case: Case, solution: jf.Solution) -> np.ndarray:
+    """`1 - cosine` of members' directions to their KKT points."""
     return 1 - np.asarray(jax.vmap(jf.cosine)(solution.directions, case.points))
 
 
@@ -194,6 +184,7 @@ def compare(order: int, settings: Settings) -> Report:
     step = 2 / case.rate
     rows: list[tuple[str, ...]] = []
     figures: dict[str, Any] = {"order": order, "largest stable step": step}
+    ratios: dict[float, float] = {}
     for scale in settings.size((1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (1e-3,)):
         there = arrival(case, scale)
         if there is None:
@@ -205,12 +196,13 @@ def compare(order: int, settings: Settings) -> Report:
         steps, evaluations = steps[there.close], there.evaluations[there.close]
         alone = early_steps(case, scale, there)
         ratio = steps / evaluations
+        ratios[scale] = float(np.median(ratio))
         rows.append(
             (
                 f"{scale:g}",
                 spread(evaluations.tolist()),
                 ("≈ " if measured is None else "") + _power(float(np.median(steps))),
-                _power(float(np.median(ratio))),
+                _power(ratios[scale]),
                 "–" if alone is None else number(alone),
             )
         )
@@ -223,36 +215,30 @@ def compare(order: int, settings: Settings) -> Report:
         }
     head = ("δ", "jaxflow", "gradient descent", "ratio", "Euler, this phase alone")
     title = f"Evaluations until 1 - cosine <= {_CLOSE:g}, L = {order}, η = {step:.2g}"
-    return Report(title, head, rows, figures)
+    summary = "Gradient descent needs no more: nobody comes that close"
+    if ratios:
+        scale, ratio = ratios.popitem()
+        summary = f"At δ = {scale:g} gradient descent needs {_power(ratio)} times as many"
+    return Report(title, head, rows, figures, summary)
 
 
 def _power(value: float) -> str:
     return number(value) if value < 1e7 else f"{value:.1e}"
 
 
-class Order(enum.StrEnum):
-    TWO = "2"
-    THREE = "3"
-    SEVEN = "7"
+PARTS = {str(order): partial(compare, order) for order in (2, 3, 7)}
+Order = reporting.choice(PARTS)
+SHORT = Settings(repeats=1, quick=True)
 
 
 def main(
     order: Annotated[list[Order] | None, typer.Option(help="L; default: all.")] = None,
     num: Annotated[int, typer.Option(min=1, help="Members.")] = 16,
-    quick: Annotated[bool, typer.Option(help="Tiny sizes: does it run?")] = False,
-    output: Annotated[
-        pathlib.Path | None, typer.Option(help="JSON of raw figures.")
-    ] = None,
+    quick: reporting.Quick = False,
+    output: reporting.Output = None,
 ) -> None:
     """The early phase against Euler."""
-    measuring.set_up()
-    if output is None and not quick:
-        output = pathlib.Path(__file__).parent / "results" / "early_phase.json"
-    parts = {
-        f"order {one.value}": partial(compare, int(one.value))
-        for one in order or list(Order)
-    }
-    measuring.run_parts(parts, Settings(quick=quick, num=num), output)
+    reporting.run_parts("early_phase", PARTS, order, Settings(quick=quick, num=num), output)
 
 
 if __name__ == "__main__":

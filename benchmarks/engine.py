@@ -9,9 +9,6 @@ them in turn. README.md beside this file says what each part means.
 """
 
 import dataclasses
-import enum
-import math
-import pathlib
 import statistics
 import tempfile
 import time
@@ -19,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Annotated, Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,9 +24,9 @@ from jaxtyping import Array, Float
 
 import jaxflow as jf
 from jaxflow.flows.gradients import outputs_at, pull_back
-from jaxflow.networks import flatten
+from jaxflow.networks import flatten, members
 
-from . import measuring
+from . import measuring, reporting
 from .measuring import (
     best_loops,
     CompileClock,
@@ -38,10 +34,10 @@ from .measuring import (
     in_turn,
     Loops,
     number,
-    Report,
     spread,
     Timings,
 )
+from .reporting import Report
 from .workloads import (
     check_stopped_by,
     Endings,
@@ -50,7 +46,6 @@ from .workloads import (
     quick_rows,
     quick_starts,
     straggler_rows,
-    take,
     vmapped_diffeqsolve,
     Workload,
     workload_e,
@@ -89,7 +84,7 @@ def stragglers(settings: Settings) -> Report:
     # Lanes of a vmap know nothing of each other, so that the quick members and, apart
     # from them, the stragglers are as good a check as both together, and minutes shorter.
     _check_same_endings(ours, theirs(starts, jnp.asarray(same)))
-    slow = take(starts, straggler_rows(num, every))
+    slow = members(starts, straggler_rows(num, every))
     never = jnp.zeros(len(slow.weights[0]))
     _check_same_endings(
         workload.run(slow, stop=jf.LossBelow(0.0)), jax.jit(baseline)(slow, never)
@@ -143,6 +138,8 @@ def stragglers(settings: Settings) -> Report:
         ("", "seconds", "members/s", "times plain diffrax"),
         table,
         figures,
+        "Members per second over plain diffrax: "
+        + ", ".join(f"{number(figures[name]['ratio'])} with {name}" for name in cases),
     )
 
 
@@ -186,7 +183,7 @@ _WIDTHS = (8, 16, 32, 64, 128, 256)
 
 def overhead(settings: Settings) -> Report:
     """How much longer does a run take than the gradients in it?"""
-    table, figures = [], {}
+    table, figures, over = [], {}, []
     for dtype in ("float64", "float32"):
         workload = workload_e(dtype=jnp.dtype(dtype))
         starts = quick_starts(workload, settings.size(512, 16))
@@ -227,6 +224,8 @@ def overhead(settings: Settings) -> Report:
                     number(ratio),
                 )
             )
+            if name == "threads: 1":
+                over.append(f"{number(ratio)} in {dtype}")
             figures[dtype]["bare loop"][name] = {
                 "s for a vjp": Timings(tuple(per_vjp)),
                 "best width": loops.width,
@@ -238,6 +237,7 @@ def overhead(settings: Settings) -> Report:
         ("", "seconds", "one VJP", "run / VJPs"),
         table,
         figures,
+        f"A run takes as long as its VJPs alone, in one thread, times {', '.join(over)}",
     )
 
 
@@ -264,233 +264,7 @@ def _check_gradient(workload: Workload, vectors: Float[Array, "width parameters"
     np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance * largest)
 
 
-# 3. Peers
-
-
-class Crossing(NamedTuple):
-    """Where another integrator saw the loss fall below the level."""
-
-    clock: float
-    weights: np.ndarray  # u = w/δ
-    restarts: int = 0
-
-
-def peers(settings: Settings) -> Report:
-    """How many members per second, beside SciPy and torchdiffeq?"""
-    num = settings.size(2048, 8)
-    workload = workload_e()
-    starts = quick_starts(workload, num)
-    cartesian = workload.run(starts, coordinates="cartesian")
-    check_stopped_by(cartesian, "LossBelow")
-    integrators = {
-        "scipy RK45": (scipy_integrator(workload), settings.size(16, 2)),
-        "torchdiffeq dopri5": (torch_integrator(workload), settings.size(4, 1)),
-    }
-    figures: dict[str, Any] = {"not installed": []}
-    contenders: dict[str, Callable[[], Any]] = {
-        f"jaxflow {coordinates}": lambda coordinates=coordinates: workload.run(
-            starts, coordinates=coordinates
-        )
-        for coordinates in ("cartesian", "polar")
-    }
-    members = dict.fromkeys(contenders, num)
-    for name, (integrate, few) in integrators.items():
-        if integrate is None:
-            figures["not installed"].append(name)
-            continue
-        rows = _few_for_all(cartesian.stats.num_steps, few)
-        origins = np.asarray(jax.vmap(flatten)(take(starts, rows)))
-        horizons = 1.5 * cartesian.rescaled_time[rows]
-
-        def solve(integrate=integrate, origins=origins, horizons=horizons):
-            return [integrate(*one) for one in zip(origins, horizons)]
-
-        crossings = solve()  # compiles, too
-        errors = _check_crossings(workload, starts, cartesian, rows, crossings)
-        figures[name] = {
-            "largest differences": errors,
-            "restarts": sum(crossing.restarts for crossing in crossings),
-            "jaxflow's mean steps, these members": float(
-                cartesian.stats.num_steps[rows].mean()
-            ),
-            "jaxflow's mean steps, all members": float(cartesian.stats.num_steps.mean()),
-        }
-        contenders[name], members[name] = solve, few
-    workload.run(starts)  # polar, to compile
-    times = in_turn(contenders, settings.repeats)
-
-    rates = {name: members[name] / measured.median for name, measured in times.items()}
-    figures["seconds"] = {name: measured.timings for name, measured in times.items()}
-    figures["members"], figures["members per second"] = members, rates
-    table = []
-    for name, measured in times.items():
-        per_member = [1e3 * s / members[name] for s in measured.timings.seconds]
-        ratios = [rates[f"jaxflow {c}"] / rates[name] for c in ("cartesian", "polar")]
-        table.append(
-            (name, str(members[name]), spread(per_member), *(number(r) for r in ratios))
-        )
-    return Report(
-        "Gradient flow to the same event (bars: 30 times SciPy, 200 times torchdiffeq)",
-        ("", "members", "ms a member", "jaxflow cartesian is faster by", "polar by"),
-        table,
-        figures,
-    )
-
-
-def _few_for_all(num_steps: np.ndarray, few: int) -> np.ndarray:
-    """Members whose numbers of steps are evenly spaced quantiles of all members'."""
-    quantiles = (np.arange(few) + 0.5) / few
-    return np.argsort(num_steps, kind="stable")[(quantiles * len(num_steps)).astype(int)]
-
-
-def scipy_integrator(workload: Workload) -> Callable[..., Crossing] | None:
-    """`solve_ivp(RK45)` with a jitted gradient, in jaxflow's Cartesian coordinates."""
-    try:
-        from scipy.integrate import solve_ivp
-    except ImportError:
-        return None
-    flow, log_scale = workload.cartesian_flow, workload.log_scale
-    zero = jnp.zeros(())
-    gradient = jax.jit(lambda u: flow.vector_field(zero, u, log_scale))
-    loss = jax.jit(lambda u: flow.snapshot(zero, u, u, log_scale).loss)
-
-    def velocity(clock, weights):
-        return np.asarray(gradient(weights))
-
-    def gap(clock, weights):
-        return float(loss(weights)) - workload.level
-
-    gap.terminal = True
-
-    def integrate(weights: np.ndarray, horizon: float) -> Crossing:
-        clock, restarts, first_step = 0.0, 0, None
-        while True:
-            result = solve_ivp(
-                velocity,
-                (0.0, horizon),
-                weights,
-                method="RK45",
-                rtol=workload.rtol,
-                atol=workload.atol,
-                events=gap,
-                first_step=first_step,
-            )
-            clock, weights = clock + float(result.t[-1]), result.y[:, -1]
-            if result.status != -1 or restarts == 10:
-                break
-            # SciPy gives up on steps of ten units in the last place of a clock that spent
-            # long at the origin. The field does not depend on the clock: start it again.
-            restarts += 1
-            first_step = float(result.t[-1] - result.t[-2])
-        if result.status != 1:
-            raise AssertionError(f"SciPy did not reach the event: {result.message}")
-        return Crossing(clock, weights, restarts)
-
-    return integrate
-
-
-def torch_integrator(workload: Workload) -> Callable[..., Crossing] | None:
-    """torchdiffeq's `odeint_event` with `dopri5`, the gradient by PyTorch's autograd."""
-    try:
-        import torch
-        from torchdiffeq import odeint_event
-    except ImportError:
-        return None
-    # As fast here as with more, these matrices being small, and steadier: on a busy machine
-    # PyTorch's threads wait for each other, a hundred times as long as they compute.
-    torch.set_num_threads(1)
-    inputs, targets = (
-        torch.from_numpy(np.array(array, np.float64))
-        for array in (workload.task.inputs, workload.task.targets)
-    )
-    factor = math.exp(workload.order * float(workload.log_scale))  # H(x; w) = δ^L H(x; u)
-    shapes = [weight.shape for weight in workload.network.weights]
-    slope = workload.network.activation.slope
-
-    def outputs(vector):
-        *hidden, last = (
-            part.view(shape)
-            for part, shape in zip(vector.split([math.prod(s) for s in shapes]), shapes)
-        )
-        values = inputs
-        for weight in hidden:
-            values = torch.nn.functional.leaky_relu(values @ weight.T, slope).square()
-        return values @ last.T
-
-    def velocity(clock, weights):
-        with torch.enable_grad():
-            weights = weights.detach().requires_grad_()
-            predicted = outputs(weights)
-            residuals = targets - factor * predicted.detach()
-            return torch.autograd.grad(predicted, weights, residuals)[0]
-
-    def gap(clock, weights):
-        return 0.5 * (factor * outputs(weights) - targets).square().sum() - workload.level
-
-    def integrate(weights: np.ndarray, horizon: float) -> Crossing:
-        del horizon  # it goes on until the event
-        with torch.no_grad():
-            clock, states = odeint_event(
-                velocity,
-                torch.from_numpy(np.array(weights)),
-                torch.zeros((), dtype=torch.float64),
-                event_fn=gap,
-                method="dopri5",
-                rtol=workload.rtol,
-                atol=workload.atol,
-            )
-        return Crossing(float(clock), states[-1].numpy())
-
-    return integrate
-
-
-def _check_crossings(
-    workload: Workload,
-    starts: eqx.Module,
-    cartesian: jf.Solution,
-    rows: np.ndarray,
-    crossings: list[Crossing],
-) -> dict[str, float]:
-    """The others leave the origin when jaxflow does, and by the same way.
-
-    They locate the event, while `LossBelow` ends after the first step that meets it. So
-    the losses may differ by what one step gains, and torchdiffeq's also by the digits that
-    its clock, large by then, has no more for the event. Weights are compared where the
-    norms are equal: next to the origin, tiny differences shift the time of the escape.
-    """
-    clocks, weights = (
-        np.array([getattr(one, field) for one in crossings])
-        for field in ("clock", "weights")
-    )
-    norms = workload.scale * np.linalg.norm(weights, axis=1)
-    at_norm = workload.run(
-        take(starts, rows), coordinates="cartesian", stop=jf.NormAbove(norms)
-    )
-    check_stopped_by(at_norm, "NormAbove")
-    ours = np.asarray(jax.vmap(flatten)(at_norm.networks)) / workload.scale
-    flow, log_scale = workload.cartesian_flow, workload.log_scale
-    loss = jax.vmap(lambda u: flow.snapshot(jnp.zeros(()), u, u, log_scale).loss)
-    level = workload.level
-    errors = {
-        "time of the crossing": np.abs(cartesian.rescaled_time[rows] / clocks - 1),
-        "their loss at the event": np.abs(
-            np.asarray(loss(jnp.asarray(weights))) / level - 1
-        ),
-        "our loss at the event": np.abs(cartesian.loss[rows] / level - 1),
-        "weights at equal norm": np.linalg.norm(ours - weights, axis=1)
-        / np.linalg.norm(weights, axis=1),
-    }
-    allowed = dict(zip(errors, (1e-3, 0.05, 0.1, 1e-2)))
-    largest = {name: float(error.max()) for name, error in errors.items()}
-    for name, error in largest.items():
-        if not error <= allowed[name]:
-            raise AssertionError(
-                f"{name} differs by {error:.1e}, more than {allowed[name]}"
-            )
-    return largest
-
-
-# 4. Linear in members
+# 3. Linear in members
 
 
 def linear(settings: Settings) -> Report:
@@ -501,6 +275,7 @@ def linear(settings: Settings) -> Report:
         time_report.columns,
         time_report.rows + memory_report.rows,
         {**time_report.figures, **memory_report.figures},
+        f"{time_report.summary}; {memory_report.summary}",
     )
 
 
@@ -509,7 +284,7 @@ def _time_per_member(settings: Settings) -> Report:
     # Members that never stop would be as many by chance in one run as in the other.
     workload = workload_e(max_steps=settings.size(300, 150))
     all_starts = workload.starts(many)
-    starts = {few: take(all_starts, slice(few)), many: all_starts}
+    starts = {few: members(all_starts, np.arange(few)), many: all_starts}
     small, large = (workload.run(starts[num]) for num in (few, many))
     np.testing.assert_array_equal(small.status, large.status[:few])
     for name in ("loss", "rescaled_time"):
@@ -536,7 +311,8 @@ def _time_per_member(settings: Settings) -> Report:
         "ratio of times per member": ratio,
         "ratio of times per vjp": ratio_of_vjps,
     }
-    return Report("", ("", "measured", "ratio"), table, figures)
+    summary = f"time per member, {many:,} over {few:,}: {number(ratio)}"
+    return Report("", ("", "measured", "ratio"), table, figures, summary)
 
 
 def _peak_memory(settings: Settings) -> Report:
@@ -563,7 +339,8 @@ def _peak_memory(settings: Settings) -> Report:
         "seconds to a store": {num: Timings(tuple(s)) for num, s in seconds.items()},
         "ratio of peak memory": ratio,
     }
-    return Report("", ("", "measured", "ratio"), table, figures)
+    summary = f"peak memory, {many:,} over {few:,}: {number(ratio)}"
+    return Report("", ("", "measured", "ratio"), table, figures, summary)
 
 
 def _stored_run(num: int) -> tuple[int, float]:
@@ -588,7 +365,7 @@ def _stored_run(num: int) -> tuple[int, float]:
     return peak, elapsed
 
 
-# 5. Compilation
+# 4. Compilation
 
 
 def compilation(settings: Settings) -> Report:
@@ -596,7 +373,7 @@ def compilation(settings: Settings) -> Report:
     num = settings.size(64, 4)
     workload = workload_e()
     rows = quick_rows(workload, num)
-    expected = workload.run(take(workload.starts(num_drawn(num)), rows))
+    expected = workload.run(members(workload.starts(num_drawn(num)), rows))
     found: dict[str, list[dict[str, Any]]] = {
         "nothing remembered": [],
         "widths remembered": [],
@@ -627,13 +404,14 @@ def compilation(settings: Settings) -> Report:
         ("", *found),
         table,
         figures,
+        f"Making programs takes {table[1][1]} in a fresh process",
     )
 
 
 def _first_call(num: int, rows: np.ndarray) -> dict[str, Any]:
     """What the first call spends its time on; in a fresh process."""
     workload = workload_e()
-    starts = take(workload.starts(num_drawn(num)), rows)
+    starts = members(workload.starts(num_drawn(num)), rows)
     with CompileClock() as clock:
         begin = time.perf_counter()
         first = workload.run(starts)
@@ -656,7 +434,7 @@ def _first_call(num: int, rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-# 6. Workers
+# 5. Workers
 
 
 def workers(settings: Settings) -> Report:
@@ -712,6 +490,7 @@ def workers(settings: Settings) -> Report:
         ("", "thousand VJPs/s", "times one thread", "cores busy"),
         table,
         figures,
+        f"At {table[-1][0]} {table[-1][2]} times what one thread makes",
     )
 
 
@@ -756,23 +535,15 @@ def _run_loops(width: int, threads: int) -> _LoopsRun:
 # The command
 
 
-class Part(enum.StrEnum):
-    STRAGGLERS = "stragglers"
-    OVERHEAD = "overhead"
-    PEERS = "peers"
-    LINEAR = "linear"
-    COMPILE = "compile"
-    WORKERS = "workers"
-
-
-PARTS: dict[Part, Callable[[Settings], Report]] = {
-    Part.STRAGGLERS: stragglers,
-    Part.OVERHEAD: overhead,
-    Part.PEERS: peers,
-    Part.LINEAR: linear,
-    Part.COMPILE: compilation,
-    Part.WORKERS: workers,
+PARTS = {
+    "stragglers": stragglers,
+    "overhead": overhead,
+    "linear": linear,
+    "compile": compilation,
+    "workers": workers,
 }
+Part = reporting.choice(PARTS)
+SHORT = Settings(1, True, baseline_repeats=1, memory_repeats=1)
 
 
 def main(
@@ -780,7 +551,7 @@ def main(
         list[Part] | None,
         typer.Option(help="Which part; may be given again. Default: all."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each thing is timed.")] = 5,
+    repeats: reporting.Repeats = 5,
     baseline_repeats: Annotated[
         int | None,
         typer.Option(
@@ -791,19 +562,10 @@ def main(
         int | None,
         typer.Option(min=1, help="The same for peak memory: minutes each."),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option(help="Tiny sizes: whether it runs, not how fast.")
-    ] = False,
-    output: Annotated[
-        pathlib.Path | None,
-        typer.Option(
-            help="JSON with the raw figures; benchmarks/results/engine.json if not given, "
-            "and nothing with --quick."
-        ),
-    ] = None,
+    quick: reporting.Quick = False,
+    output: reporting.Output = None,
 ) -> None:
     """How fast the engine is, and beside what."""
-    measuring.set_up()
     fewer = 1 if quick else repeats
     settings = Settings(
         repeats,
@@ -811,11 +573,7 @@ def main(
         baseline_repeats=baseline_repeats or fewer,
         memory_repeats=memory_repeats or fewer,
     )
-    if output is None and not quick:
-        output = pathlib.Path(__file__).parent / "results" / "engine.json"
-    measuring.run_parts(
-        {name.value: PARTS[name] for name in part or list(Part)}, settings, output
-    )
+    reporting.run_parts("engine", PARTS, part, settings, output)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,9 @@
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
-import json
 import multiprocessing
 import os
 import pathlib
-import platform
 import resource
 import statistics
 import sys
@@ -19,8 +15,6 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 Choice = TypeVar("Choice")
 
@@ -278,102 +272,3 @@ def num_cores() -> int:
 def load() -> float:
     """Processes that wanted a core in the last minute; others disturb what is measured."""
     return os.getloadavg()[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """The answer to one question: a table to read, and the figures behind it."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    figures: dict[str, Any]
-
-    def show(self, console: Console) -> None:
-        table = Table(title=self.title, title_justify="left", title_style="bold")
-        for i, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
-        for row in self.rows:
-            table.add_row(*row)
-        console.print(table)
-
-
-def run_parts(
-    parts: Mapping[str, Callable[[Any], Report]],
-    settings: Settings,
-    output: pathlib.Path | None,
-) -> None:
-    """Show the parts' answers one after another, and keep the figures in a file."""
-    console = Console()
-    if not console.is_terminal:  # a log has room for long lines
-        console = Console(width=110)
-    if (busy := load()) > 0.5 and not settings.quick:
-        console.print(f"[yellow]Load {busy:.1f}: other work will disturb what follows.[/]")
-    for name, answer in parts.items():
-        report = answer(settings)
-        report.show(console)
-        if output is not None:
-            write(output, name, report, settings)
-
-
-def write(path: pathlib.Path, part: str, report: Report, settings: Any) -> None:
-    """Put one part's figures into a file, beside those of other parts."""
-    results = json.loads(path.read_text()) if path.exists() else {}
-    results[part] = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
-        "settings": dataclasses.asdict(settings),
-        "figures": _plain(report.figures),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    """Timings and NumPy's numbers as JSON knows them."""
-    if isinstance(value, Timings):
-        return {
-            "median": value.median,
-            "min": min(value.seconds),
-            "max": max(value.seconds),
-            "seconds": list(value.seconds),
-        }
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on, as far as it bears on speed."""
-    device = jax.devices()[0]
-    return {
-        "processor": _processor(),
-        "cores": num_cores(),
-        "memory_gib": round(
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
-        ),
-        "system": platform.system(),
-        "device": f"{device.platform}: {device.device_kind}",
-    }
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of all that is compared."""
-    found = {"python": platform.python_version()}
-    for (
-        name
-    ) in "jaxflow jax jaxlib diffrax equinox numpy scipy torch torchdiffeq zarr".split():
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found

@@ -12,8 +12,6 @@ against a reference at rtol 1e-10.
 """
 
 import dataclasses
-import enum
-import pathlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -21,7 +19,6 @@ from typing import Annotated, Any, NamedTuple
 import diffrax
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.integrate
@@ -32,8 +29,9 @@ from jaxflow.flows.gradients import outputs_at, pull_back
 from jaxflow.networks import flatten, member
 from jaxflow.solvers import RKC2
 
-from . import measuring
-from .measuring import number, Report, spread
+from . import measuring, reporting, tasks
+from .measuring import number, spread
+from .reporting import Report
 
 _ACCURATE = 1e-3  # relative error of the escape time
 _TOLERANCES = (1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8)
@@ -58,12 +56,8 @@ class Run(NamedTuple):
 
 def linear_case(num: int) -> Case:
     """D = 3, 6 x 6, whitened data, modes 3, 2, 1."""
-    random = np.random.default_rng(0)
-    left, right = (np.linalg.qr(random.standard_normal((6, 6)))[0] for _ in range(2))
-    targets = (left * np.array([3.0, 2.0, 1.0, 0, 0, 0])) @ right.T
-    network = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0), key=jax.random.key(0))
+    network, task = tasks.three_modes()
     ensemble = jf.sample_ensemble(network, num, key=jax.random.key(1))
-    task = jf.Task(np.eye(6), targets.T)
     # λ_max at the first saddle, W_l of one singular value 3^(1/3): 3 · 3^(4/3).
     return Case("linear, D = 3", task, ensemble, num, 0.6, 3 * 3 ** (4 / 3))
 
@@ -73,33 +67,14 @@ def two_layer_case(num: int) -> Case:
 
     The second is a thousand times weaker than the first and keeps the student waiting.
     """
-    activation = jf.LeakyReLU(0.5, 1, smoothing=0.1)
-    random = np.random.default_rng(0)
-    x = jnp.asarray(random.standard_normal((20, 6)))
-    rows = np.linalg.qr(random.standard_normal((6, 6)))[0][:2]
-    teacher = jf.FeedForward((6, 2, 1), activation, key=jax.random.key(0))
-    weights = (jnp.asarray(rows), jnp.array([[3.0, 0.003]]))
-    teacher = eqx.tree_at(lambda t: t.weights, teacher, weights)
-    task = jf.Task(x, jax.vmap(teacher)(x)[:, 0])
-    student = jf.FeedForward((6, 20, 1), activation, key=jax.random.key(0))
+    student, task = tasks.two_neurons(0.003)
     ensemble = jf.sample_ensemble(student, num, key=jax.random.key(1))
     level = 1e-6
     on_plateau = jf.gradient_flow(
         ensemble, task, scale=1e-3, stop=jf.LossBelow(1e-3), solver="auto", progress=False
     )
-    rate = max(
-        float(np.linalg.eigvalsh(_hessian(member(on_plateau.networks, i), task))[-1])
-        for i in range(num)
-    )
+    rate = max(tasks.largest_rate(member(on_plateau.networks, i), task) for i in range(num))
     return Case("two-layer leaky ReLU", task, ensemble, num, level, rate)
-
-
-CASES = {"linear": linear_case, "two-layer": two_layer_case}
-
-
-def _hessian(network: eqx.Module, task: jf.Task) -> np.ndarray:
-    field = lambda w: -pull_back(network, task, w, task.residuals)
-    return np.asarray(jax.jit(jax.jacfwd(field))(flatten(network)))
 
 
 def flows(case: Case, scale: float, solver: Any, rtols: Sequence[float]) -> list[Run]:
@@ -270,12 +245,14 @@ def cheapest(runs: Sequence[Run], errors: np.ndarray) -> Cheapest | None:
     return Cheapest(evaluations[best, columns], errors[best, columns], ", ".join(settings))
 
 
-def compare(case: Case, scales: Sequence[float], quick: bool) -> Report:
+def compare(make: Callable[[int], Case], settings: "Settings") -> Report:
     """Every contender's cheapest runs that are accurate enough, at each scale."""
+    case = make(settings.size(settings.num, 1))
     table: list[tuple[str, ...]] = []
     figures: dict[str, Any] = {}
-    tolerances = _TOLERANCES[2:5] if quick else _TOLERANCES
-    for scale in scales:
+    tolerances = settings.size(_TOLERANCES, _TOLERANCES[2:5])
+    over: dict[str, str] = {}  # at the last scale at which anybody else arrived
+    for scale in settings.size((1e-2, 1e-4, 1e-6), (1e-2,)):
         first = flows(case, scale, "auto", (1e-8,))[0]
         horizon = 3 * float(first.times.max())
         (reference,) = peers(case, scale, cvode, horizon, (1e-10,))
@@ -299,6 +276,7 @@ def compare(case: Case, scales: Sequence[float], quick: bool) -> Report:
                 continue
             least = found.evaluations if least is None else least
             ratio = found.evaluations / least
+            over[name] = f"{number(float(np.median(ratio)))} times at δ = {scale:g}"
             table.append(
                 (
                     f"δ = {scale:g}",
@@ -311,7 +289,10 @@ def compare(case: Case, scales: Sequence[float], quick: bool) -> Report:
             )
     title = f"{case.name}, {case.num} starts, until the loss is {case.level:g}"
     head = ("scale", "solver", "evaluations", "over auto", "largest error", "at")
-    return Report(title, head, table, figures)
+    del over["auto"]
+    summary = "Evaluations over those of auto: "
+    summary += ", ".join(f"{name} {times}" for name, times in over.items())
+    return Report(title, head, table, figures, summary)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,9 +302,12 @@ class Settings(measuring.Settings):
     num: int = 4
 
 
-class Part(enum.StrEnum):
-    LINEAR = "linear"
-    TWO_LAYER = "two-layer"
+PARTS = {
+    "linear": partial(compare, linear_case),
+    "two-layer": partial(compare, two_layer_case),
+}
+Part = reporting.choice(PARTS)
+SHORT = Settings(repeats=1, quick=True)
 
 
 def main(
@@ -331,22 +315,11 @@ def main(
         list[Part] | None, typer.Option(help="Which part; default: all.")
     ] = None,
     num: Annotated[int, typer.Option(min=1, help="Starts.")] = 4,
-    quick: Annotated[bool, typer.Option(help="Tiny sizes: does it run?")] = False,
-    output: Annotated[
-        pathlib.Path | None, typer.Option(help="JSON of raw figures.")
-    ] = None,
+    quick: reporting.Quick = False,
+    output: reporting.Output = None,
 ) -> None:
     """What plateaus cost."""
-    measuring.set_up()
-    if output is None and not quick:
-        output = pathlib.Path(__file__).parent / "results" / "plateau.json"
-
-    def answer(name: str, settings: Settings) -> Report:
-        case = CASES[name](settings.num)
-        return compare(case, settings.size((1e-2, 1e-4, 1e-6), (1e-2,)), settings.quick)
-
-    parts = {name.value: partial(answer, name.value) for name in part or list(Part)}
-    measuring.run_parts(parts, Settings(quick=quick, num=1 if quick else num), output)
+    reporting.run_parts("plateau", PARTS, part, Settings(quick=quick, num=num), output)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The nine tasks on which solvers and packages are compared."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,13 +9,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.integrate
 from jaxtyping import Array, Float
 
 import jaxflow as jf
 from jaxflow.flows import CartesianFlow
-from jaxflow.networks import flatten, member, unflatten_rows
+from jaxflow.networks import flatten, members, unflatten_rows
 
-from .workloads import take
+from . import tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +34,24 @@ class Problem:
     level: float  # of the loss, which members reach at the time when they end
     smooth: bool = True
 
-    def starts(self, num: int, seed: int = 1) -> eqx.Module:
+    @property
+    def error(self) -> float:
+        """The relative error that solvers are asked for.
+
+        Sliding along kinks costs everybody work in proportion to the accuracy: millions of
+        evaluations for 1e-6.
+        """
+        return 1e-6 if self.smooth else 1e-4
+
+    def starts(self, num: int) -> eqx.Module:
         """`num` initial directions; fresh draws for networks that are not homogeneous."""
-        key = jax.random.key(seed)
+        key = jax.random.key(1)
         if self.order is not None:
             return jf.sample_ensemble(self.network, num, key=key)
         assert isinstance(self.network, eqx.nn.MLP)
         return _perceptrons(self.network, jax.random.split(key, num))
 
-    @property
+    @functools.cached_property
     def order(self) -> int | float | None:
         """The order of homogeneity, if there is one."""
         if isinstance(self.network, eqx.nn.MLP):
@@ -76,10 +87,7 @@ class Problem:
         """The loss in each of these states."""
         factor = self.scale if self.order is not None else 1.0
         networks = unflatten_rows(self.network, factor * np.asarray(states))
-        num = len(states)
-        return np.array(
-            [float(jf.loss(member(networks, i), self.task)) for i in range(num)]
-        )
+        return np.asarray(eqx.filter_vmap(lambda one: jf.loss(one, self.task))(networks))
 
     def members(self, num: int) -> tuple[eqx.Module, np.ndarray]:
         """`num` starts and for each the time `s` at which its loss reaches the level.
@@ -100,8 +108,28 @@ class Problem:
         rows = np.flatnonzero(pilot.status == "LossBelow")[:num]
         if len(rows) < num:
             raise RuntimeError(f"{self.name}: only {len(rows)} members reach {self.level}")
-        arrays, rest = eqx.partition(drawn, eqx.is_array)
-        return eqx.combine(take(arrays, rows), rest), pilot.rescaled_time[rows]
+        return members(drawn, rows), pilot.rescaled_time[rows]
+
+    def reference(self, starts: eqx.Module, horizons: np.ndarray) -> np.ndarray:
+        """Where members really end: SciPy's DOP853 at rtol 1e-12.
+
+        With kinks its RK23 at 1e-8, as high orders are lost on them.
+        """
+        field = jax.jit(self.field())
+        method, rtol = ("DOP853", 1e-12) if self.smooth else ("RK23", 1e-8)
+        ends = [
+            scipy.integrate.solve_ivp(
+                lambda s, u: np.asarray(field(u)),
+                (0.0, horizon),
+                origin,
+                method,
+                t_eval=[horizon],
+                rtol=rtol,
+                atol=1e-2 * rtol,
+            ).y[:, -1]
+            for origin, horizon in zip(self.origins(starts), horizons)
+        ]
+        return np.stack(ends)
 
     def run(self, starts: eqx.Module, horizons: np.ndarray, **settings: Any) -> jf.Solution:
         """jaxflow until the horizons."""
@@ -133,12 +161,8 @@ def _perceptrons(network: eqx.nn.MLP, keys) -> eqx.nn.MLP:
 
 
 def linear() -> Problem:
-    """D = 3, 6 x 6, whitened data, modes 3, 2, 1, until the second is learned."""
-    random = np.random.default_rng(0)
-    left, right = (np.linalg.qr(random.standard_normal((6, 6)))[0] for _ in range(2))
-    targets = (left * np.array([3.0, 2.0, 1.0, 0, 0, 0])) @ right.T
-    network = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0), key=jax.random.key(0))
-    return Problem("linear", network, jf.Task(np.eye(6), targets.T), 0.1, 0.6)
+    """Three modes, until the second is learned."""
+    return Problem("linear", *tasks.three_modes(), 0.1, 0.6)
 
 
 def power_two() -> Problem:
@@ -147,31 +171,21 @@ def power_two() -> Problem:
     The order is three: with seven a plateau ends so suddenly that the state at a time just
     after it has no digits, whoever computes it.
     """
-    network, task = _teacher((10, 20, 1), jf.LeakyReLU(0.5, 2))
-    return Problem("power 2", network, task, 0.1, 0.1)
+    made = tasks.teacher_student((10, 20, 1), jf.LeakyReLU(0.5, 2))
+    return Problem("power 2", *made, 0.1, 0.1)
 
 
 def leaky_relu() -> Problem:
     """D = 3, slope 0.5, power 1, with kinks, n = 50, a teacher's targets."""
-    network, task = _teacher((10, 20, 20, 1), jf.LeakyReLU(0.5))
-    return Problem("leaky ReLU", network, task, 0.1, 0.3, smooth=False)
-
-
-def _teacher(
-    sizes: tuple[int, ...], activation: jf.LeakyReLU
-) -> tuple[jf.FeedForward, jf.Task]:
-    network = jf.FeedForward(sizes, activation, key=jax.random.key(0))
-    x = jf.data.sphere_points(50, 10, key=jax.random.key(1))
-    return network, jf.data.teacher_student(network, x, target_norm=1.0)
+    made = tasks.teacher_student((10, 20, 20, 1), jf.LeakyReLU(0.5))
+    return Problem("leaky ReLU", *made, 0.1, 0.3, smooth=False)
 
 
 def logistic() -> Problem:
     """Two layers of power 2 learn the signs of a teacher's outputs, n = 40."""
-    network = jf.FeedForward((5, 10, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    x = jf.data.sphere_points(40, 5, key=jax.random.key(1))
-    values = jf.data.teacher_student(network, x, target_norm=1.0).targets
-    signs = jnp.where(values > jnp.median(values), 1.0, -1.0)
-    task = jf.Task(x, signs, loss="logistic")
+    network, values = tasks.teacher_student((5, 10, 1), jf.LeakyReLU(0.5, 2), 40)
+    signs = jnp.where(values.targets > jnp.median(values.targets), 1.0, -1.0)
+    task = jf.Task(values.inputs, signs, loss="logistic")
     return Problem("logistic", network, task, 0.1, 0.5 * 40 * np.log(2))
 
 
@@ -185,17 +199,8 @@ def convolutional() -> Problem:
 
 
 def two_layer() -> Problem:
-    """Smoothed leaky ReLU, n = 20, two teacher neurons, one ten times weaker: a saddle."""
-    activation = jf.LeakyReLU(0.5, 1, smoothing=0.1)
-    random = np.random.default_rng(0)
-    x = jnp.asarray(random.standard_normal((20, 6)))
-    rows = np.linalg.qr(random.standard_normal((6, 6)))[0][:2]
-    teacher = jf.FeedForward((6, 2, 1), activation, key=jax.random.key(0))
-    weights = (jnp.asarray(rows), jnp.array([[3.0, 0.3]]))
-    teacher = eqx.tree_at(lambda t: t.weights, teacher, weights)
-    student = jf.FeedForward((6, 20, 1), activation, key=jax.random.key(0))
-    task = jf.Task(x, jax.vmap(teacher)(x)[:, 0])
-    return Problem("two-layer, a saddle", student, task, 1e-2, 0.02)
+    """Two teacher neurons, one ten times weaker: from saddle to saddle."""
+    return Problem("two-layer, a saddle", *tasks.two_neurons(0.3), 1e-2, 0.02)
 
 
 def digits() -> Problem:

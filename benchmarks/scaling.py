@@ -9,8 +9,6 @@ condition to stop. What is timed is compared with plain diffrax first. README.md
 this file says what each part means.
 """
 
-import enum
-import pathlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Annotated, NamedTuple
@@ -25,22 +23,21 @@ from jaxtyping import Array, Float
 import jaxflow as jf
 from jaxflow.engine.schedule import devices_of, LANE_UNIT
 from jaxflow.flows.gradients import pull_back
-from jaxflow.networks import flatten
+from jaxflow.networks import flatten, members
 
-from . import measuring
+from . import measuring, reporting
 from .measuring import (
     best_loops,
     fresh_process,
     in_turn,
     Loops,
     number,
-    Report,
     Settings,
     spread,
 )
+from .reporting import Report
 from .workloads import (
     check_stopped_by,
-    take,
     vmapped_diffeqsolve,
     Workload,
     workload_e,
@@ -53,7 +50,7 @@ _FEW = 4  # members that are compared with plain diffrax
 # 1. Members
 
 
-def members(settings: Settings) -> Report:
+def ensembles(settings: Settings) -> Report:
     """What do time and memory per member come to, from one member to very many?"""
     counts = settings.size((1, 10, 100, 1_000, 10_000, 100_000), (1, 10))
     workload = _small_workload()
@@ -94,11 +91,15 @@ def members(settings: Settings) -> Report:
             "peak memory bytes": peak,
             "bytes for a further member": further,
         }
+    summary = "Milliseconds a member: " + ", ".join(
+        f"{number(1e3 * figures[num]['seconds per member'])} of {num:,}" for num in counts
+    )
     return Report(
         f"{_STEPS} steps at width 8, n = 50, results in memory (no bar)",
         ("members", "ms a member", "members/s", "peak MiB", "KiB a further member"),
         table,
         figures,
+        summary,
     )
 
 
@@ -228,6 +229,10 @@ def _shares(workloads: dict[str, Workload], title: str, settings: Settings) -> R
             },
             "share of bare products": rate / bare_rate,
         }
+    summary = "Share of bare products: " + ", ".join(
+        f"{100 * found['share of bare products']:.2g}% at {name}"
+        for name, found in figures.items()
+    )
     return Report(
         f"{title}, float64",
         (
@@ -242,6 +247,7 @@ def _shares(workloads: dict[str, Workload], title: str, settings: Settings) -> R
         ),
         table,
         figures,
+        summary,
     )
 
 
@@ -273,7 +279,7 @@ def _check_close_to_plain_diffrax(
     solution = workload.run(starts, stop=())
     check_stopped_by(solution, "max_steps")
     never = jnp.zeros(few)
-    theirs = jax.jit(vmapped_diffeqsolve(workload))(take(starts, slice(few)), never)
+    theirs = jax.jit(vmapped_diffeqsolve(workload))(members(starts, np.arange(few)), never)
     np.testing.assert_array_equal(solution.stats.num_steps[:few], theirs.num_steps)
     np.testing.assert_allclose(
         solution.rescaled_time[:few], theirs.rescaled_time, rtol=1e-6
@@ -337,19 +343,9 @@ def _check_products(workload: Workload) -> None:
 # The command
 
 
-class Part(enum.StrEnum):
-    MEMBERS = "members"
-    WIDTH = "width"
-    SAMPLES = "samples"
-    DEPTH = "depth"
-
-
-PARTS: dict[Part, Callable[[Settings], Report]] = {
-    Part.MEMBERS: members,
-    Part.WIDTH: width,
-    Part.SAMPLES: samples,
-    Part.DEPTH: depth,
-}
+PARTS = {"members": ensembles, "width": width, "samples": samples, "depth": depth}
+Part = reporting.choice(PARTS)
+SHORT = Settings(repeats=1, quick=True)
 
 
 def main(
@@ -357,27 +353,12 @@ def main(
         list[Part] | None,
         typer.Option(help="Which part; may be given again. Default: all."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each thing is timed.")] = 5,
-    quick: Annotated[
-        bool, typer.Option(help="Tiny sizes: whether it runs, not how fast.")
-    ] = False,
-    output: Annotated[
-        pathlib.Path | None,
-        typer.Option(
-            help="JSON with the raw figures; benchmarks/results/scaling.json if not given, "
-            "and nothing with --quick."
-        ),
-    ] = None,
+    repeats: reporting.Repeats = 5,
+    quick: reporting.Quick = False,
+    output: reporting.Output = None,
 ) -> None:
     """How time per member, share of the machine's peak, and memory scale."""
-    measuring.set_up()
-    if output is None and not quick:
-        output = pathlib.Path(__file__).parent / "results" / "scaling.json"
-    measuring.run_parts(
-        {name.value: PARTS[name] for name in part or list(Part)},
-        Settings(repeats, quick),
-        output,
-    )
+    reporting.run_parts("scaling", PARTS, part, Settings(repeats, quick), output)
 
 
 if __name__ == "__main__":

@@ -5,38 +5,35 @@
     python -m benchmarks.work_precision --quick            # tiny sizes: does it still run?
 
 Every solver is run at tighter and tighter tolerances, Euler with shorter and shorter steps
-from its stability limit on. Errors are the distances of the last weights from a reference,
-SciPy's DOP853 at rtol 1e-12, relative to their norm, the largest of all members. What Euler
-needs for an error that it does not reach is extrapolated, error being of first order.
+from its stability limit on. Errors are the distances of the last weights from a reference
+by SciPy, relative to their norm, the largest of all members: DOP853 at rtol 1e-12, with
+kinks RK23 at 1e-8. What Euler needs for an error that it does not reach is extrapolated,
+error being of first order.
 """
 
 import dataclasses
-import enum
-import pathlib
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import diffrax
-import jax
-import matplotlib.pyplot as plt
 import numpy as np
-import scipy.integrate
 import typer
 
 import jaxflow as jf
 from jaxflow.solvers import kvaerno5, RKC2, ROCK4
 
-from . import measuring
-from .measuring import CompileClock, in_turn, number, Report, spread
+from . import measuring, reporting
+from .measuring import CompileClock, in_turn, number, spread
 from .problems import Problem, PROBLEMS
+from .reporting import Report
 
-_WANTED = 1e-6
-_MOST_EVALUATIONS = 300_000
+_MOST_STEPS = 100_000
 _MOST_FOR_JACOBIANS = 120  # parameters, for a method that solves dense systems
 _TOLERANCES = tuple(10.0**-k for k in range(3, 13))
 _FEWEST_EULER_STEPS = 64
+_ENOUGH_TO_TIME = 10_000  # Euler steps, one being as long as another
 
 
 class Point(NamedTuple):
@@ -90,28 +87,17 @@ class Case:
 def prepare(problem: Problem, num: int) -> Case:
     """Members and where they really end."""
     starts, horizons = problem.members(num)
-    field = jax.jit(problem.field())
-    ends = [
-        scipy.integrate.solve_ivp(
-            lambda s, u: np.asarray(field(u)),
-            (0.0, horizon),
-            origin,
-            "DOP853",
-            rtol=1e-12,
-            atol=1e-14,
-        ).y[:, -1]
-        for origin, horizon in zip(problem.origins(starts), horizons)
-    ]
-    return Case(problem, starts, horizons, np.stack(ends))
+    return Case(problem, starts, horizons, problem.reference(starts, horizons))
 
 
-def adaptive(case: Case, solver: Any, tolerances) -> list[Point]:
-    """Tighter and tighter, until the error is small enough or the work too much."""
+def adaptive(case: Case, solver: Any, tolerances, enough: float = 0.0) -> list[Point]:
+    """Tighter and tighter, until the error is at most `enough` or the work too much."""
     points = []
     for rtol in tolerances:
         settings = {"solver": solver, "rtol": rtol, "atol": 1e-3 * rtol}
+        settings |= {"max_steps": _MOST_STEPS}
         points.append(case.measure(f"rtol {rtol:g}", settings))
-        if points[-1].error < 0.3 * _WANTED or points[-1].evaluations > _MOST_EVALUATIONS:
+        if points[-1].error < enough or points[-1].evaluations > _MOST_STEPS:
             break
     return points
 
@@ -133,6 +119,9 @@ def euler(case: Case, most_steps: int) -> list[Point]:
 
 def solvers(problem: Problem) -> Iterator[tuple[str, Any]]:
     """Names and solvers, by increasing order."""
+    if not problem.smooth:
+        sliding = jf.sliding_solver(diffrax.Bosh3(), problem.network, problem.task)
+        yield "sliding Bosh3", sliding
     yield "Heun", diffrax.Heun()
     yield "Tsit5", diffrax.Tsit5()
     yield "Dopri8", diffrax.Dopri8()
@@ -143,145 +132,6 @@ def solvers(problem: Problem) -> Iterator[tuple[str, Any]]:
         yield "Kvaerno5", kvaerno5()
 
 
-class Needed(NamedTuple):
-    """What an error of at most `_WANTED` takes."""
-
-    evaluations: float
-    run: Point  # the one to be timed
-    factor: float = 1.0  # by how much longer than that run: extrapolated unless 1
-
-
-def needed(points: list[Point]) -> Needed | None:
-    """The cheapest run that is accurate enough."""
-    usable = [point for point in points if point.error <= _WANTED]
-    if not usable:
-        return None
-    evaluations = [p.evaluations for p in usable if np.isfinite(p.evaluations)]
-    cheapest = min(usable, key=lambda point: point.seconds)
-    return Needed(min(evaluations, default=np.nan), cheapest)
-
-
-def needed_by_euler(points: list[Point]) -> Needed | None:
-    """Measured, or from the last run by the first order of the error."""
-    found = needed(points)
-    last = points[-1]
-    if found is not None or not np.isfinite(last.error):
-        return found
-    factor = last.error / _WANTED
-    return Needed(factor * last.evaluations, last, factor)
-
-
-def compare(name: str, settings: "Settings") -> tuple[Report, dict[str, list[Point]]]:
-    """All solvers on one problem."""
-    problem, num = PROBLEMS[name](), settings.size(settings.num, 2)
-    case = prepare(problem, num)
-    tolerances = settings.size(_TOLERANCES, _TOLERANCES[1:3])
-    runs = {"Euler": euler(case, settings.size(2**18, 1024))}
-    wanted = {"Euler": needed_by_euler(runs["Euler"])}
-    for solver_name, solver in solvers(problem):
-        runs[solver_name] = adaptive(case, solver, tolerances)
-        wanted[solver_name] = needed(runs[solver_name])
-    found = {key: one for key, one in wanted.items() if one is not None}
-    times = in_turn(
-        {
-            key: lambda one=one: case.run(one.run.settings).loss
-            for key, one in found.items()
-        },
-        settings.repeats,
-    )
-    # Seconds a member in each turn, as one ratio a turn: what disturbs one disturbs all.
-    seconds = {
-        key: found[key].factor * np.array(measured.timings.seconds) / num
-        for key, measured in times.items()
-    }
-    rows, ratios = [], {}
-    for key, points in runs.items():
-        best = min(points, key=lambda point: point.error)
-        last = (f"{best.error:.1e}", best.setting)
-        if key not in found:
-            rows.append((key, "–", "", "–", "", *last))
-            continue
-        one = found[key]
-        mark = "≈ " if one.factor != 1 else ""
-        counted = np.isfinite(one.evaluations)
-        fewer, less = "", ""
-        if "Euler" in found and key != "Euler":
-            ratios[key] = {
-                "evaluations": found["Euler"].evaluations / one.evaluations,
-                "seconds": seconds["Euler"] / seconds[key],
-            }
-            fewer = number(ratios[key]["evaluations"]) if counted else ""
-            less = spread(ratios[key]["seconds"].tolist())
-        evaluations = mark + number(one.evaluations) if counted else "not counted"
-        milliseconds = mark + number(1e3 * float(np.median(seconds[key])))
-        rows.append((key, evaluations, fewer, milliseconds, less, *last))
-    figures = {
-        "parameters": problem.num_parameters,
-        "smooth": problem.smooth,
-        "runs": {key: [p.figures for p in points] for key, points in runs.items()},
-        "seconds a member for the error": seconds,
-        "Euler extrapolated by": found["Euler"].factor if "Euler" in found else None,
-        "Euler over": ratios,
-    }
-    head = (
-        f"for an error of {_WANTED:g}",
-        "evaluations",
-        "fewer than Euler",
-        "ms a member",
-        "less than Euler",
-        "best error",
-        "at",
-    )
-    title = f"{problem.name}, {problem.num_parameters} parameters, {num} members"
-    return Report(title, head, rows, figures), runs
-
-
-def draw(runs: dict[str, dict[str, list[Point]]], path: pathlib.Path) -> None:
-    """Error against evaluations, one panel for each problem."""
-    columns = min(3, len(runs))
-    lines = -(-len(runs) // columns)
-    figure, axes = plt.subplots(
-        lines,
-        columns,
-        figsize=(4.2 * columns, 3.2 * lines),
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax in axes.flat[len(runs) :]:
-        ax.set_visible(False)
-    names: dict[str, Any] = {}
-    for ax, (title, solvers_) in zip(axes.flat, runs.items()):
-        for i, (name, points) in enumerate(solvers_.items()):
-            known = [p for p in points if np.isfinite(p.evaluations + p.error)]
-            style = {"color": "k", "ls": "--"} if name == "Euler" else {"color": f"C{i}"}
-            (line,) = ax.loglog(
-                [p.evaluations for p in known],
-                [p.error for p in known],
-                marker="o",
-                ms=3,
-                **style,
-            )
-            if known:
-                names.setdefault(name, line)
-        ax.axhline(_WANTED, color="0.7", lw=0.8)
-        ax.set_title(title, fontsize="medium")
-        ax.set_ylim(1e-9, 2)
-    for ax in axes[-1]:
-        ax.set_xlabel("evaluations of the gradient")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("relative error of the weights")
-    figure.legend(
-        names.values(),
-        names.keys(),
-        loc="outside lower center",
-        ncols=len(names),
-        frameon=False,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings(measuring.Settings):
     """How large the runs are."""
@@ -289,7 +139,153 @@ class Settings(measuring.Settings):
     num: int = 4
 
 
-Name = enum.StrEnum("Name", {name.upper(): name for name in PROBLEMS})
+class Needed(NamedTuple):
+    """What the error takes that is wanted."""
+
+    evaluations: float
+    run: Point  # the one to be timed
+    factor: float = 1.0  # by how much longer than that run: extrapolated unless 1
+
+
+def needed(points: list[Point], wanted: float) -> Needed | None:
+    """The cheapest run that is accurate enough."""
+    usable = [point for point in points if point.error <= wanted]
+    if not usable:
+        return None
+    evaluations = [p.evaluations for p in usable if np.isfinite(p.evaluations)]
+    cheapest = min(usable, key=lambda point: point.seconds)
+    return Needed(min(evaluations, default=np.nan), cheapest)
+
+
+def needed_by_euler(points: list[Point], wanted: float) -> Needed | None:
+    """Measured, or from the last two runs by the first order of the error."""
+    found = needed(points, wanted)
+    before, last = points[-2:]
+    # Four times the steps, a quarter of the error.
+    if found is not None or not 3 < before.error / last.error < 5:
+        return found
+    evaluations = last.evaluations * last.error / wanted
+    timed = next(p for p in points if p.evaluations >= _ENOUGH_TO_TIME or p is last)
+    return Needed(evaluations, timed, evaluations / timed.evaluations)
+
+
+def run_all(case: Case, wanted: float, settings: Settings) -> dict[str, list[Point]]:
+    """Every solver's runs, from loose to tight."""
+    tolerances = settings.size(_TOLERANCES, _TOLERANCES[1:4])
+    enough = 0.3 * wanted
+    runs = {"Euler": euler(case, settings.size(2**16, 1024))}
+    for name, solver in solvers(case.problem):
+        runs[name] = adaptive(case, solver, tolerances, enough)
+    return runs
+
+
+def time_in_turn(
+    case: Case, found: dict[str, Needed], repeats: int
+) -> dict[str, np.ndarray]:
+    """Seconds a member in each turn."""
+    runs = {
+        name: lambda one=one: case.run(one.run.settings).loss for name, one in found.items()
+    }
+    times = in_turn(runs, repeats)
+    num = len(case.horizons)
+    return {
+        name: found[name].factor * np.array(measured.timings.seconds) / num
+        for name, measured in times.items()
+    }
+
+
+def compare(name: str, settings: Settings) -> Report:
+    """All solvers on one problem."""
+    case = prepare(PROBLEMS[name](), settings.size(settings.num, 2))
+    wanted = settings.size(case.problem.error, 1e-3)
+    runs = run_all(case, wanted, settings)
+    all_needed = {
+        name: (needed_by_euler if name == "Euler" else needed)(points, wanted)
+        for name, points in runs.items()
+    }
+    found = {name: one for name, one in all_needed.items() if one is not None}
+    seconds = time_in_turn(case, found, settings.repeats)
+    # One ratio a turn: what disturbs one disturbs all.
+    euler_over = {
+        name: {
+            "evaluations": found["Euler"].evaluations / one.evaluations,
+            "seconds": seconds["Euler"] / seconds[name],
+        }
+        for name, one in found.items()
+        if name != "Euler" and "Euler" in found
+    }
+    rows = [
+        (
+            name,
+            *_costs(found.get(name), seconds.get(name)),
+            *_savings(euler_over.get(name)),
+            *_best(points),
+        )
+        for name, points in runs.items()
+    ]
+    figures = {
+        "parameters": case.problem.num_parameters,
+        "smooth": case.problem.smooth,
+        "error": wanted,
+        "runs": {name: [p.figures for p in points] for name, points in runs.items()},
+        "seconds a member for the error": seconds,
+        "Euler extrapolated by": found["Euler"].factor if "Euler" in found else None,
+        "Euler over": euler_over,
+    }
+    head = (
+        f"for an error of {wanted:g}",
+        "evaluations",
+        "ms a member",
+        "evaluations: Euler's over these",
+        "time: Euler's over this",
+        "best error",
+        "at",
+    )
+    problem, num = case.problem, len(case.horizons)
+    title = f"{problem.name}, {problem.num_parameters} parameters, {num} members"
+    return Report(title, head, rows, figures, _summary(euler_over, wanted))
+
+
+def _costs(one: Needed | None, seconds: np.ndarray | None) -> tuple[str, str]:
+    if one is None or seconds is None:
+        return ("–", "–")
+    mark = "≈ " if one.factor != 1 else ""
+    counted = np.isfinite(one.evaluations)
+    evaluations = mark + number(one.evaluations) if counted else "not counted"
+    return (evaluations, mark + number(1e3 * float(np.median(seconds))))
+
+
+def _savings(over: dict[str, Any] | None) -> tuple[str, str]:
+    if over is None:
+        return ("", "")
+    counted = np.isfinite(over["evaluations"])
+    fewer = number(over["evaluations"]) if counted else ""
+    return (fewer, spread(over["seconds"].tolist()))
+
+
+def _best(points: list[Point]) -> tuple[str, str]:
+    best = min(points, key=lambda point: point.error)
+    return (f"{best.error:.1e}", best.setting)
+
+
+def _summary(euler_over: dict[str, Any], wanted: float) -> str:
+    fewer = {
+        name: over["evaluations"]
+        for name, over in euler_over.items()
+        if np.isfinite(over["evaluations"])
+    }
+    if not fewer:
+        return f"Nobody's evaluations for an error of {wanted:g} can be compared"
+    best = max(fewer, key=lambda name: fewer[name])
+    return (
+        f"For an error of {wanted:g} Euler takes {number(fewer[best])} times the "
+        f"evaluations of {best}"
+    )
+
+
+PARTS = {name: partial(compare, name) for name in PROBLEMS}
+Name = reporting.choice(PARTS)
+SHORT = Settings(repeats=1, quick=True)
 
 
 def main(
@@ -297,26 +293,13 @@ def main(
         list[Name] | None, typer.Option(help="Which task; default: all.")
     ] = None,
     num: Annotated[int, typer.Option(min=1, help="Members.")] = 4,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each thing is timed.")] = 3,
-    quick: Annotated[bool, typer.Option(help="Tiny sizes: does it run?")] = False,
-    output: Annotated[
-        pathlib.Path | None, typer.Option(help="JSON of raw figures; a figure beside it.")
-    ] = None,
+    repeats: reporting.Repeats = 3,
+    quick: reporting.Quick = False,
+    output: reporting.Output = None,
 ) -> None:
     """What accuracy costs."""
-    measuring.set_up()
-    if output is None and not quick:
-        output = pathlib.Path(__file__).parent / "results" / "work_precision.json"
-    runs: dict[str, dict[str, list[Point]]] = {}
-
-    def answer(name: str, settings: Settings) -> Report:
-        report, runs[name] = compare(name, settings)
-        if output is not None:
-            draw(runs, output.with_suffix(".png"))
-        return report
-
-    parts = {name.value: partial(answer, name.value) for name in problem or list(Name)}
-    measuring.run_parts(parts, Settings(repeats, quick, num), output)
+    settings = Settings(repeats, quick, num)
+    reporting.run_parts("work_precision", PARTS, problem, settings, output)
 
 
 if __name__ == "__main__":

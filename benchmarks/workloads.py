@@ -1,6 +1,7 @@
 """The problem that the benchmarks share, and plain diffrax on that problem."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,10 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 import jaxflow as jf
 from jaxflow.flows import CartesianFlow, PolarFlow
+from jaxflow.networks import members
 from jaxflow.solvers import FlowController, PredictiveController
+
+from .tasks import teacher_student
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Workload:
         first, n = self.network.weights[0].size, self.task.num_samples
         return 2 * n * (3 * self.num_parameters - first)
 
-    @property
+    @functools.cached_property
     def order(self) -> int | float:
         """The order of homogeneity."""
         return jf.order(self.network)
@@ -100,11 +104,8 @@ def workload_e(
 
     Other depths and powers have other orders.
     """
-    activation = jf.LeakyReLU(0.5, power=power)
-    widths = (10, *(width,) * (depth - 1), 1)
-    network = jf.FeedForward(widths, activation, key=jax.random.key(0))
-    inputs = jf.data.sphere_points(num_samples, 10, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, inputs, target_norm=1.0)
+    sizes = (10, *(width,) * (depth - 1), 1)
+    network, task = teacher_student(sizes, jf.LeakyReLU(0.5, power), num_samples)
     # Drawn in the default precision and rounded: the same problem in every precision.
     network = jax.tree_util.tree_map(lambda leaf: leaf.astype(dtype), network)
     if jnp.dtype(dtype).itemsize == 4:  # what float32 can meet
@@ -123,7 +124,7 @@ def quick_rows(workload: Workload, num: int, *, most_steps: int = 200) -> np.nda
 
 def quick_starts(workload: Workload, num: int) -> jf.FeedForward:
     """`num` starts without a straggler among them."""
-    return take(workload.starts(num_drawn(num)), quick_rows(workload, num))
+    return members(workload.starts(num_drawn(num)), quick_rows(workload, num))
 
 
 def num_drawn(num: int) -> int:
@@ -152,12 +153,10 @@ def check_stopped_by(solution: jf.Solution, status: str) -> None:
         raise AssertionError(f"members were to end by {status}, and ended by {found}")
 
 
-def take(ensemble: Any, rows: np.ndarray | slice) -> Any:
-    """Some members of an ensemble."""
-    # Through NumPy: indexing a JAX array compiles a program for every shape.
-    return jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(np.asarray(leaf)[rows]), ensemble
-    )
+def few_for_all(num_steps: np.ndarray, few: int) -> np.ndarray:
+    """Members whose numbers of steps are evenly spaced quantiles of all members'."""
+    quantiles = (np.arange(few) + 0.5) / few
+    return np.argsort(num_steps, kind="stable")[(quantiles * len(num_steps)).astype(int)]
 
 
 class Endings(NamedTuple):
@@ -179,8 +178,9 @@ def vmapped_diffeqsolve(
     """
     flow = workload.polar_flow
     solver, terms = diffrax.Tsit5(), diffrax.ODETerm(flow.vector_field)
+    rtol, atol = (jnp.asarray(x, workload.dtype) for x in (workload.rtol, workload.atol))
     controller = FlowController(
-        PredictiveController(workload.rtol, workload.atol, flow.error_norm),
+        PredictiveController(rtol, atol, flow.error_norm),
         flow.view_error,
     )
     log_scale = workload.log_scale

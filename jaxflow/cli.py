@@ -1,5 +1,6 @@
 """The command `jaxflow`."""
 
+import importlib
 import pathlib
 import time
 from typing import Annotated
@@ -72,3 +73,33 @@ def demo(
         rich.console.Console(stderr=True).print(f"[red]error:[/red] {error}")
         raise typer.Exit(1) from error
     typer.echo(f"{time.perf_counter() - began:.0f} s")
+
+
+@app.command()
+def bench(
+    name: Annotated[
+        list[str] | None, typer.Argument(help="Which benchmark; default: all.")
+    ] = None,
+) -> None:
+    """Run the short versions of all benchmarks and print one table.
+
+    From a checkout of the project, installed with pip install -e ".[bench]". The long
+    versions, of which the figures count, are python -m benchmarks.NAME.
+    """
+    errors = rich.console.Console(stderr=True)
+    try:
+        short = importlib.import_module("benchmarks.short")
+    except ModuleNotFoundError as error:
+        errors.print(
+            f"[red]error:[/red] no module {error.name!r}: benchmarks are part of a "
+            'checkout of the project, installed with pip install -e ".\\[bench]"',
+            highlight=False,
+        )
+        raise typer.Exit(1) from error
+    unknown = [one for one in name or () if one not in short.BENCHMARKS]
+    if unknown:
+        known = ", ".join(short.BENCHMARKS)
+        errors.print(f"[red]error:[/red] no benchmark {unknown[0]!r}; there are {known}")
+        raise typer.Exit(1)
+    if not short.run(name or list(short.BENCHMARKS), rich.console.Console()):
+        raise typer.Exit(1)

@@ -1,0 +1,424 @@
+"""Members per second beside other packages, 256 members of each task until fixed times.
+
+    python -m benchmarks.peers                     # nine tasks, about half an hour
+    python -m benchmarks.peers --problem linear    # one task
+    python -m benchmarks.peers --quick             # tiny sizes: does it still run?
+
+Two races. At rtol 1e-6: jaxflow, one `vmap(diffeqsolve)`, torchode and torchdiffeq with all
+members in one batch, SciPy and SUNDIALS CVODE one member after another. And gradient
+descent with steps so short that it is within 1e-2 of the flow, as a jitted `lax.scan` over
+all members and as a loop in PyTorch, one member after another, beside jaxflow at rtol 1e-3.
+Whoever goes one after another gets a few members, evenly spaced quantiles by numbers of
+steps. Nobody is timed whose members end elsewhere than the others'. jaxflow runs with
+several solvers, and others are compared with the fastest.
+"""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.integrate
+import typer
+
+from jaxflow.networks import members
+from jaxflow.solvers import RKC2
+
+from . import measuring, reporting
+from .measuring import in_turn, number, spread
+from .problems import Problem, PROBLEMS
+from .reporting import Report
+from .workloads import few_for_all
+
+_RTOL, _ATOL = 1e-6, 1e-9
+_DESCENT_RTOL, _DESCENT_ERROR = 1e-3, 1e-2
+_MOST_STEPS = 2**18  # of gradient descent
+_ALLOWED = {"flow": 1e-2, "descent": 2 * _DESCENT_ERROR}
+_MOST_FOR_JACOBIANS = 120  # parameters, for CVODE with dense systems
+
+Ends = np.ndarray  # (members, parameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(measuring.Settings):
+    """How large the runs are."""
+
+    num: int = 256
+    few: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """Some members of a problem: where they start, how long they go, where they end."""
+
+    problem: Problem
+    starts: Any
+    horizons: np.ndarray
+    ends: Ends
+
+    @property
+    def origins(self) -> np.ndarray:
+        return self.problem.origins(self.starts)
+
+    @property
+    def factor(self) -> float:
+        """Of outputs: `H(x; δ u) = δ^L H(x; u)`."""
+        problem = self.problem
+        return 1.0 if problem.order is None else float(problem.scale**problem.order)
+
+    def take(self, rows: np.ndarray) -> "Members":
+        starts = members(self.starts, rows)
+        return Members(self.problem, starts, self.horizons[rows], self.ends[rows])
+
+    def error(self, ends: Ends) -> float:
+        apart = np.linalg.norm(ends - self.ends, axis=1)
+        return float(np.max(apart / np.linalg.norm(self.ends, axis=1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """Somebody who takes members to their ends."""
+
+    race: str
+    run: Callable[[Members], Ends]
+    one_by_one: bool = False
+
+
+# jaxflow and plain diffrax
+
+_SOLVERS = {"Tsit5": diffrax.Tsit5(), "auto": "auto", "RKC2": RKC2()}
+
+
+def jaxflow(solver: Any, rtol: float, group: Members) -> Ends:
+    """One call."""
+    problem = group.problem
+    settings = {"solver": solver, "rtol": rtol, "atol": 1e-3 * rtol}
+    found = problem.run(group.starts, group.horizons, **settings)
+    assert set(found.status) == {"RescaledTime"}, found
+    return problem.ends(found)
+
+
+def plain_diffrax(problem: Problem) -> Callable[[Members], Ends]:
+    """One `diffeqsolve` under one `vmap`, as its documentation has it."""
+    field = problem.field()
+
+    def solve(origin, horizon):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda s, u, args: field(u)),
+            diffrax.Tsit5(),
+            jnp.zeros_like(horizon),
+            horizon,
+            None,
+            origin,
+            stepsize_controller=diffrax.PIDController(_RTOL, _ATOL),
+            max_steps=1_000_000,
+        ).ys[0]
+
+    solve_all = jax.jit(jax.vmap(solve))
+    return lambda group: np.asarray(solve_all(group.origins, group.horizons))
+
+
+# One member after another, with a jitted gradient
+
+
+def scipy_ivp(method: str, problem: Problem) -> Callable[[Members], Ends]:
+    field = jax.jit(problem.field())
+
+    def solve(origin, horizon):
+        found = scipy.integrate.solve_ivp(
+            lambda s, u: np.asarray(field(u)),
+            (0.0, horizon),
+            origin,
+            method,
+            t_eval=[horizon],
+            rtol=_RTOL,
+            atol=_ATOL,
+        )
+        return found.y[:, -1]
+
+    return partial(_one_by_one, solve)
+
+
+def cvode(problem: Problem) -> Callable[[Members], Ends]:
+    """BDF; dense Jacobians from JAX for few parameters, a Krylov method for more."""
+    from sksundae.cvode import CVODE
+
+    field = jax.jit(problem.field())
+    jacobian = jax.jit(jax.jacfwd(problem.field()))
+
+    def rhs(s, u, change):
+        change[:] = field(u)
+
+    def fill(s, u, change, matrix):
+        matrix[:] = jacobian(u)
+
+    few = problem.num_parameters <= _MOST_FOR_JACOBIANS
+    how = {"jacfn": fill} if few else {"linsolver": "gmres", "krylov_dim": 5}
+
+    def solve(origin, horizon):
+        solver = CVODE(rhs, rtol=_RTOL, atol=_ATOL, max_num_steps=1_000_000, **how)
+        return solver.solve(np.array([0.0, horizon]), origin).y[-1]
+
+    return partial(_one_by_one, solve)
+
+
+def _one_by_one(solve: Callable[..., np.ndarray], group: Members) -> Ends:
+    return np.stack([solve(*one) for one in zip(group.origins, group.horizons)])
+
+
+# PyTorch, all members in one batch
+
+
+def torchode(group: Members) -> Ends:
+    """Tsit5 with a step size for each member."""
+    import torch
+    import torchode
+
+    from .torch_networks import velocity
+
+    problem = group.problem
+    field = velocity(problem.network, problem.task, group.factor)
+    term = torchode.ODETerm(lambda s, u: field(u), with_stats=False)
+    solver = torchode.AutoDiffAdjoint(
+        torchode.Tsit5(term=term),
+        torchode.IntegralController(atol=_ATOL, rtol=_RTOL, term=term),
+    )
+    horizons = torch.from_numpy(group.horizons.copy())
+    torch.set_num_threads(measuring.num_cores())
+    with torch.no_grad():
+        found = solver.solve(
+            torchode.InitialValueProblem(
+                y0=torch.from_numpy(group.origins.copy()),
+                t_start=torch.zeros_like(horizons),
+                t_end=horizons,
+                t_eval=horizons[:, None],
+            )
+        )
+    assert torch.all(found.status == torchode.Status.SUCCESS.value)
+    return found.ys[:, -1].numpy()
+
+
+def torchdiffeq(group: Members) -> Ends:
+    """dopri5 on all members as one system, each with the horizon as its unit of time."""
+    import torch
+    from torchdiffeq import odeint
+
+    from .torch_networks import velocity
+
+    problem = group.problem
+    field = velocity(problem.network, problem.task, group.factor)
+    horizons = torch.from_numpy(group.horizons.copy())[:, None]
+    torch.set_num_threads(measuring.num_cores())
+    with torch.no_grad():
+        found = odeint(
+            lambda share, u: horizons * field(u),
+            torch.from_numpy(group.origins.copy()),
+            torch.tensor([0.0, 1.0], dtype=torch.float64),
+            rtol=_RTOL,
+            atol=_ATOL,
+            method="dopri5",
+        )
+    return found[-1].numpy()
+
+
+# Gradient descent
+
+
+def scanned_euler(problem: Problem, num_steps: int) -> Callable[[Members], Ends]:
+    """`lax.scan` over steps of one size, under `vmap` and `jit`."""
+    field = problem.field()
+
+    def solve(origin, horizon):
+        step = horizon / num_steps
+        ahead = lambda u, _: (u + step * field(u), None)
+        return jax.lax.scan(ahead, origin, length=num_steps)[0]
+
+    solve_all = jax.jit(jax.vmap(solve))
+    return lambda group: np.asarray(solve_all(group.origins, group.horizons))
+
+
+def torch_descent(num_steps: int, group: Members) -> Ends:
+    """A network, a loss, `torch.optim.SGD` and a loop."""
+    import torch
+
+    from .torch_networks import loss, outputs, torch_parts
+
+    problem = group.problem
+    forward, loss_of = outputs(problem.network, problem.task), loss(problem.task)
+    homogeneous = problem.order is not None
+    unit = problem.scale if homogeneous else 1.0
+    # Steps of u in s are steps of w = δ u in t = δ^(2-L) s.
+    clock = problem.scale ** (2 - problem.order) if homogeneous else 1.0
+    torch.set_num_threads(1)  # as fast for one small network, and steadier
+
+    def solve(origin, horizon):
+        flat = torch.from_numpy(unit * origin)
+        weights = [
+            torch.nn.Parameter(part.clone()) for part in torch_parts(problem.network, flat)
+        ]
+        optimizer = torch.optim.SGD(weights, lr=clock * horizon / num_steps)
+        for _ in range(num_steps):
+            optimizer.zero_grad()
+            loss_of(forward(weights)).backward()
+            optimizer.step()
+        return torch.cat([w.detach().flatten() for w in weights]).numpy() / unit
+
+    return _one_by_one(solve, group)
+
+
+def steps_for(group: Members, error: float) -> int:
+    """The fewest steps of gradient descent, by factors of two, that come so close."""
+    num_steps = 64
+    while num_steps <= _MOST_STEPS:
+        if group.error(scanned_euler(group.problem, num_steps)(group)) <= error:
+            return num_steps
+        num_steps *= 2
+    raise RuntimeError(f"{num_steps} steps do not bring an error of {error}")
+
+
+# The races
+
+
+def prepare(problem: Problem, num: int, few: int) -> tuple[Members, Members]:
+    """All members and a few for all; where they end, checked by SciPy."""
+    starts, horizons = problem.members(num)
+    rtol = 1e-9 if problem.smooth else 1e-7
+    solver = diffrax.Tsit5() if problem.smooth else diffrax.Heun()
+    exact = problem.run(starts, horizons, solver=solver, rtol=rtol, atol=1e-3 * rtol)
+    assert set(exact.status) == {"RescaledTime"}, exact
+    everyone = Members(problem, starts, horizons, problem.ends(exact))
+    some = everyone.take(few_for_all(exact.stats.num_steps, few))
+    assert some.error(problem.reference(some.starts, some.horizons)) < problem.error
+    return everyone, some
+
+
+def contenders(problem: Problem, num_steps: int) -> dict[str, Contender]:
+    """Those that are installed."""
+    found = {
+        **_solvers_of_jaxflow("flow", _RTOL),
+        "vmap(diffeqsolve)": Contender("flow", plain_diffrax(problem)),
+        "SciPy RK45": Contender("flow", scipy_ivp("RK45", problem), True),
+        "SciPy LSODA": Contender("flow", scipy_ivp("LSODA", problem), True),
+    }
+    if _is_installed("sksundae"):
+        found["CVODE (BDF)"] = Contender("flow", cvode(problem), True)
+    if _is_installed("torchode"):
+        found["torchode, one batch"] = Contender("flow", torchode)
+    if _is_installed("torchdiffeq"):
+        found["torchdiffeq, one batch"] = Contender("flow", torchdiffeq)
+    found |= _solvers_of_jaxflow("descent", _DESCENT_RTOL)
+    descent = Contender("descent", scanned_euler(problem, num_steps))
+    found[f"lax.scan, {num_steps:,} steps"] = descent
+    if _is_installed("torch"):
+        loop = Contender("descent", partial(torch_descent, num_steps), True)
+        found[f"PyTorch SGD, {num_steps:,} steps"] = loop
+    return found
+
+
+def _solvers_of_jaxflow(race: str, rtol: float) -> dict[str, Contender]:
+    return {
+        f"jaxflow {name}, rtol {rtol:g}": Contender(race, partial(jaxflow, solver, rtol))
+        for name, solver in _SOLVERS.items()
+    }
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def compare(name: str, settings: Settings) -> Report:
+    """Everybody on one problem."""
+    problem = PROBLEMS[name]()
+    num, few = settings.size((settings.num, settings.few), (4, 2))
+    everyone, some = prepare(problem, num, few)
+    everybody = contenders(problem, steps_for(some, _DESCENT_ERROR))
+    groups = {name: some if one.one_by_one else everyone for name, one in everybody.items()}
+    # Once to see where they end, which compiles, too.
+    errors = {
+        name: groups[name].error(one.run(groups[name])) for name, one in everybody.items()
+    }
+    others = {
+        name: one for name, one in everybody.items() if errors[name] <= _ALLOWED[one.race]
+    }
+    times = in_turn(
+        {name: partial(one.run, groups[name]) for name, one in others.items()},
+        settings.repeats,
+    )
+    seconds = {
+        name: np.array(measured.timings.seconds) / len(groups[name].horizons)
+        for name, measured in times.items()
+    }
+    fastest = {one.race: _fastest(one.race, others, seconds) for one in others.values()}
+    # One ratio a turn: what disturbs one disturbs all.
+    ratios = {
+        name: seconds[name] / seconds[fastest[one.race]] for name, one in others.items()
+    }
+    rows = []
+    for name in everybody:
+        cells = ("–", "elsewhere")  # no answer to be timed
+        if name in others:
+            ratio = "1" if name in fastest.values() else spread(ratios[name].tolist())
+            cells = (number(float(np.median(1 / seconds[name]))), ratio)
+        rows.append((name, str(len(groups[name].horizons)), *cells, f"{errors[name]:.1e}"))
+    figures = {
+        "parameters": problem.num_parameters,
+        "seconds a member": seconds,
+        "time over jaxflow's": ratios,
+        "largest error": errors,
+        "members": {name: len(group.horizons) for name, group in groups.items()},
+    }
+    title = f"{problem.name}, {problem.num_parameters} parameters, {num} members"
+    head = ("", "members", "members/s", "time over jaxflow's", "largest error")
+    return Report(title, head, rows, figures, _summary(ratios))
+
+
+def _fastest(race: str, others: dict[str, Contender], seconds: dict[str, Any]) -> str:
+    """jaxflow's solver to compare with."""
+    ours = [key for key, one in others.items() if one.race == race and _is_ours(key)]
+    return min(ours, key=lambda name: np.median(seconds[name]))
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("jaxflow")
+
+
+def _summary(ratios: dict[str, np.ndarray]) -> str:
+    medians = {
+        name: float(np.median(ratio))
+        for name, ratio in ratios.items()
+        if not _is_ours(name)
+    }
+    return "Time over jaxflow's: " + ", ".join(
+        f"{name} {number(ratio)}" for name, ratio in medians.items()
+    )
+
+
+PARTS = {name: partial(compare, name) for name in PROBLEMS}
+Name = reporting.choice(PARTS)
+SHORT = Settings(repeats=1, quick=True)
+
+
+def main(
+    problem: Annotated[
+        list[Name] | None, typer.Option(help="Which task; default: all.")
+    ] = None,
+    num: Annotated[int, typer.Option(min=1, help="Members.")] = 256,
+    few: Annotated[
+        int, typer.Option(min=1, help="Members of those who go one after another.")
+    ] = 4,
+    repeats: reporting.Repeats = 3,
+    quick: reporting.Quick = False,
+    output: reporting.Output = None,
+) -> None:
+    """Members per second beside other packages."""
+    settings = Settings(repeats, quick, num, few)
+    reporting.run_parts("peers", PARTS, problem, settings, output)
+
+
+if __name__ == "__main__":
+    typer.run(main)
