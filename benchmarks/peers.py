@@ -7,10 +7,11 @@
 Two races. At rtol 1e-6: jaxflow, one `vmap(diffeqsolve)`, torchode and torchdiffeq with all
 members in one batch, SciPy and SUNDIALS CVODE one member after another. And gradient
 descent with steps so short that it is within 1e-2 of the flow, as a jitted `lax.scan` over
-all members and as a loop in PyTorch, one member after another, beside jaxflow at rtol 1e-3.
-Whoever goes one after another gets a few members, evenly spaced quantiles by numbers of
-steps. Nobody is timed whose members end elsewhere than the others'. jaxflow runs with
-several solvers, and others are compared with the fastest.
+all members and as a loop in PyTorch, one member after another, beside jaxflow at the
+loosest tolerance that is as close. Whoever goes one after another gets a few members,
+evenly spaced quantiles by numbers of steps; these must end where SciPy's DOP853 says, or
+their integrator is not timed. The largest error of all members is shown beside.
+jaxflow runs with several solvers, and others are compared with the fastest.
 """
 
 import dataclasses
@@ -36,9 +37,9 @@ from .reporting import Report
 from .workloads import few_for_all
 
 _RTOL, _ATOL = 1e-6, 1e-9
-_DESCENT_RTOL, _DESCENT_ERROR = 1e-3, 1e-2
+_ERROR = 1e-2  # of gradient descent; and where anybody ends must be as close as that
+_LOOSEST = (1e-3, 1e-4, 1e-5, 1e-6)  # relative tolerances
 _MOST_STEPS = 2**18  # of gradient descent
-_ALLOWED = {"flow": 1e-2, "descent": 2 * _DESCENT_ERROR}
 _MOST_FOR_JACOBIANS = 120  # parameters, for CVODE with dense systems
 
 Ends = np.ndarray  # (members, parameters)
@@ -76,7 +77,9 @@ class Members:
         return Members(self.problem, starts, self.horizons[rows], self.ends[rows])
 
     def error(self, ends: Ends) -> float:
-        apart = np.linalg.norm(ends - self.ends, axis=1)
+        """The largest relative error; no number if a member went out of bounds."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = np.linalg.norm(ends - self.ends, axis=1)
         return float(np.max(apart / np.linalg.norm(self.ends, axis=1)))
 
 
@@ -271,60 +274,77 @@ def torch_descent(num_steps: int, group: Members) -> Ends:
     return _one_by_one(solve, group)
 
 
-def steps_for(group: Members, error: float) -> int:
-    """The fewest steps of gradient descent, by factors of two, that come so close."""
+def steps_for(some: Members) -> int:
+    """The fewest steps of gradient descent, by factors of two, that are close enough."""
     num_steps = 64
     while num_steps <= _MOST_STEPS:
-        if group.error(scanned_euler(group.problem, num_steps)(group)) <= error:
+        if some.error(scanned_euler(some.problem, num_steps)(some)) <= _ERROR:
             return num_steps
         num_steps *= 2
-    raise RuntimeError(f"{num_steps} steps do not bring an error of {error}")
+    raise RuntimeError(f"{_MOST_STEPS} steps do not bring an error of {_ERROR}")
+
+
+def rtol_for(solver: Any, some: Members) -> float:
+    """The loosest tolerance with which jaxflow is as close; the tightest, if none is."""
+    errors = ((rtol, some.error(jaxflow(solver, rtol, some))) for rtol in _LOOSEST)
+    return next((rtol for rtol, error in errors if error <= _ERROR), _LOOSEST[-1])
 
 
 # The races
 
 
-def prepare(problem: Problem, num: int, few: int) -> tuple[Members, Members]:
-    """All members and a few for all; where they end, checked by SciPy."""
+def prepare(problem: Problem, num: int, few: int) -> tuple[Members, np.ndarray]:
+    """All members, and which few stand for all; where these end is checked by SciPy."""
     starts, horizons = problem.members(num)
     rtol = 1e-9 if problem.smooth else 1e-7
     solver = diffrax.Tsit5() if problem.smooth else diffrax.Heun()
     exact = problem.run(starts, horizons, solver=solver, rtol=rtol, atol=1e-3 * rtol)
     assert set(exact.status) == {"RescaledTime"}, exact
     everyone = Members(problem, starts, horizons, problem.ends(exact))
-    some = everyone.take(few_for_all(exact.stats.num_steps, few))
+    rows = few_for_all(exact.stats.num_steps, few)
+    some = everyone.take(rows)
     assert some.error(problem.reference(some.starts, some.horizons)) < problem.error
-    return everyone, some
+    return everyone, rows
 
 
-def contenders(problem: Problem, num_steps: int) -> dict[str, Contender]:
-    """Those that are installed."""
+def contenders(some: Members) -> dict[str, Contender]:
+    """Those that are installed; settings of gradient descent are found on these members."""
+    return {**_with_flow(some.problem), **_with_descent(some)}
+
+
+def _with_flow(problem: Problem) -> dict[str, Contender]:
     found = {
-        **_solvers_of_jaxflow("flow", _RTOL),
-        "vmap(diffeqsolve)": Contender("flow", plain_diffrax(problem)),
-        "SciPy RK45": Contender("flow", scipy_ivp("RK45", problem), True),
-        "SciPy LSODA": Contender("flow", scipy_ivp("LSODA", problem), True),
+        f"jaxflow {name}, rtol {_RTOL:g}": Contender(
+            "flow", partial(jaxflow, solver, _RTOL)
+        )
+        for name, solver in _SOLVERS.items()
     }
+    found["vmap(diffeqsolve)"] = Contender("flow", plain_diffrax(problem))
+    for method in ("RK45", "LSODA"):
+        solve = scipy_ivp(method, problem)
+        found[f"SciPy {method}"] = Contender("flow", solve, one_by_one=True)
     if _is_installed("sksundae"):
-        found["CVODE (BDF)"] = Contender("flow", cvode(problem), True)
+        found["CVODE (BDF)"] = Contender("flow", cvode(problem), one_by_one=True)
     if _is_installed("torchode"):
         found["torchode, one batch"] = Contender("flow", torchode)
     if _is_installed("torchdiffeq"):
         found["torchdiffeq, one batch"] = Contender("flow", torchdiffeq)
-    found |= _solvers_of_jaxflow("descent", _DESCENT_RTOL)
-    descent = Contender("descent", scanned_euler(problem, num_steps))
-    found[f"lax.scan, {num_steps:,} steps"] = descent
-    if _is_installed("torch"):
-        loop = Contender("descent", partial(torch_descent, num_steps), True)
-        found[f"PyTorch SGD, {num_steps:,} steps"] = loop
     return found
 
 
-def _solvers_of_jaxflow(race: str, rtol: float) -> dict[str, Contender]:
-    return {
-        f"jaxflow {name}, rtol {rtol:g}": Contender(race, partial(jaxflow, solver, rtol))
-        for name, solver in _SOLVERS.items()
-    }
+def _with_descent(some: Members) -> dict[str, Contender]:
+    found = {}
+    for name, solver in _SOLVERS.items():
+        rtol = rtol_for(solver, some)
+        one = Contender("descent", partial(jaxflow, solver, rtol))
+        found[f"jaxflow {name} to 1%, rtol {rtol:g}"] = one
+    num_steps = steps_for(some)
+    descent = Contender("descent", scanned_euler(some.problem, num_steps))
+    found[f"lax.scan, {num_steps:,} steps"] = descent
+    if _is_installed("torch"):
+        loop = Contender("descent", partial(torch_descent, num_steps), one_by_one=True)
+        found[f"PyTorch SGD, {num_steps:,} steps"] = loop
+    return found
 
 
 def _is_installed(package: str) -> bool:
@@ -335,15 +355,17 @@ def compare(name: str, settings: Settings) -> Report:
     """Everybody on one problem."""
     problem = PROBLEMS[name]()
     num, few = settings.size((settings.num, settings.few), (4, 2))
-    everyone, some = prepare(problem, num, few)
-    everybody = contenders(problem, steps_for(some, _DESCENT_ERROR))
+    everyone, rows = prepare(problem, num, few)
+    some = everyone.take(rows)
+    everybody = contenders(some)
     groups = {name: some if one.one_by_one else everyone for name, one in everybody.items()}
     # Once to see where they end, which compiles, too.
-    errors = {
-        name: groups[name].error(one.run(groups[name])) for name, one in everybody.items()
-    }
+    ends = {name: one.run(groups[name]) for name, one in everybody.items()}
+    errors = {name: groups[name].error(ends[name]) for name in ends}
     others = {
-        name: one for name, one in everybody.items() if errors[name] <= _ALLOWED[one.race]
+        name: one
+        for name, one in everybody.items()
+        if some.error(ends[name] if one.one_by_one else ends[name][rows]) <= _ERROR
     }
     times = in_turn(
         {name: partial(one.run, groups[name]) for name, one in others.items()},
@@ -358,13 +380,13 @@ def compare(name: str, settings: Settings) -> Report:
     ratios = {
         name: seconds[name] / seconds[fastest[one.race]] for name, one in others.items()
     }
-    rows = []
+    table = []
     for name in everybody:
         cells = ("–", "elsewhere")  # no answer to be timed
         if name in others:
             ratio = "1" if name in fastest.values() else spread(ratios[name].tolist())
             cells = (number(float(np.median(1 / seconds[name]))), ratio)
-        rows.append((name, str(len(groups[name].horizons)), *cells, f"{errors[name]:.1e}"))
+        table.append((name, str(len(groups[name].horizons)), *cells, f"{errors[name]:.1e}"))
     figures = {
         "parameters": problem.num_parameters,
         "seconds a member": seconds,
@@ -374,12 +396,14 @@ def compare(name: str, settings: Settings) -> Report:
     }
     title = f"{problem.name}, {problem.num_parameters} parameters, {num} members"
     head = ("", "members", "members/s", "time over jaxflow's", "largest error")
-    return Report(title, head, rows, figures, _summary(ratios))
+    return Report(title, head, table, figures, _summary(ratios))
 
 
 def _fastest(race: str, others: dict[str, Contender], seconds: dict[str, Any]) -> str:
     """jaxflow's solver to compare with."""
     ours = [key for key, one in others.items() if one.race == race and _is_ours(key)]
+    if not ours:
+        raise RuntimeError(f"no solver of jaxflow arrives in the race {race!r}")
     return min(ours, key=lambda name: np.median(seconds[name]))
 
 

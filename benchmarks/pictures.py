@@ -190,7 +190,7 @@ def _draw_direction(ax: Axes, found: Mapping[str, Any]) -> None:
     for name in names:
         values = [float(np.median(one[name])) for one in scales.values()]
         style = {"color": "k", "ls": "--"} if name == "gradient flow" else {}
-        ax.loglog(list(scales), values, "o-", ms=3, label=name, **style)
+        ax.loglog(list(scales), values, marker="o", ms=3, label=name, **style)
     ax.invert_xaxis()
     ax.set_xlabel("initialization scale δ")
     ax.set_ylabel("1 - cosine to the KKT point")
@@ -198,7 +198,7 @@ def _draw_direction(ax: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _scaling(parts: Mapping[str, Any]) -> Figure:
-    figure, panels, _ = _panels(len(parts), most=2, size=(4.6, 3.2))
+    figure, panels, _ = _panels(len(parts), size=(4.2, 3.0))
     for ax, (part, found) in zip(panels, parts.items()):
         sizes = [_first_number(key) for key in found]
         if part == "members":
@@ -218,7 +218,9 @@ def _scaling(parts: Mapping[str, Any]) -> Figure:
             ax.set_ylim(0)
             ax.set_ylabel("share, %")
             ax.legend(frameon=False)
-        ax.set_xlabel(part)
+        ax.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+        ax.minorticks_off()
+        ax.set_xlabel("width, n = 500" if part == "wide" else part)
     return figure
 
 
@@ -243,6 +245,7 @@ def _peers(parts: Mapping[str, Any]) -> Figure:
     ax.axvline(10, color="0.7", lw=0.8)
     ax.set_xscale("log")
     ax.set_yticks(range(len(parts)), list(parts))
+    ax.margins(y=0.2 / len(parts))
     ax.invert_yaxis()
     ax.set_xlabel("wall time of a member over jaxflow's (squares: gradient descent to 1%)")
     _legend(figure, [ax])

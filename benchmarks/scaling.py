@@ -147,6 +147,19 @@ def width(settings: Settings) -> Report:
     )
 
 
+def wide(settings: Settings) -> Report:
+    """The same for wide networks with many samples.
+
+    Steps read and write vectors of parameters, whatever the samples; these weigh less here.
+    """
+    widths = settings.size((100, 200, 400), (8,))
+    workloads = {
+        f"width {w}": workload_e(width=w, num_samples=500, max_steps=_STEPS) for w in widths
+    }
+    title = f"{_STEPS} steps, n = 500, D = 3 (bar from width 100: 50% of bare products)"
+    return _shares(workloads, title, settings)
+
+
 def samples(settings: Settings) -> Report:
     """What share of the peak is reached, from few samples to many?"""
     numbers = settings.size((10, 100, 1_000, 10_000), (10,))
@@ -343,7 +356,13 @@ def _check_products(workload: Workload) -> None:
 # The command
 
 
-PARTS = {"members": ensembles, "width": width, "samples": samples, "depth": depth}
+PARTS = {
+    "members": ensembles,
+    "width": width,
+    "wide": wide,
+    "samples": samples,
+    "depth": depth,
+}
 Part = reporting.choice(PARTS)
 SHORT = Settings(repeats=1, quick=True)
 

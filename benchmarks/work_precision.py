@@ -29,7 +29,7 @@ from .measuring import CompileClock, in_turn, number, spread
 from .problems import Problem, PROBLEMS
 from .reporting import Report
 
-_MOST_STEPS = 100_000
+_MOST_STEPS, _LONGEST = 20_000, 5.0  # steps and seconds a member of an adaptive solver
 _MOST_FOR_JACOBIANS = 120  # parameters, for a method that solves dense systems
 _TOLERANCES = tuple(10.0**-k for k in range(3, 13))
 _FEWEST_EULER_STEPS = 64
@@ -97,7 +97,9 @@ def adaptive(case: Case, solver: Any, tolerances, enough: float = 0.0) -> list[P
         settings = {"solver": solver, "rtol": rtol, "atol": 1e-3 * rtol}
         settings |= {"max_steps": _MOST_STEPS}
         points.append(case.measure(f"rtol {rtol:g}", settings))
-        if points[-1].error < enough or points[-1].evaluations > _MOST_STEPS:
+        last = points[-1]
+        too_much = last.evaluations > _MOST_STEPS or last.seconds > _LONGEST
+        if last.error < enough or too_much:
             break
     return points
 
