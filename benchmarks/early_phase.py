@@ -215,7 +215,7 @@ def compare(order: int, settings: Settings) -> Report:
         }
     head = ("δ", "jaxflow", "gradient descent", "ratio", "Euler, this phase alone")
     title = f"Evaluations until 1 - cosine <= {_CLOSE:g}, L = {order}, η = {step:.2g}"
-    summary = "Gradient descent needs no more: nobody comes that close"
+    summary = "Most members escape before they are that close"
     if ratios:
         scale, ratio = ratios.popitem()
         summary = f"At δ = {scale:g} gradient descent needs {_power(ratio)} times as many"
