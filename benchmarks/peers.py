@@ -1,6 +1,6 @@
 """Members per second beside other packages, 256 members of each task until fixed times.
 
-    python -m benchmarks.peers                     # nine tasks, about half an hour
+    python -m benchmarks.peers                     # nine tasks, some hours
     python -m benchmarks.peers --problem linear    # one task
     python -m benchmarks.peers --quick             # tiny sizes: does it still run?
 
@@ -24,7 +24,6 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.integrate
 import typer
 
 from jaxflow.networks import members
@@ -32,7 +31,7 @@ from jaxflow.solvers import RKC2
 
 from . import measuring, reporting
 from .measuring import in_turn, number, spread
-from .problems import Problem, PROBLEMS
+from .problems import largest_error, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 from .workloads import few_for_all
 
@@ -40,7 +39,6 @@ _RTOL, _ATOL = 1e-6, 1e-9
 _ERROR = 1e-2  # of gradient descent; and where anybody ends must be as close as that
 _LOOSEST = (1e-3, 1e-4, 1e-5, 1e-6)  # relative tolerances
 _MOST_STEPS = 2**18  # of gradient descent
-_MOST_FOR_JACOBIANS = 120  # parameters, for CVODE with dense systems
 
 Ends = np.ndarray  # (members, parameters)
 
@@ -77,10 +75,7 @@ class Members:
         return Members(self.problem, starts, self.horizons[rows], self.ends[rows])
 
     def error(self, ends: Ends) -> float:
-        """The largest relative error; no number if a member went out of bounds."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            apart = np.linalg.norm(ends - self.ends, axis=1)
-        return float(np.max(apart / np.linalg.norm(self.ends, axis=1)))
+        return largest_error(ends, self.ends)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,24 +124,6 @@ def plain_diffrax(problem: Problem) -> Callable[[Members], Ends]:
 # One member after another, with a jitted gradient
 
 
-def scipy_ivp(method: str, problem: Problem) -> Callable[[Members], Ends]:
-    field = jax.jit(problem.field())
-
-    def solve(origin, horizon):
-        found = scipy.integrate.solve_ivp(
-            lambda s, u: np.asarray(field(u)),
-            (0.0, horizon),
-            origin,
-            method,
-            t_eval=[horizon],
-            rtol=_RTOL,
-            atol=_ATOL,
-        )
-        return found.y[:, -1]
-
-    return partial(_one_by_one, solve)
-
-
 def cvode(problem: Problem) -> Callable[[Members], Ends]:
     """BDF; dense Jacobians from JAX for few parameters, a Krylov method for more."""
     from sksundae.cvode import CVODE
@@ -160,7 +137,7 @@ def cvode(problem: Problem) -> Callable[[Members], Ends]:
     def fill(s, u, change, matrix):
         matrix[:] = jacobian(u)
 
-    few = problem.num_parameters <= _MOST_FOR_JACOBIANS
+    few = problem.num_parameters <= MOST_FOR_JACOBIANS
     how = {"jacfn": fill} if few else {"linsolver": "gmres", "krylov_dim": 5}
 
     def solve(origin, horizon):
@@ -321,7 +298,7 @@ def _with_flow(problem: Problem) -> dict[str, Contender]:
     }
     found["vmap(diffeqsolve)"] = Contender("flow", plain_diffrax(problem))
     for method in ("RK45", "LSODA"):
-        solve = scipy_ivp(method, problem)
+        solve = partial(_one_by_one, problem.scipy_solver(method, _RTOL, _ATOL))
         found[f"SciPy {method}"] = Contender("flow", solve, one_by_one=True)
     if _is_installed("sksundae"):
         found["CVODE (BDF)"] = Contender("flow", cvode(problem), one_by_one=True)

@@ -18,6 +18,8 @@ from jaxflow.networks import flatten, members, unflatten_rows
 
 from . import tasks
 
+MOST_FOR_JACOBIANS = 120  # parameters, for methods that solve dense systems
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -115,21 +117,29 @@ class Problem:
 
         With kinks its RK23 at 1e-8, as high orders are lost on them.
         """
-        field = jax.jit(self.field())
         method, rtol = ("DOP853", 1e-12) if self.smooth else ("RK23", 1e-8)
-        ends = [
-            scipy.integrate.solve_ivp(
+        solve = self.scipy_solver(method, rtol, 1e-2 * rtol)
+        return np.stack([solve(*one) for one in zip(self.origins(starts), horizons)])
+
+    def scipy_solver(
+        self, method: str, rtol: float, atol: float
+    ) -> Callable[[np.ndarray, float], np.ndarray]:
+        """From where a member starts and its horizon to where SciPy says that it ends."""
+        field = jax.jit(self.field())
+
+        def solve(origin, horizon):
+            found = scipy.integrate.solve_ivp(
                 lambda s, u: np.asarray(field(u)),
                 (0.0, horizon),
                 origin,
                 method,
                 t_eval=[horizon],
                 rtol=rtol,
-                atol=1e-2 * rtol,
-            ).y[:, -1]
-            for origin, horizon in zip(self.origins(starts), horizons)
-        ]
-        return np.stack(ends)
+                atol=atol,
+            )
+            return found.y[:, -1]
+
+        return solve
 
     def run(self, starts: eqx.Module, horizons: np.ndarray, **settings: Any) -> jf.Solution:
         """jaxflow until the horizons."""
@@ -144,6 +154,13 @@ class Problem:
                 **settings,
             },
         )
+
+
+def largest_error(ends: np.ndarray, reference: np.ndarray) -> float:
+    """The largest relative distance; no number if a member went out of bounds."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        apart = np.linalg.norm(ends - reference, axis=1)
+    return float(np.max(apart / np.linalg.norm(reference, axis=1)))
 
 
 @eqx.filter_jit

@@ -4,7 +4,7 @@ python -m benchmarks.short       # the same as `jaxflow bench`
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -56,7 +56,7 @@ def outcomes(names: Iterable[str]) -> Iterator[Outcome]:
             yield Outcome(name, part, found, time.perf_counter() - begun, failed)
 
 
-def run(names: Iterable[str], console: Console) -> bool:
+def run(names: Sequence[str], console: Console) -> bool:
     """Show what every part finds, then all in one table; whether all of them ran."""
     measuring.set_up()
     found: list[Outcome] = []

@@ -1,6 +1,6 @@
 """What accuracy costs: the error at the end against evaluations and wall time, by solver.
 
-    python -m benchmarks.work_precision                    # nine tasks, about half an hour
+    python -m benchmarks.work_precision                    # nine tasks, an hour or two
     python -m benchmarks.work_precision --problem linear   # one task
     python -m benchmarks.work_precision --quick            # tiny sizes: does it still run?
 
@@ -26,11 +26,10 @@ from jaxflow.solvers import kvaerno5, RKC2, ROCK4
 
 from . import measuring, reporting
 from .measuring import CompileClock, in_turn, number, spread
-from .problems import Problem, PROBLEMS
+from .problems import largest_error, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 
 _MOST_STEPS, _LONGEST = 20_000, 5.0  # steps and seconds a member of an adaptive solver
-_MOST_FOR_JACOBIANS = 120  # parameters, for a method that solves dense systems
 _TOLERANCES = tuple(10.0**-k for k in range(3, 13))
 _FEWEST_EULER_STEPS = 64
 _ENOUGH_TO_TIME = 10_000  # Euler steps, one being as long as another
@@ -63,8 +62,7 @@ class Case:
         """The largest relative error of all members; infinite if one did not arrive."""
         if not np.all(solution.status == "RescaledTime"):
             return np.inf
-        apart = np.linalg.norm(self.problem.ends(solution) - self.reference, axis=1)
-        return float(np.max(apart / np.linalg.norm(self.reference, axis=1)))
+        return largest_error(self.problem.ends(solution), self.reference)
 
     def run(self, settings: Mapping[str, Any]) -> jf.Solution:
         return self.problem.run(self.starts, self.horizons, **settings)
@@ -94,8 +92,12 @@ def adaptive(case: Case, solver: Any, tolerances, enough: float = 0.0) -> list[P
     """Tighter and tighter, until the error is at most `enough` or the work too much."""
     points = []
     for rtol in tolerances:
-        settings = {"solver": solver, "rtol": rtol, "atol": 1e-3 * rtol}
-        settings |= {"max_steps": _MOST_STEPS}
+        settings = {
+            "solver": solver,
+            "rtol": rtol,
+            "atol": 1e-3 * rtol,
+            "max_steps": _MOST_STEPS,
+        }
         points.append(case.measure(f"rtol {rtol:g}", settings))
         last = points[-1]
         too_much = last.evaluations > _MOST_STEPS or last.seconds > _LONGEST
@@ -130,7 +132,7 @@ def solvers(problem: Problem) -> Iterator[tuple[str, Any]]:
     yield "auto", "auto"
     yield "RKC2", RKC2()
     yield "ROCK4", ROCK4()
-    if problem.num_parameters <= _MOST_FOR_JACOBIANS:
+    if problem.num_parameters <= MOST_FOR_JACOBIANS:
         yield "Kvaerno5", kvaerno5()
 
 
