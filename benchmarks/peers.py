@@ -230,10 +230,9 @@ def torch_descent(num_steps: int, group: Members) -> Ends:
 
     problem = group.problem
     forward, loss_of = outputs(problem.network, problem.task), loss(problem.task)
-    homogeneous = problem.order is not None
-    unit = problem.scale if homogeneous else 1.0
+    unit = problem.unit
     # Steps of u in s are steps of w = δ u in t = δ^(2-L) s.
-    clock = problem.scale ** (2 - problem.order) if homogeneous else 1.0
+    clock = 1.0 if problem.order is None else problem.scale ** (2 - problem.order)
     torch.set_num_threads(1)  # as fast for one small network, and steadier
 
     def solve(origin, horizon):

@@ -61,6 +61,11 @@ class Problem:
         return jf.order(self.network)
 
     @property
+    def unit(self) -> float:
+        """The weights `w` in units of the state `u`."""
+        return 1.0 if self.order is None else self.scale
+
+    @property
     def num_parameters(self) -> int:
         return flatten(self.network).size
 
@@ -83,12 +88,11 @@ class Problem:
     def ends(self, solution: jf.Solution) -> np.ndarray:
         """The states in which members ended."""
         rows = np.asarray(eqx.filter_vmap(flatten)(solution.networks))
-        return rows / self.scale if self.order is not None else rows
+        return rows / self.unit
 
     def losses(self, states: np.ndarray) -> np.ndarray:
         """The loss in each of these states."""
-        factor = self.scale if self.order is not None else 1.0
-        networks = unflatten_rows(self.network, factor * np.asarray(states))
+        networks = unflatten_rows(self.network, self.unit * np.asarray(states))
         return np.asarray(eqx.filter_vmap(lambda one: jf.loss(one, self.task))(networks))
 
     def members(self, num: int) -> tuple[eqx.Module, np.ndarray]:
