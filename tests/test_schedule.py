@@ -15,7 +15,7 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import solvers
-from jaxflow.engine import calibration, programs, progress, schedule
+from jaxflow.engine import calibration, pool, programs, progress, schedule
 
 from .problems import teacher_task
 
@@ -88,6 +88,43 @@ def test_results_do_not_depend_on_the_schedule(
     # treat all lanes alike.
     for one, other in zip(_numbers(found, np.array(order)), reference, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_wide_networks_go_one_by_one_and_nothing_else_changes(monkeypatch):
+    """Large states are advanced one lane after another, whatever the pool."""
+    network, task = teacher_task(sizes=(3, 90, 90, 1))
+    ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(5))
+
+    def run(**schedule):
+        return jf.gradient_flow(
+            ensemble,
+            task,
+            scale=0.1,
+            stop=jf.LossBelow(np.array([1.0, 0.499, 0.49, 0.4, 0.0])),
+            max_steps=60,
+            record={"norm": jf.norm},
+            record_at=[0.0, 1.0, 30.0],
+            progress=False,
+            schedule=jf.Schedule(**schedule),
+        )
+
+    order = np.arange(5)
+    found = run(width=8, pools_per_device=1)
+    assert set(found.status) == {"LossBelow", "max_steps"}
+    other = run(width=16, pools_per_device=2, steps_per_call=7)
+    for one, again in zip(_numbers(found, order), _numbers(other, order), strict=True):
+        np.testing.assert_array_equal(one, again)
+
+    monkeypatch.setattr(pool, "_LARGEST_SMALL_STATE", np.inf)
+    programs.clear()
+    together = run(width=8, pools_per_device=1)
+    programs.clear()
+    np.testing.assert_array_equal(found.status, together.status)
+    np.testing.assert_array_equal(found.stats.num_steps, together.stats.num_steps)
+    np.testing.assert_allclose(found.loss, together.loss, rtol=1e-8)
+    np.testing.assert_allclose(
+        found.records.values["norm"], together.records.values["norm"], rtol=1e-8
+    )
 
 
 def test_results_do_not_depend_on_the_number_of_devices(problem, reference, tmp_path):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
-from ..solvers import Work
+from ..solvers import AbstractStagedSolver, Work
 from . import status
-from .lane import attempt, Lane, Problem, Start, start
+from .lane import Attempt, attempt, Lane, Problem, Start, start
 from .recording import record_attempt, record_start, Recorder, Recording
 
 
@@ -74,7 +74,7 @@ def advance(
 
     def try_once(carry):
         count, pool = carry
-        lanes, attempts = jax.vmap(lambda lane: attempt(problem, lane))(pool.lanes)
+        lanes, attempts = _attempt_in_each(problem, pool.lanes)
         recordings = pool.recordings
         if recorder is not None and recordings is not None:
             recordings = record_attempt(problem, recorder, lanes, attempts, recordings)
@@ -83,6 +83,31 @@ def advance(
     count = jnp.zeros_like(num_attempts)
     count, pool = jax.lax.while_loop(goes_on, try_once, (count, pool))
     return pool, count
+
+
+def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
+    """One attempt in every lane: all at once, or on a CPU one after another if large.
+
+    A step reads and writes some dozens of vectors as large as the state. Those of several
+    wide networks would not stay in a core's cache, and their products are large enough to
+    be worth a call each.
+    """
+    at_once = jax.vmap(lambda lane: attempt(problem, lane))
+    bytes_in_pool = sum(leaf.nbytes for leaf in jax.tree_util.tree_leaves(lanes.state))
+    is_small = bytes_in_pool <= _LARGEST_SMALL_STATE * lanes.status.size
+    # Staged solvers attempt a single evaluation, for which their whole state, many vectors,
+    # would be taken out of the pool and put back.
+    if is_small or isinstance(problem.solver, AbstractStagedSolver):
+        return at_once(lanes)
+
+    def one_by_one(lanes):
+        return jax.lax.map(lambda lane: attempt(problem, lane), lanes)
+
+    return jax.lax.platform_dependent(lanes, cpu=one_by_one, default=at_once)
+
+
+_LARGEST_SMALL_STATE = 2**16
+"""Bytes of a lane. Not of a pool: how a lane is computed must not depend on its company."""
 
 
 def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
