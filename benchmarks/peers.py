@@ -26,12 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from jaxflow.networks import members
 from jaxflow.solvers import RKC2
 
 from . import measuring, reporting
 from .measuring import in_turn, number, spread
-from .problems import largest_error, MOST_FOR_JACOBIANS, Problem, PROBLEMS
+from .problems import Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 from .workloads import few_for_all
 
@@ -52,33 +51,6 @@ class Settings(measuring.Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Members:
-    """Some members of a problem: where they start, how long they go, where they end."""
-
-    problem: Problem
-    starts: Any
-    horizons: np.ndarray
-    ends: Ends
-
-    @property
-    def origins(self) -> np.ndarray:
-        return self.problem.origins(self.starts)
-
-    @property
-    def factor(self) -> float:
-        """Of outputs: `H(x; δ u) = δ^L H(x; u)`."""
-        problem = self.problem
-        return 1.0 if problem.order is None else float(problem.scale**problem.order)
-
-    def take(self, rows: np.ndarray) -> "Members":
-        starts = members(self.starts, rows)
-        return Members(self.problem, starts, self.horizons[rows], self.ends[rows])
-
-    def error(self, ends: Ends) -> float:
-        return largest_error(ends, self.ends)
-
-
-@dataclasses.dataclass(frozen=True)
 class Contender:
     """Somebody who takes members to their ends."""
 
@@ -93,12 +65,11 @@ _SOLVERS = {"Tsit5": diffrax.Tsit5(), "auto": "auto", "RKC2": RKC2()}
 
 
 def jaxflow(solver: Any, rtol: float, group: Members) -> Ends:
-    """One call."""
-    problem = group.problem
+    """One call; in Cartesian coordinates, as the others."""
     settings = {"solver": solver, "rtol": rtol, "atol": 1e-3 * rtol}
-    found = problem.run(group.starts, group.horizons, **settings)
+    found = group.run(coordinates="cartesian", **settings)
     assert set(found.status) == {"RescaledTime"}, found
-    return problem.ends(found)
+    return group.problem.ends(found)
 
 
 def plain_diffrax(problem: Problem) -> Callable[[Members], Ends]:
@@ -162,7 +133,7 @@ def torchode(group: Members) -> Ends:
     from .torch_networks import velocity
 
     problem = group.problem
-    field = velocity(problem.network, problem.task, group.factor)
+    field = velocity(problem.network, problem.task, problem.unit_of_outputs)
     term = torchode.ODETerm(lambda s, u: field(u), with_stats=False)
     solver = torchode.AutoDiffAdjoint(
         torchode.Tsit5(term=term),
@@ -191,7 +162,7 @@ def torchdiffeq(group: Members) -> Ends:
     from .torch_networks import velocity
 
     problem = group.problem
-    field = velocity(problem.network, problem.task, group.factor)
+    field = velocity(problem.network, problem.task, problem.unit_of_outputs)
     horizons = torch.from_numpy(group.horizons.copy())[:, None]
     torch.set_num_threads(measuring.num_cores())
     with torch.no_grad():

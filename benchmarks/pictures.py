@@ -75,11 +75,13 @@ def _style(name: str, index: int) -> dict[str, Any]:
 
 def _work_precision(parts: Mapping[str, Any]) -> Figure:
     figure, panels, axes = _panels(len(parts))
+    solvers = list(dict.fromkeys(name for one in parts.values() for name in one["runs"]))
     for ax, (title, found) in zip(panels, parts.items()):
-        for i, (name, points) in enumerate(found["runs"].items()):
+        for name, points in found["runs"].items():
             x, y = _known((p["evaluations"], p["error"]) for p in points)
             if x:
-                ax.loglog(x, y, marker="o", ms=3, label=name, **_style(name, i))
+                style = _style(name, solvers.index(name))
+                ax.loglog(x, y, marker="o", ms=3, label=name, **style)
         ax.axhline(found.get("error", 1e-6), color="0.7", lw=0.8)
         ax.set_title(title)
         ax.set_ylim(1e-9, 2)

@@ -66,6 +66,11 @@ class Problem:
         return 1.0 if self.order is None else self.scale
 
     @property
+    def unit_of_outputs(self) -> float:
+        """`δ^L`: the outputs of `w` in units of those of `u`, `H(x; δu) = δ^L H(x; u)`."""
+        return 1.0 if self.order is None else float(self.scale**self.order)
+
+    @property
     def num_parameters(self) -> int:
         return flatten(self.network).size
 
@@ -160,11 +165,37 @@ class Problem:
         )
 
 
-def largest_error(ends: np.ndarray, reference: np.ndarray) -> float:
-    """The largest relative distance; no number if a member went out of bounds."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        apart = np.linalg.norm(ends - reference, axis=1)
-    return float(np.max(apart / np.linalg.norm(reference, axis=1)))
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """Some members of a problem: where they start, how long they go, where they end."""
+
+    problem: Problem
+    starts: Any
+    horizons: np.ndarray
+    ends: np.ndarray  # (members, parameters)
+
+    @property
+    def origins(self) -> np.ndarray:
+        return self.problem.origins(self.starts)
+
+    def take(self, rows: np.ndarray) -> "Members":
+        starts = members(self.starts, rows)
+        return Members(self.problem, starts, self.horizons[rows], self.ends[rows])
+
+    def run(self, **settings: Any) -> jf.Solution:
+        return self.problem.run(self.starts, self.horizons, **settings)
+
+    def error(self, ends: np.ndarray) -> float:
+        """The largest relative distance; no number if a member went out of bounds."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = np.linalg.norm(ends - self.ends, axis=1)
+        return float(np.max(apart / np.linalg.norm(self.ends, axis=1)))
+
+    def error_of(self, solution: jf.Solution) -> float:
+        """The same; infinite if a member did not get to its end."""
+        if not np.all(solution.status == "RescaledTime"):
+            return np.inf
+        return self.error(self.problem.ends(solution))
 
 
 @eqx.filter_jit

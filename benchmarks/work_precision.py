@@ -13,7 +13,7 @@ error being of first order.
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -26,7 +26,7 @@ from jaxflow.solvers import kvaerno5, RKC2, ROCK4
 
 from . import measuring, reporting
 from .measuring import CompileClock, in_turn, number, spread
-from .problems import largest_error, MOST_FOR_JACOBIANS, Problem, PROBLEMS
+from .problems import Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 
 _MOST_STEPS, _LONGEST = 20_000, 5.0  # steps and seconds a member of an adaptive solver
@@ -49,46 +49,28 @@ class Point(NamedTuple):
         return {k: v for k, v in self._asdict().items() if k != "settings"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A problem with its starts, ends and reference."""
-
-    problem: Problem
-    starts: Any
-    horizons: np.ndarray
-    reference: np.ndarray  # (members, parameters)
-
-    def error(self, solution: jf.Solution) -> float:
-        """The largest relative error of all members; infinite if one did not arrive."""
-        if not np.all(solution.status == "RescaledTime"):
-            return np.inf
-        return largest_error(self.problem.ends(solution), self.reference)
-
-    def run(self, settings: Mapping[str, Any]) -> jf.Solution:
-        return self.problem.run(self.starts, self.horizons, **settings)
-
-    def measure(self, setting: str, settings: dict[str, Any]) -> Point:
-        """One run, and another if programs had to be made for it."""
-        programs = 1
-        while programs:
-            with CompileClock() as clock:
-                begun = time.perf_counter()
-                found = self.run(settings)
-                seconds = time.perf_counter() - begun
-            programs = clock.num_programs
-        counted = found.stats.num_vjps
-        evaluations = np.nan if counted is None else float(np.mean(counted))
-        each = seconds / len(self.horizons)
-        return Point(setting, settings, evaluations, each, self.error(found))
-
-
-def prepare(problem: Problem, num: int) -> Case:
+def prepare(problem: Problem, num: int) -> Members:
     """Members and where they really end."""
     starts, horizons = problem.members(num)
-    return Case(problem, starts, horizons, problem.reference(starts, horizons))
+    return Members(problem, starts, horizons, problem.reference(starts, horizons))
 
 
-def adaptive(case: Case, solver: Any, tolerances, enough: float = 0.0) -> list[Point]:
+def measure(group: Members, setting: str, settings: dict[str, Any]) -> Point:
+    """One run, and another if programs had to be made for it."""
+    programs = 1
+    while programs:
+        with CompileClock() as clock:
+            begun = time.perf_counter()
+            found = group.run(**settings)
+            seconds = time.perf_counter() - begun
+        programs = clock.num_programs
+    counted = found.stats.num_vjps
+    evaluations = np.nan if counted is None else float(np.mean(counted))
+    each = seconds / len(group.horizons)
+    return Point(setting, settings, evaluations, each, group.error_of(found))
+
+
+def adaptive(group: Members, solver: Any, tolerances, enough: float = 0.0) -> list[Point]:
     """Tighter and tighter, until the error is at most `enough` or the work too much."""
     points = []
     for rtol in tolerances:
@@ -98,7 +80,7 @@ def adaptive(case: Case, solver: Any, tolerances, enough: float = 0.0) -> list[P
             "atol": 1e-3 * rtol,
             "max_steps": _MOST_STEPS,
         }
-        points.append(case.measure(f"rtol {rtol:g}", settings))
+        points.append(measure(group, f"rtol {rtol:g}", settings))
         last = points[-1]
         too_much = last.evaluations > _MOST_STEPS or last.seconds > _LONGEST
         if last.error < enough or too_much:
@@ -106,17 +88,17 @@ def adaptive(case: Case, solver: Any, tolerances, enough: float = 0.0) -> list[P
     return points
 
 
-def euler(case: Case, most_steps: int) -> list[Point]:
+def euler(group: Members, most_steps: int) -> list[Point]:
     """Gradient descent with steps of one size, from so few steps that it is unstable."""
     points, num_steps = [], _FEWEST_EULER_STEPS
     while num_steps <= most_steps:
         settings = {
             "solver": diffrax.Euler(),
             "controller": diffrax.ConstantStepSize(),
-            "dt0": float(case.horizons.max()) / num_steps,
+            "dt0": float(group.horizons.max()) / num_steps,
             "coordinates": "cartesian",
         }
-        points.append(case.measure(f"{num_steps} steps", settings))
+        points.append(measure(group, f"{num_steps} steps", settings))
         num_steps *= 4
     return points
 
@@ -173,25 +155,26 @@ def needed_by_euler(points: list[Point], wanted: float) -> Needed | None:
     return Needed(evaluations, timed, evaluations / timed.evaluations)
 
 
-def run_all(case: Case, wanted: float, settings: Settings) -> dict[str, list[Point]]:
+def run_all(group: Members, wanted: float, settings: Settings) -> dict[str, list[Point]]:
     """Every solver's runs, from loose to tight."""
     tolerances = settings.size(_TOLERANCES, _TOLERANCES[1:4])
     enough = 0.3 * wanted
-    runs = {"Euler": euler(case, settings.size(2**16, 1024))}
-    for name, solver in solvers(case.problem):
-        runs[name] = adaptive(case, solver, tolerances, enough)
+    runs = {"Euler": euler(group, settings.size(2**16, 1024))}
+    for name, solver in solvers(group.problem):
+        runs[name] = adaptive(group, solver, tolerances, enough)
     return runs
 
 
 def time_in_turn(
-    case: Case, found: dict[str, Needed], repeats: int
+    group: Members, found: dict[str, Needed], repeats: int
 ) -> dict[str, np.ndarray]:
     """Seconds a member in each turn."""
     runs = {
-        name: lambda one=one: case.run(one.run.settings).loss for name, one in found.items()
+        name: lambda one=one: group.run(**one.run.settings).loss
+        for name, one in found.items()
     }
     times = in_turn(runs, repeats)
-    num = len(case.horizons)
+    num = len(group.horizons)
     return {
         name: found[name].factor * np.array(measured.timings.seconds) / num
         for name, measured in times.items()
@@ -200,15 +183,15 @@ def time_in_turn(
 
 def compare(name: str, settings: Settings) -> Report:
     """All solvers on one problem."""
-    case = prepare(PROBLEMS[name](), settings.size(settings.num, 2))
-    wanted = settings.size(case.problem.error, 1e-3)
-    runs = run_all(case, wanted, settings)
+    group = prepare(PROBLEMS[name](), settings.size(settings.num, 2))
+    wanted = settings.size(group.problem.error, 1e-3)
+    runs = run_all(group, wanted, settings)
     all_needed = {
         name: (needed_by_euler if name == "Euler" else needed)(points, wanted)
         for name, points in runs.items()
     }
     found = {name: one for name, one in all_needed.items() if one is not None}
-    seconds = time_in_turn(case, found, settings.repeats)
+    seconds = time_in_turn(group, found, settings.repeats)
     # One ratio a turn: what disturbs one disturbs all.
     euler_over = {
         name: {
@@ -228,8 +211,8 @@ def compare(name: str, settings: Settings) -> Report:
         for name, points in runs.items()
     ]
     figures = {
-        "parameters": case.problem.num_parameters,
-        "smooth": case.problem.smooth,
+        "parameters": group.problem.num_parameters,
+        "smooth": group.problem.smooth,
         "error": wanted,
         "runs": {name: [p.figures for p in points] for name, points in runs.items()},
         "seconds a member for the error": seconds,
@@ -245,7 +228,7 @@ def compare(name: str, settings: Settings) -> Report:
         "best error",
         "at",
     )
-    problem, num = case.problem, len(case.horizons)
+    problem, num = group.problem, len(group.horizons)
     title = f"{problem.name}, {problem.num_parameters} parameters, {num} members"
     return Report(title, head, rows, figures, _summary(euler_over, wanted))
 

@@ -27,12 +27,12 @@ from jaxflow.cli import app
 
 
 def test_errors_fall_with_the_tolerance_and_euler_is_of_first_order():
-    case = work_precision.prepare(PROBLEMS["softplus-33"](), 2)
-    tight = work_precision.adaptive(case, diffrax.Tsit5(), (1e-3, 1e-7))
+    group = work_precision.prepare(PROBLEMS["softplus-33"](), 2)
+    tight = work_precision.adaptive(group, diffrax.Tsit5(), (1e-3, 1e-7))
     errors = [point.error for point in tight]
     assert errors[0] < 1e-2 and errors[1] < 1e-2 * errors[0]
     assert tight[1].evaluations > tight[0].evaluations > 0
-    *_, coarse, fine = work_precision.euler(case, 4096)
+    *_, coarse, fine = work_precision.euler(group, 4096)
     assert coarse.evaluations < fine.evaluations <= 4096
     assert 3.5 < coarse.error / fine.error < 4.5
     needed = work_precision.needed_by_euler([coarse, fine], 1e-6)
@@ -53,8 +53,8 @@ def test_problems_start_and_pull_as_they_say(name):
     way, h = field / np.linalg.norm(field), 1e-5
     ahead, behind = problem.losses(np.stack([at + h * way, at - h * way]))
     slope = (ahead - behind) / (2 * h)
-    unit = 1.0 if problem.order is None else problem.scale**problem.order
-    assert slope == pytest.approx(-unit * np.linalg.norm(field), rel=1e-4)
+    expected = -problem.unit_of_outputs * np.linalg.norm(field)
+    assert slope == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_run_that_is_accurate_by_chance_does_not_count():
@@ -127,12 +127,12 @@ def test_networks_in_pytorch_are_the_same(name):
     problem = PROBLEMS[name]()
     network, task = problem.network, problem.task
     origins = problem.origins(problem.starts(3))
-    factor = 1.0 if problem.order is None else float(problem.scale**problem.order)
-    field = torch_networks.velocity(network, task, factor)
+    unit = problem.unit_of_outputs
+    field = torch_networks.velocity(network, task, unit)
     expected = jax.vmap(problem.field())(jnp.asarray(origins))
     np.testing.assert_allclose(field(torch.from_numpy(origins)), expected, rtol=1e-9)
     parts = torch_networks.torch_parts(network, torch.from_numpy(origins[0]))
-    found = torch_networks.loss(task)(factor * torch_networks.outputs(network, task)(parts))
+    found = torch_networks.loss(task)(unit * torch_networks.outputs(network, task)(parts))
     assert float(found) == pytest.approx(problem.losses(origins[:1])[0], rel=1e-9)
 
 
