@@ -84,13 +84,17 @@ def run_parts(
 
 
 def _add(path: pathlib.Path, part: str, report: Report, settings: Any) -> dict[str, Any]:
-    """Put one part's figures into a file, beside those of other parts."""
+    """Put one part's table and figures into a file, beside those of other parts."""
     results = json.loads(path.read_text()) if path.exists() else {}
     results[str(part)] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine(),
         "versions": versions(),
         "settings": dataclasses.asdict(settings),
+        "title": report.title,
+        "columns": report.columns,
+        "rows": report.rows,
+        "summary": report.summary,
         "figures": _plain(report.figures),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
