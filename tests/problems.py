@@ -5,19 +5,28 @@ import jax
 import jaxflow as jf
 
 
-def feed_forward(sizes=(5, 6, 6, 1), slope=0.5, power=2, smoothing=0.0, seed=0, dtype=None):
-    """A network, and a task with teacher targets of unit norm on points of the sphere."""
+def feed_forward(
+    sizes=(5, 6, 6, 1),
+    slope=0.5,
+    power=2,
+    smoothing=0.0,
+    seed=0,
+    dtype=None,
+    num_samples=20,
+):
+    """A network, and inputs on the sphere."""
     key = jax.random.key(seed)
     activation = jf.LeakyReLU(slope, power, smoothing)
     network = jf.FeedForward(sizes, activation, key=key, dtype=dtype)
-    inputs = jf.data.sphere_points(20, sizes[0], key=jax.random.key(seed + 1), dtype=dtype)
+    key = jax.random.key(seed + 1)
+    inputs = jf.data.sphere_points(num_samples, sizes[0], key=key, dtype=dtype)
     return network, inputs
 
 
-def teacher_task(sizes=(5, 6, 6, 1), loss="square", seed=0, **activation):
+def teacher_task(sizes=(5, 6, 6, 1), loss="square", seed=0, **options):
     """A network and a teacher-student task for it, targets of unit norm if numbers."""
-    network, inputs = feed_forward(sizes, seed=seed, **activation)
-    teacher, _ = feed_forward(sizes, seed=seed + 7, **activation)
+    network, inputs = feed_forward(sizes, seed=seed, **options)
+    teacher, _ = feed_forward(sizes, seed=seed + 7, **options)
     norm = 1.0 if loss == "square" else None
     task = jf.data.teacher_student(teacher, inputs, loss=loss, target_norm=norm)
     return network, task

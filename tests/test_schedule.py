@@ -90,9 +90,12 @@ def test_results_do_not_depend_on_the_schedule(
         np.testing.assert_array_equal(one, other)
 
 
-def test_wide_networks_go_one_by_one_and_nothing_else_changes(monkeypatch):
-    """Large states are advanced one lane after another, whatever the pool."""
-    network, task = teacher_task(sizes=(3, 90, 90, 1))
+@pytest.mark.parametrize(("width", "num_samples"), [(90, 8), (4, 22_000)])
+def test_large_lanes_go_one_by_one_and_nothing_else_changes(
+    monkeypatch, width, num_samples
+):
+    """Wide networks and much data: one lane after another, whatever the pool."""
+    network, task = teacher_task((3, width, width, 1), num_samples=num_samples)
     ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(5))
 
     def run(**schedule):
@@ -115,7 +118,7 @@ def test_wide_networks_go_one_by_one_and_nothing_else_changes(monkeypatch):
     for one, again in zip(_numbers(found, order), _numbers(other, order), strict=True):
         np.testing.assert_array_equal(one, again)
 
-    monkeypatch.setattr(pool, "_LARGEST_SMALL_STATE", np.inf)
+    monkeypatch.setattr(pool, "_are_large", lambda problem, lanes: False)
     programs.clear()
     together = run(width=8, pools_per_device=1)
     programs.clear()

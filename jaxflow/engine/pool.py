@@ -88,16 +88,14 @@ def advance(
 def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
     """One attempt in every lane: all at once, or on a CPU one after another if large.
 
-    A step reads and writes some dozens of vectors as large as the state. Those of several
-    wide networks would not stay in a core's cache, and their products are large enough to
-    be worth a call each.
+    A step reads and writes some dozens of vectors as large as the state, and in between
+    arrays about as large as the data. Those of several lanes at once would not stay in a
+    core's cache, and with arrays that large every lane is worth calls of its own.
     """
     at_once = jax.vmap(lambda lane: attempt(problem, lane))
-    bytes_in_pool = sum(leaf.nbytes for leaf in jax.tree_util.tree_leaves(lanes.state))
-    is_small = bytes_in_pool <= _LARGEST_SMALL_STATE * lanes.status.size
-    # Staged solvers attempt a single evaluation, for which their whole state, many vectors,
+    # Staged solvers attempt a few evaluations, for which their whole state, many vectors,
     # would be taken out of the pool and put back.
-    if is_small or isinstance(problem.solver, AbstractStagedSolver):
+    if isinstance(problem.solver, AbstractStagedSolver) or not _are_large(problem, lanes):
         return at_once(lanes)
 
     def one_by_one(lanes):
@@ -106,8 +104,18 @@ def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
     return jax.lax.platform_dependent(lanes, cpu=one_by_one, default=at_once)
 
 
-_LARGEST_SMALL_STATE = 2**16
-"""Bytes of a lane. Not of a pool: how a lane is computed must not depend on its company."""
+def _are_large(problem: Problem, lanes: Lane) -> bool:
+    """By what a lane has, not the pool: its company must not change how it is rounded."""
+    bytes_of = lambda tree: [
+        leaf.nbytes for leaf in jax.tree_util.tree_leaves(eqx.filter(tree, eqx.is_array))
+    ]
+    state = sum(bytes_of(lanes.state)) / lanes.status.size
+    data = max(bytes_of(problem.flow), default=0)
+    return state > _LARGEST_SMALL_STATE or data > _LARGEST_SMALL_DATA
+
+
+_LARGEST_SMALL_STATE, _LARGEST_SMALL_DATA = 2**16, 2**19
+"""In bytes; where one after another begins to be faster (benchmarks/scaling.py)."""
 
 
 def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
