@@ -183,7 +183,7 @@ def _shares(workloads: dict[str, Workload], title: str, settings: Settings) -> R
     on_cpu = jax.default_backend() == "cpu"
     product, product_flops = _matrix_product(settings.size(2048 if on_cpu else 8192, 128))
     devices = devices_of(jf.Schedule())  # one for every pool of the engine
-    lanes = (8, 16, 32, 64) if on_cpu else (256, 1024, 4096)
+    lanes = (1, 8, 16, 32, 64) if on_cpu else (256, 1024, 4096)
     table, figures = [], {}
     for name, workload in workloads.items():
         starts = workload.starts(_num_members(workload, settings))
@@ -217,8 +217,8 @@ def _shares(workloads: dict[str, Workload], title: str, settings: Settings) -> R
                 number(num / flow.median),
                 spread([1e3 * s / num for s in flow.timings.seconds]),
                 number(rate / 1e9),
-                f"{100 * rate / peak:.2g}%",
-                f"{100 * rate / bare_rate:.2g}%",
+                f"{100 * rate / peak:.0f}%",
+                f"{100 * rate / bare_rate:.0f}%",
             )
         )
         figures[name] = {
@@ -243,7 +243,7 @@ def _shares(workloads: dict[str, Workload], title: str, settings: Settings) -> R
             "share of bare products": rate / bare_rate,
         }
     summary = "Share of bare products: " + ", ".join(
-        f"{100 * found['share of bare products']:.2g}% at {name}"
+        f"{100 * found['share of bare products']:.0f}% at {name}"
         for name, found in figures.items()
     )
     return Report(
