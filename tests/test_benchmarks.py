@@ -27,7 +27,7 @@ from jaxflow.cli import app
 
 
 def test_errors_fall_with_the_tolerance_and_euler_is_of_first_order():
-    group = work_precision.prepare(PROBLEMS["softplus-33"](), 2)
+    group = work_precision.prepare(PROBLEMS["two-layer"](), 2)
     tight = work_precision.adaptive(group, diffrax.Tsit5(), (1e-3, 1e-7))
     errors = [point.error for point in tight]
     assert errors[0] < 1e-2 and errors[1] < 1e-2 * errors[0]
