@@ -37,7 +37,7 @@ from .workloads import few_for_all
 _RTOL, _RTOL_WITH_KINKS = 1e-6, 1e-5  # all slide along kinks, in ever shorter steps
 _ERROR = 1e-2  # of gradient descent; and where anybody ends must be as close as that
 _LOOSEST = (1e-3, 1e-4, 1e-5, 1e-6)  # relative tolerances
-_MOST_STEPS = 2**18  # of gradient descent
+_MOST_STEPS = 2**14  # of gradient descent; with more there is no second race
 
 Ends = np.ndarray  # (members, parameters)
 
@@ -226,14 +226,14 @@ def torch_descent(num_steps: int, group: Members) -> Ends:
     return _one_by_one(solve, group)
 
 
-def steps_for(some: Members) -> int:
+def steps_for(some: Members) -> int | None:
     """The fewest steps of gradient descent, by factors of two, that are close enough."""
     num_steps = 64
     while num_steps <= _MOST_STEPS:
         if some.error(scanned_euler(some.problem, num_steps)(some)) <= _ERROR:
             return num_steps
         num_steps *= 2
-    raise RuntimeError(f"{_MOST_STEPS} steps do not bring an error of {_ERROR}")
+    return None
 
 
 def rtol_for(solver: Any, some: Members) -> float:
@@ -285,12 +285,14 @@ def _with_flow(problem: Problem) -> dict[str, Contender]:
 
 
 def _with_descent(some: Members) -> dict[str, Contender]:
+    num_steps = steps_for(some)
+    if num_steps is None:
+        return {}
     found = {}
     for name, solver in _SOLVERS.items():
         rtol = rtol_for(solver, some)
         one = Contender("descent", partial(jaxflow, solver, rtol))
         found[f"jaxflow {name} to 1%, rtol {rtol:g}"] = one
-    num_steps = steps_for(some)
     descent = Contender("descent", scanned_euler(some.problem, num_steps))
     found[f"lax.scan, {num_steps:,} steps"] = descent
     if _is_installed("torch"):
@@ -339,6 +341,9 @@ def compare(name: str, settings: Settings) -> Report:
             ratio = "1" if name in fastest.values() else spread(ratios[name].tolist())
             cells = (number(float(np.median(1 / seconds[name]))), ratio)
         table.append((name, str(len(groups[name].horizons)), *cells, f"{errors[name]:.1e}"))
+    if "descent" not in fastest:
+        needs = f"gradient descent, more than {_MOST_STEPS:,} steps"
+        table.append((needs, "", "–", "not run", ""))
     figures = {
         "parameters": problem.num_parameters,
         "seconds a member": seconds,
