@@ -37,6 +37,7 @@ from .workloads import few_for_all
 _RTOL, _RTOL_WITH_KINKS = 1e-6, 1e-5  # all slide along kinks, in ever shorter steps
 _ERROR = 1e-2  # of gradient descent; and where anybody ends must be as close as that
 _LOOSEST = (1e-3, 1e-4, 1e-5, 1e-6)  # relative tolerances
+_MOST_EVALUATIONS = 200_000  # of a member with SciPy
 _MOST_STEPS = 2**14  # of gradient descent; with more there is no second race
 
 Ends = np.ndarray  # (members, parameters)
@@ -273,7 +274,8 @@ def _with_flow(problem: Problem) -> dict[str, Contender]:
     }
     found["vmap(diffeqsolve)"] = Contender("flow", plain_diffrax(problem))
     for method in ("RK45", "LSODA"):
-        solve = partial(_one_by_one, problem.scipy_solver(method, **accuracy))
+        one = problem.scipy_solver(method, most_evaluations=_MOST_EVALUATIONS, **accuracy)
+        solve = partial(_one_by_one, one)
         found[f"SciPy {method}"] = Contender("flow", solve, one_by_one=True)
     if _is_installed("sksundae"):
         found["CVODE (BDF)"] = Contender("flow", cvode(problem), one_by_one=True)

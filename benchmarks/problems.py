@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -131,21 +132,29 @@ class Problem:
         return np.stack([solve(*one) for one in zip(self.origins(starts), horizons)])
 
     def scipy_solver(
-        self, method: str, rtol: float, atol: float
+        self, method: str, rtol: float, atol: float, most_evaluations: float = np.inf
     ) -> Callable[[np.ndarray, float], np.ndarray]:
-        """From where a member starts and its horizon to where SciPy says that it ends."""
+        """From where a member starts and its horizon to where SciPy says that it ends.
+
+        No numbers, if that takes more than `most_evaluations`.
+        """
         field = jax.jit(self.field())
 
         def solve(origin, horizon):
-            found = scipy.integrate.solve_ivp(
-                lambda s, u: np.asarray(field(u)),
-                (0.0, horizon),
-                origin,
-                method,
-                t_eval=[horizon],
-                rtol=rtol,
-                atol=atol,
-            )
+            counted = itertools.count()
+
+            def velocity(s, u):
+                if next(counted) >= most_evaluations:
+                    raise _TooManyEvaluationsError
+                return np.asarray(field(u))
+
+            settings = {"t_eval": [horizon], "rtol": rtol, "atol": atol}
+            try:
+                found = scipy.integrate.solve_ivp(
+                    velocity, (0.0, horizon), origin, method, **settings
+                )
+            except _TooManyEvaluationsError:
+                return np.full_like(origin, np.nan)
             return found.y[:, -1]
 
         return solve
@@ -163,6 +172,10 @@ class Problem:
                 **settings,
             },
         )
+
+
+class _TooManyEvaluationsError(Exception):
+    pass
 
 
 @dataclasses.dataclass(frozen=True)
