@@ -1,6 +1,5 @@
 """The convolutional network without biases."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -144,14 +143,11 @@ def _windows(
     strides = (stride,) * len(size)
     pads = jax.lax.padtype_to_pads(h.shape[1:], size, strides, padding)
     h = jnp.pad(h, ((0, 0), *pads))
-    places = [max(0, (n - k) // stride + 1) for n, k in zip(h.shape[1:], size)]
-    if 0 in places:
-        return jnp.zeros((len(h), math.prod(size), *places), h.dtype)
-    entries = []
-    for offset in np.ndindex(*size):
-        ends = [o + stride * (n - 1) + 1 for o, n in zip(offset, places)]
-        spread = (slice(*one) for one in zip(offset, ends, strides))
-        entries.append(h[:, *spread])
+    reach = [max(0, n - k + 1) for n, k in zip(h.shape[1:], size)]  # of a window's corner
+    entries = [
+        h[:, *(slice(o, o + r, stride) for o, r in zip(offset, reach))]
+        for offset in np.ndindex(*size)
+    ]
     return jnp.stack(entries, axis=1)
 
 
