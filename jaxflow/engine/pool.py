@@ -1,5 +1,6 @@
 """A pool: lanes side by side on one device, advanced together by compiled calls."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -92,14 +93,15 @@ def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
     arrays about as large as the data. Those of several lanes at once would not stay in a
     core's cache, and with arrays that large every lane is worth calls of its own.
     """
-    at_once = jax.vmap(lambda lane: attempt(problem, lane))
+    attempt_in_one = functools.partial(attempt, problem)
+    at_once = jax.vmap(attempt_in_one)
     # Staged solvers attempt a few evaluations, for which their whole state, many vectors,
     # would be taken out of the pool and put back.
     if isinstance(problem.solver, AbstractStagedSolver) or not _are_large(problem, lanes):
         return at_once(lanes)
 
     def one_by_one(lanes):
-        return jax.lax.map(lambda lane: attempt(problem, lane), lanes)
+        return jax.lax.map(attempt_in_one, lanes)
 
     return jax.lax.platform_dependent(lanes, cpu=one_by_one, default=at_once)
 
