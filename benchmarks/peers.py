@@ -30,7 +30,7 @@ from jaxflow.solvers import RKC2
 
 from . import measuring, reporting
 from .measuring import in_turn, number, spread
-from .problems import Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
+from .problems import accuracy, Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 from .workloads import few_for_all
 
@@ -45,8 +45,7 @@ Ends = np.ndarray  # (members, parameters)
 
 def tolerances(problem: Problem) -> dict[str, float]:
     """`rtol` and `atol` for all who integrate the flow."""
-    rtol = _RTOL if problem.smooth else _RTOL_WITH_KINKS
-    return {"rtol": rtol, "atol": 1e-3 * rtol}
+    return accuracy(_RTOL if problem.smooth else _RTOL_WITH_KINKS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +72,7 @@ _SOLVERS = {"Tsit5": diffrax.Tsit5(), "auto": "auto", "RKC2": RKC2()}
 
 def jaxflow(solver: Any, rtol: float, group: Members) -> Ends:
     """One call; in Cartesian coordinates, as the others."""
-    settings = {"solver": solver, "rtol": rtol, "atol": 1e-3 * rtol}
-    found = group.run(coordinates="cartesian", **settings)
+    found = group.run(solver=solver, coordinates="cartesian", **accuracy(rtol))
     assert set(found.status) == {"RescaledTime"}, found
     return group.problem.ends(found)
 
@@ -251,7 +249,7 @@ def prepare(problem: Problem, num: int, few: int) -> tuple[Members, np.ndarray]:
     starts, horizons = problem.members(num)
     rtol = 1e-9 if problem.smooth else 1e-7
     solver = diffrax.Tsit5() if problem.smooth else diffrax.Heun()
-    exact = problem.run(starts, horizons, solver=solver, rtol=rtol, atol=1e-3 * rtol)
+    exact = problem.run(starts, horizons, solver=solver, **accuracy(rtol))
     assert set(exact.status) == {"RescaledTime"}, exact
     everyone = Members(problem, starts, horizons, problem.ends(exact))
     rows = few_for_all(exact.stats.num_steps, few)
@@ -266,15 +264,15 @@ def contenders(some: Members) -> dict[str, Contender]:
 
 
 def _with_flow(problem: Problem) -> dict[str, Contender]:
-    accuracy = tolerances(problem)
-    rtol = accuracy["rtol"]
+    asked = tolerances(problem)
+    rtol = asked["rtol"]
     found = {
         f"jaxflow {name}, rtol {rtol:g}": Contender("flow", partial(jaxflow, solver, rtol))
         for name, solver in _SOLVERS.items()
     }
     found["vmap(diffeqsolve)"] = Contender("flow", plain_diffrax(problem))
     for method in ("RK45", "LSODA"):
-        one = problem.scipy_solver(method, most_evaluations=_MOST_EVALUATIONS, **accuracy)
+        one = problem.scipy_solver(method, most_evaluations=_MOST_EVALUATIONS, **asked)
         solve = partial(_one_by_one, one)
         found[f"SciPy {method}"] = Contender("flow", solve, one_by_one=True)
     if _is_installed("sksundae"):

@@ -82,7 +82,7 @@ def _work_precision(parts: Mapping[str, Any]) -> Figure:
             if x:
                 style = _style(name, solvers.index(name))
                 ax.loglog(x, y, marker="o", ms=3, label=name, **style)
-        ax.axhline(found.get("error", 1e-6), color="0.7", lw=0.8)
+        ax.axhline(found["error"], color="0.7", lw=0.8)
         ax.set_title(title)
         ax.set_ylim(1e-9, 2)
     for ax in axes[-1]:

@@ -174,6 +174,11 @@ class Problem:
         )
 
 
+def accuracy(rtol: float) -> dict[str, float]:
+    """This relative tolerance, and a thousandth of it as the absolute one."""
+    return {"rtol": rtol, "atol": 1e-3 * rtol}
+
+
 class _TooManyEvaluationsError(Exception):
     pass
 

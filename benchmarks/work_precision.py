@@ -26,7 +26,7 @@ from jaxflow.solvers import kvaerno5, RKC2, ROCK4
 
 from . import measuring, reporting
 from .measuring import CompileClock, in_turn, number, spread
-from .problems import Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
+from .problems import accuracy, Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 
 _MOST_STEPS, _LONGEST = 20_000, 5.0  # steps and seconds a member of an adaptive solver
@@ -74,12 +74,7 @@ def adaptive(group: Members, solver: Any, tolerances, enough: float = 0.0) -> li
     """Tighter and tighter, until the error is at most `enough` or the work too much."""
     points = []
     for rtol in tolerances:
-        settings = {
-            "solver": solver,
-            "rtol": rtol,
-            "atol": 1e-3 * rtol,
-            "max_steps": _MOST_STEPS,
-        }
+        settings = {"solver": solver, "max_steps": _MOST_STEPS, **accuracy(rtol)}
         points.append(measure(group, f"rtol {rtol:g}", settings))
         last = points[-1]
         too_much = last.evaluations > _MOST_STEPS or last.seconds > _LONGEST
