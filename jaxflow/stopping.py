@@ -22,6 +22,7 @@ class AbstractStop(eqx.Module):
     """A stop condition. Thresholds are numbers, or arrays with one number a member.
 
     A subclass gives `gap`; an exact one may also tell beforehand on which clock it ends.
+    Where only integration can tell, the clock is `None`.
     """
 
     exact: eqx.AbstractClassVar[bool]
@@ -31,8 +32,8 @@ class AbstractStop(eqx.Module):
         """Negative while the member goes on, zero or positive once it is done."""
 
     @abc.abstractmethod
-    def clock(self, flow: AbstractFlow, args) -> Float[Array, ""]:
-        """The flow's clock at the end where that is known beforehand, else infinity."""
+    def clock(self, flow: AbstractFlow, args) -> Float[Array, ""] | None:
+        """The flow's clock at the end where that is known beforehand, else `None`."""
 
 
 class LossBelow(AbstractStop):
@@ -51,7 +52,7 @@ class LossBelow(AbstractStop):
         return self.value - snapshot.loss
 
     def clock(self, flow, args):
-        return unknown_clock(self.value)
+        return None
 
 
 class RescaledTime(AbstractStop):
@@ -132,7 +133,7 @@ class NormAbove(AbstractStop):
         return snapshot.log_norm - jnp.log(self.value)
 
     def clock(self, flow, args):
-        return unknown_clock(self.value)
+        return None
 
 
 class Stationary(AbstractStop):
@@ -165,7 +166,7 @@ class Stationary(AbstractStop):
         return jnp.maximum(resting, vanished)
 
     def clock(self, flow, args):
-        return unknown_clock(self.tolerance)
+        return None
 
 
 class MarginConverged(AbstractStop):
@@ -194,7 +195,7 @@ class MarginConverged(AbstractStop):
         return self.tolerance - snapshot.margin_residual
 
     def clock(self, flow, args):
-        return unknown_clock(self.tolerance)
+        return None
 
 
 class NumSteps(AbstractStop):
@@ -214,8 +215,3 @@ class NumSteps(AbstractStop):
 
     def clock(self, flow, args):
         return jnp.asarray(self.value)
-
-
-def unknown_clock(value: Threshold) -> Float[Array, "..."]:
-    """The answer of a condition whose clock only integration can tell."""
-    return jnp.full_like(value, jnp.inf)

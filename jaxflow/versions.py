@@ -1,5 +1,6 @@
 """The versions that a result was made with."""
 
+import functools
 import importlib.metadata
 
 
@@ -9,6 +10,7 @@ def versions() -> dict[str, str]:
     return {f"{name}_version": _version(name) for name in names}
 
 
+@functools.cache
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)

@@ -14,7 +14,7 @@ import pathlib
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import equinox as eqx
 import jax
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .lane import Problem, Start
+from .programs import key_of
 from .schedule import Device
 
 _CANDIDATES = {"cpu": (8, 16, 32, 64, 128)}
@@ -31,7 +32,7 @@ _CANDIDATES_ON_ACCELERATORS = (256, 1024, 4096, 16384)
 _AS_GOOD = 1.2
 _SECONDS = 0.02  # of one measurement
 _ROUNDS = 5
-_remembered: dict[str, int] = {}
+_remembered: dict[Hashable, int] = {}
 
 
 def best_width(problem: Problem, one: Start, devices: tuple[Device, ...]) -> int:
@@ -43,10 +44,11 @@ def best_width(problem: Problem, one: Start, devices: tuple[Device, ...]) -> int
     - `one`: a member before its start, for shapes and a point to evaluate at.
     - `devices`: one for each pool, which are timed at the same time.
     """
-    key = _fingerprint(problem, one, devices)
+    key = key_of((problem.flow, one), *devices)
     if key not in _remembered:
-        _remembered[key] = _read(key) or _measure(problem, one, devices)
-        _write(key, _remembered[key])
+        fingerprint = _fingerprint(problem, one, devices)
+        _remembered[key] = _read(fingerprint) or _measure(problem, one, devices)
+        _write(fingerprint, _remembered[key])
     return _remembered[key]
 
 

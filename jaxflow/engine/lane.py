@@ -159,8 +159,8 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     last_clocks = _last_clocks(flow, lane.stops, lane.args, dtype)
     passed = kept & finite & ((gaps >= 0) | (end >= last_clocks))
     divisible = not isinstance(solver, OptimizerSteps)  # an update is made or not made
-    if divisible and any(stop.exact for stop in lane.stops):
-        crossings = _crossings(flow, lane, dense, passed & (end < last_clocks))
+    if divisible and any(_is_searched(flow, stop, lane.args) for stop in lane.stops):
+        crossings = _crossings(flow, lane, dense, passed)
         crossing = jnp.min(crossings)
         crossed = crossing < end
         # A crossing well inside the step is reached by a step of its own, of full
@@ -282,15 +282,22 @@ def _gaps(flow, stops, clock, state, velocity, args, dtype) -> Float[Array, " st
 
 
 def _last_clocks(flow, stops, args, dtype) -> Float[Array, " stops"]:
-    clocks = [jnp.asarray(stop.clock(flow, args)).astype(dtype) for stop in stops]
+    """Where the conditions end the member; infinity where only integration can tell."""
+    found = [stop.clock(flow, args) for stop in stops]
+    clocks = [jnp.asarray(jnp.inf if c is None else c).astype(dtype) for c in found]
     return jnp.stack(clocks) if clocks else jnp.zeros(0, dtype)
 
 
+def _is_searched(flow, stop, args) -> bool:
+    """Whether the end has to be found inside a step."""
+    return stop.exact and stop.clock(flow, args) is None
+
+
 def _crossings(flow, lane, dense, wanted) -> Float[Array, " stops"]:
-    """Where inside the step each exact stop condition is met; infinity for the others."""
+    """Where each condition that is searched is met; infinity for the others."""
 
     def one(stop, wanted):
-        if not stop.exact:
+        if not _is_searched(flow, stop, lane.args):
             return jnp.full_like(lane.clock, jnp.inf)
 
         def gap(clock):

@@ -57,7 +57,7 @@ def compile_programs(
     """Programs for pools as wide as `members`, of which only shapes and structure count."""
     shared, structure = eqx.partition((problem, recorder), eqx.is_array)
     width = len(jax.tree_util.tree_leaves(members.starts)[0])
-    key = _key((problem, recorder, members), device)
+    key = key_of((problem, recorder, members), device)
     compiled = _cache.pop(key, None)
     if compiled is None:
         compiled = _compile(shared, structure, members, width, device)
@@ -90,7 +90,7 @@ def is_compiled(
     problem: Problem, recorder: Recorder | None, members: Members, device: Device
 ) -> bool:
     """Whether programs for pools as wide as `members` are there already."""
-    return _key((problem, recorder, members), device) in _cache
+    return key_of((problem, recorder, members), device) in _cache
 
 
 def clear() -> None:
@@ -133,7 +133,7 @@ def _compile(shared, structure, members, width, device) -> _Compiled:
     )
 
 
-def _key(tree: PyTree, device: Device) -> Hashable:
+def key_of(tree: PyTree, *devices: Device) -> Hashable:
     """Equal for calls that the same programs serve."""
 
     def describe(leaf):
@@ -144,4 +144,4 @@ def _key(tree: PyTree, device: Device) -> Hashable:
     # As attributes: these see settings of this thread alone.
     names = ("jax_enable_x64", "jax_default_matmul_precision")
     settings = tuple(getattr(jax.config, name) for name in names)
-    return structure, tuple(describe(leaf) for leaf in leaves), device, settings
+    return structure, tuple(describe(leaf) for leaf in leaves), devices, settings

@@ -49,12 +49,14 @@ class AbstractFlow(eqx.Module):
     @abc.abstractmethod
     def clock_at_rescaled_time(
         self, rescaled_time: Float[Array, ""], args: Any
-    ) -> Float[Array, ""]:
-        """The clock at a rescaled time, or infinity where only integration can tell."""
+    ) -> Float[Array, ""] | None:
+        """The clock at a rescaled time, or `None` where only integration can tell."""
 
     @abc.abstractmethod
-    def clock_at_log_time(self, log_time: Float[Array, ""], args: Any) -> Float[Array, ""]:
-        """The clock at a physical time, or infinity where only integration can tell."""
+    def clock_at_log_time(
+        self, log_time: Float[Array, ""], args: Any
+    ) -> Float[Array, ""] | None:
+        """The clock at a physical time, or `None` where only integration can tell."""
 
 
 class AbstractNetworkFlow(AbstractFlow):

@@ -103,10 +103,10 @@ class BlockPolarFlow(AbstractNetworkFlow):
         return self._polar.snapshot(clock, whole, turning, args)
 
     def clock_at_rescaled_time(self, rescaled_time, args):
-        return jnp.full_like(rescaled_time, jnp.inf)
+        return None
 
     def clock_at_log_time(self, log_time, args):
-        return jnp.full_like(log_time, jnp.inf)
+        return None
 
     @staticmethod
     def drives(state: BlockPolarState) -> BlockPolarState:

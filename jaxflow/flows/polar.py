@@ -62,10 +62,10 @@ class AbstractPolarFlow(AbstractNetworkFlow):
     """
 
     def clock_at_rescaled_time(self, rescaled_time, args):
-        return jnp.full_like(rescaled_time, jnp.inf)
+        return None
 
     def clock_at_log_time(self, log_time, args):
-        return jnp.full_like(log_time, jnp.inf)
+        return None
 
     @staticmethod
     def drives(state: PolarState) -> PolarState:

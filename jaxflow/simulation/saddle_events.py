@@ -9,7 +9,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from ..flows import Snapshot
-from ..stopping import AbstractStop, Threshold, unknown_clock
+from ..stopping import AbstractStop, Threshold
 
 OFF = 1e30
 """A threshold that is never met, with its sign; also in float32."""
@@ -33,7 +33,7 @@ class AtRest(AbstractStop):
         return jnp.maximum(still, jnp.minimum(straight, shrunk))
 
     def clock(self, flow, args):
-        return unknown_clock(self.log_floor)
+        return None
 
 
 class Arrival(AbstractStop):
@@ -57,7 +57,7 @@ class Arrival(AbstractStop):
         return jnp.where(known, gap, -OFF)
 
     def clock(self, flow, args):
-        return unknown_clock(self.on)
+        return None
 
 
 class Closest(AbstractStop):
@@ -74,7 +74,7 @@ class Closest(AbstractStop):
         return jnp.where(self.on > 0, jnp.maximum(rate, small), -OFF)
 
     def clock(self, flow, args):
-        return unknown_clock(self.on)
+        return None
 
 
 class Departure(AbstractStop):
@@ -95,7 +95,7 @@ class Departure(AbstractStop):
         return jnp.where(self.on > 0, gap, -OFF)
 
     def clock(self, flow, args):
-        return unknown_clock(self.on)
+        return None
 
 
 class SmallPartsLeave(AbstractStop):
@@ -117,7 +117,7 @@ class SmallPartsLeave(AbstractStop):
         return jnp.maximum(log_fall - self.log_fall, above)
 
     def clock(self, flow, args):
-        return unknown_clock(self.log_fall)
+        return None
 
 
 _STRAIGHT = 1e-8
