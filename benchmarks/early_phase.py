@@ -1,14 +1,15 @@
 """The early phase against Euler: evaluations until the direction is that of a KKT point.
 
-    python -m benchmarks.early_phase                # L = 2, 3 and 7, a quarter of an hour
+    python -m benchmarks.early_phase                # L = 2, 3 and 7, seven minutes
     python -m benchmarks.early_phase --order 3      # one order
     python -m benchmarks.early_phase --quick        # tiny sizes: does it still run?
 
 Weights of size δ stay small for a time of order δ^(2-L). Gradient descent with a step size
 at which training is stable, `η <= 2/λ` with the largest eigenvalue λ of the Hessian at the
-end of training, has to walk all that time. Euler steps for the early phase alone may be as
-long as the phase allows: the last column, which nobody can use who does not know when the
-phase will end.
+end of training, has to walk all that time. So has, in shorter steps, who takes Euler's
+method for the gradient flow itself, and wants what has been learned within 1% of the
+flow's. Euler steps for the early phase alone may be as long as the phase allows: the last
+column, which nobody can use who does not know when the phase will end.
 """
 
 import dataclasses
@@ -26,14 +27,18 @@ from jaxflow.networks import member, members
 
 from . import measuring, reporting
 from .measuring import number, spread
+from .problems import accuracy, Members, Problem
 from .reporting import Report
 from .tasks import largest_rate, teacher_student
 
 _CLOSE = 1e-4  # of 1 - cosine to the KKT point
 _MOST_STEPS = 2_000_000
+_FOLLOWING = 1e-2  # of the weights where the task is learned
+_MOST_STEPS_TO_LEARN = 2**17
 _RTOL = 1e-3  # accurate enough for that
 _GRID_POINTS = 400
 _LARGEST_NORM = 0.3  # up to which a member may come close
+_TRAINED = 0.3  # the scale of those that learn the task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Case(NamedTuple):
     starts: Any
     points: Any
     rate: float  # the largest eigenvalue of the Hessian at the end of training
+    following_step: float | None  # of Euler's method, to be the flow until then
 
 
 def make(order: int) -> tuple[jf.FeedForward, jf.Task]:
@@ -71,20 +77,36 @@ def prepare(order: int, num: int) -> Case:
     value = jax.vmap(lambda one: jf.ncf(one, task))(limit.directions)
     rows = np.flatnonzero(settled & (np.asarray(value) > 0))[:num]
     starts = members(drawn, rows)
+    few = members(starts, np.arange(min(4, num)))
     trained = jf.gradient_flow(
-        members(starts, np.arange(min(4, num))),
+        few,
         task,
-        scale=0.3,
+        scale=_TRAINED,
         stop=jf.LossBelow(0.02),
         solver="auto",
         max_steps=3000,
         progress=False,
     )
-    used = [i for i, loss in enumerate(trained.loss) if loss < 0.1]
-    if not used:
+    used = np.flatnonzero(trained.loss < 0.1)
+    if not len(used):
         raise RuntimeError(f"order {order}: nobody has learned the task")
-    rate = max(largest_rate(member(trained.networks, i), task) for i in used)
-    return Case(task, starts, members(limit.directions, rows), rate)
+    rate = max(largest_rate(member(trained.networks, int(i)), task) for i in used)
+    problem = Problem(f"L = {order}", network, task, _TRAINED, 0.02)
+    step = following_step(problem, members(few, used), trained.rescaled_time[used])
+    return Case(task, starts, members(limit.directions, rows), rate, step)
+
+
+def following_step(problem: Problem, starts: Any, horizons: np.ndarray) -> float | None:
+    """The longest step of Euler's method that is close to the flow until these times."""
+    exact = problem.run(starts, horizons, **accuracy(1e-9))
+    learned = Members(problem, starts, horizons, problem.ends(exact))
+    num_steps = learned.euler_steps(_FOLLOWING, _MOST_STEPS_TO_LEARN)
+    if num_steps is None:
+        return None
+    error = learned.error(problem.euler(num_steps)(learned))
+    num_steps = int(np.ceil(num_steps * error / _FOLLOWING))  # of first order
+    assert learned.error(problem.euler(num_steps)(learned)) < 1.1 * _FOLLOWING
+    return float(np.median(horizons) / num_steps * problem.unit_of_time)
 
 
 class Arrival(NamedTuple):
@@ -138,11 +160,20 @@ def distance(case: Case, solution: jf.Solution) -> np.ndarray:
     return 1 - np.asarray(jax.vmap(jf.cosine)(solution.directions, case.points))
 
 
-def descent(case: Case, scale: float, there: Arrival, step: float) -> np.ndarray | None:
-    """Steps of gradient descent to the same norms, if that many can be taken."""
+class Steps(NamedTuple):
+    """Those that members take who come close."""
+
+    steps: np.ndarray
+    is_measured: bool
+
+
+def descent(case: Case, scale: float, there: Arrival, step: float | None) -> Steps | None:
+    """Steps of gradient descent to the same norms: taken, or extrapolated if too many."""
+    if step is None:
+        return None
     expected = np.exp(there.log_time) / step
     if expected.max() > _MOST_STEPS:
-        return None
+        return Steps(expected[there.close], is_measured=False)
     found = jf.gradient_descent(
         case.starts,
         case.task,
@@ -154,7 +185,7 @@ def descent(case: Case, scale: float, there: Arrival, step: float) -> np.ndarray
     )
     assert set(found.status) == {"NormAbove"}, found
     assert distance(case, found)[there.close].max() < 3 * _CLOSE
-    return found.stats.num_steps
+    return Steps(found.stats.num_steps[there.close], is_measured=True)
 
 
 def early_steps(case: Case, scale: float, there: Arrival) -> int | None:
@@ -183,43 +214,69 @@ def compare(order: int, settings: Settings) -> Report:
     case = prepare(order, settings.size(settings.num, 2))
     step = 2 / case.rate
     rows: list[tuple[str, ...]] = []
-    figures: dict[str, Any] = {"order": order, "largest stable step": step}
+    figures: dict[str, Any] = {
+        "order": order,
+        "largest stable step": step,
+        "step that follows the flow": case.following_step,
+    }
     ratios: dict[float, float] = {}
     for scale in settings.size((1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (1e-3,)):
         there = arrival(case, scale)
         if there is None:
-            rows.append((f"{scale:g}", "not that close", "", "", ""))
+            rows.append((f"{scale:g}", "not that close", *[""] * 5))
             figures[f"δ = {scale:g}"] = "most are not that close at the end of the phase"
             continue
-        measured = descent(case, scale, there, step)
-        steps = np.exp(there.log_time) / step if measured is None else measured
-        steps, evaluations = steps[there.close], there.evaluations[there.close]
+        evaluations = there.evaluations[there.close]
+        stable = descent(case, scale, there, step)
+        following = descent(case, scale, there, case.following_step)
         alone = early_steps(case, scale, there)
-        ratio = steps / evaluations
-        ratios[scale] = float(np.median(ratio))
+        assert stable is not None
+        ratios[scale] = float(np.median(stable.steps / evaluations))
         rows.append(
             (
                 f"{scale:g}",
                 spread(evaluations.tolist()),
-                ("≈ " if measured is None else "") + _power(float(np.median(steps))),
-                _power(ratios[scale]),
+                *_cells(stable, evaluations),
+                *_cells(following, evaluations),
                 "–" if alone is None else number(alone),
             )
         )
         figures[f"δ = {scale:g}"] = {
             "members that come that close": there.close.sum(),
             "evaluations": evaluations,
-            "gradient descent": steps,
-            "gradient descent is": "extrapolated" if measured is None else "measured",
+            **_figures("gradient descent", stable),
+            **_figures("following the flow", following),
             "Euler, early phase alone": alone,
         }
-    head = ("δ", "jaxflow", "gradient descent", "ratio", "Euler, this phase alone")
+    head = (
+        *("δ", "jaxflow", "gradient descent", "ratio"),
+        *("following the flow", "ratio", "Euler, this phase alone"),
+    )
     title = f"Evaluations until 1 - cosine <= {_CLOSE:g}, L = {order}, η = {step:.2g}"
     summary = "Most members escape before they are that close"
     if ratios:
         scale, ratio = ratios.popitem()
         summary = f"At δ = {scale:g} gradient descent needs {_power(ratio)} times as many"
     return Report(title, head, rows, figures, summary)
+
+
+def _cells(found: Steps | None, evaluations: np.ndarray) -> tuple[str, str]:
+    """How many steps, and how many times the evaluations."""
+    if found is None:
+        return "–", ""
+    about = "" if found.is_measured else "≈ "
+    ratio = found.steps / evaluations
+    middle, least, most = (_power(float(f(ratio))) for f in (np.median, np.min, np.max))
+    return about + _power(float(np.median(found.steps))), f"{middle} ({least}..{most})"
+
+
+def _figures(name: str, found: Steps | None) -> dict[str, Any]:
+    if found is None:
+        return {name: None}
+    return {name: found.steps, f"{name} is": _HOW[found.is_measured]}
+
+
+_HOW = {True: "measured", False: "extrapolated"}
 
 
 def _power(value: float) -> str:

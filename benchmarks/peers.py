@@ -184,19 +184,6 @@ def torchdiffeq(group: Members) -> Ends:
 # Gradient descent
 
 
-def scanned_euler(problem: Problem, num_steps: int) -> Callable[[Members], Ends]:
-    """`lax.scan` over steps of one size, under `vmap` and `jit`."""
-    field = problem.field()
-
-    def solve(origin, horizon):
-        step = horizon / num_steps
-        ahead = lambda u, _: (u + step * field(u), None)
-        return jax.lax.scan(ahead, origin, length=num_steps)[0]
-
-    solve_all = jax.jit(jax.vmap(solve))
-    return lambda group: np.asarray(solve_all(group.origins, group.horizons))
-
-
 def torch_descent(num_steps: int, group: Members) -> Ends:
     """A network, a loss, `torch.optim.SGD` and a loop."""
     import torch
@@ -205,9 +192,8 @@ def torch_descent(num_steps: int, group: Members) -> Ends:
 
     problem = group.problem
     forward, loss_of = outputs(problem.network, problem.task), loss(problem.task)
-    unit = problem.unit
     # Steps of u in s are steps of w = δ u in t = δ^(2-L) s.
-    clock = 1.0 if problem.order is None else problem.scale ** (2 - problem.order)
+    unit, clock = problem.unit, problem.unit_of_time
     torch.set_num_threads(1)  # as fast for one small network, and steadier
 
     def solve(origin, horizon):
@@ -223,16 +209,6 @@ def torch_descent(num_steps: int, group: Members) -> Ends:
         return torch.cat([w.detach().flatten() for w in weights]).numpy() / unit
 
     return _one_by_one(solve, group)
-
-
-def steps_for(some: Members) -> int | None:
-    """The fewest steps of gradient descent, by factors of two, that are close enough."""
-    num_steps = 64
-    while num_steps <= _MOST_STEPS:
-        if some.error(scanned_euler(some.problem, num_steps)(some)) <= _ERROR:
-            return num_steps
-        num_steps *= 2
-    return None
 
 
 def rtol_for(solver: Any, some: Members) -> float:
@@ -285,7 +261,7 @@ def _with_flow(problem: Problem) -> dict[str, Contender]:
 
 
 def _with_descent(some: Members) -> dict[str, Contender]:
-    num_steps = steps_for(some)
+    num_steps = some.euler_steps(_ERROR, _MOST_STEPS)
     if num_steps is None:
         return {}
     found = {}
@@ -293,7 +269,7 @@ def _with_descent(some: Members) -> dict[str, Contender]:
         rtol = rtol_for(solver, some)
         one = Contender("descent", partial(jaxflow, solver, rtol))
         found[f"jaxflow {name} to 1%, rtol {rtol:g}"] = one
-    descent = Contender("descent", scanned_euler(some.problem, num_steps))
+    descent = Contender("descent", some.problem.euler(num_steps))
     found[f"lax.scan, {num_steps:,} steps"] = descent
     if _is_installed("torch"):
         loop = Contender("descent", partial(torch_descent, num_steps), one_by_one=True)

@@ -135,22 +135,22 @@ def _early_phase(parts: Mapping[str, Any]) -> Figure:
         }
         if not scales:
             continue
-        evaluations, steps = (
-            [float(np.median(one[key])) for one in scales.values()]
-            for key in ("evaluations", "gradient descent")
-        )
+        evaluations = [float(np.median(one["evaluations"])) for one in scales.values()]
         ax.loglog(list(scales), evaluations, "o-", color="C0", label="jaxflow")
-        ax.loglog(list(scales), steps, "--", color="k", lw=1)
-        for kind, face in (("measured", "k"), ("extrapolated", "none")):
-            of_kind = [one["gradient descent is"] == kind for one in scales.values()]
-            ax.loglog(
-                np.array(list(scales))[of_kind],
-                np.array(steps)[of_kind],
-                "s",
-                mec="k",
-                mfc=face,
-                label=f"gradient descent, {kind}",
-            )
+        for name, color in (("gradient descent", "k"), ("following the flow", "C1")):
+            found = {x: one for x, one in scales.items() if one[name] is not None}
+            steps = {x: float(np.median(one[name])) for x, one in found.items()}
+            ax.loglog(list(steps), list(steps.values()), "--", color=color, lw=1)
+            for kind, face in (("measured", color), ("extrapolated", "none")):
+                of_kind = [x for x, one in found.items() if one[f"{name} is"] == kind]
+                ax.loglog(
+                    of_kind,
+                    [steps[x] for x in of_kind],
+                    "s",
+                    mec=color,
+                    mfc=face,
+                    label=f"{name}, {kind}",
+                )
         ax.invert_xaxis()
         ax.set_title(f"L = {order}")
         ax.set_xlabel("initialization scale δ")

@@ -72,6 +72,11 @@ class Problem:
         return 1.0 if self.order is None else float(self.scale**self.order)
 
     @property
+    def unit_of_time(self) -> float:
+        """The time `t` in units of `s`: `δ^(2-L)`."""
+        return 1.0 if self.order is None else float(self.scale ** (2 - self.order))
+
+    @property
     def num_parameters(self) -> int:
         return flatten(self.network).size
 
@@ -159,6 +164,18 @@ class Problem:
 
         return solve
 
+    def euler(self, num_steps: int) -> Callable[["Members"], np.ndarray]:
+        """Where Euler's method ends: `lax.scan` over steps of one size, `vmap`, `jit`."""
+        field = self.field()
+
+        def solve(origin, horizon):
+            step = horizon / num_steps
+            ahead = lambda u, _: (u + step * field(u), None)
+            return jax.lax.scan(ahead, origin, length=num_steps)[0]
+
+        solve_all = jax.jit(jax.vmap(solve))
+        return lambda group: np.asarray(solve_all(group.origins, group.horizons))
+
     def run(self, starts: eqx.Module, horizons: np.ndarray, **settings: Any) -> jf.Solution:
         """jaxflow until the horizons."""
         return jf.gradient_flow(
@@ -214,6 +231,15 @@ class Members:
         if not np.all(solution.status == "RescaledTime"):
             return np.inf
         return self.error(self.problem.ends(solution))
+
+    def euler_steps(self, error: float, most: int) -> int | None:
+        """The fewest steps of Euler's method, by factors of two, with no larger error."""
+        num_steps = 64
+        while num_steps <= most:
+            if self.error(self.problem.euler(num_steps)(self)) <= error:
+                return num_steps
+            num_steps *= 2
+        return None
 
 
 @eqx.filter_jit

@@ -109,12 +109,13 @@ def test_gradient_descent_needs_the_steps_that_the_time_of_the_flow_takes():
     steps, evaluations = found["gradient descent"], found["evaluations"]
     assert found["gradient descent is"] == "measured"
     assert np.all(np.array(steps) > 10 * np.array(evaluations))
+    assert np.all(np.array(found["following the flow"]) > np.array(steps))
 
 
 def test_tables_in_the_readme_are_those_of_the_results():
     text = tables.README.read_text()
     assert tables.fill(text) == text
-    for name in ("work_precision", "peers", "scaling"):
+    for name in ("early_phase", "work_precision", "peers", "scaling"):
         assert f"<!-- results of {name} -->\n\n**" in text
 
 
