@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import multiprocessing
 import os
 import pathlib
@@ -260,6 +261,10 @@ def _set_up_process(num_devices: int, cache: str | None) -> None:
 def set_up() -> None:
     """Double precision, as in everything that the benchmarks claim unless stated."""
     jax.config.update("jax_enable_x64", True)
+
+
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def num_cores() -> int:

@@ -15,7 +15,6 @@ is shown beside. jaxflow runs with several solvers; others are compared with the
 """
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
@@ -29,7 +28,7 @@ import typer
 from jaxflow.solvers import RKC2
 
 from . import measuring, reporting
-from .measuring import in_turn, number, spread
+from .measuring import in_turn, is_installed, number, spread
 from .problems import accuracy, Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 from .workloads import few_for_all
@@ -251,11 +250,11 @@ def _with_flow(problem: Problem) -> dict[str, Contender]:
         one = problem.scipy_solver(method, most_evaluations=_MOST_EVALUATIONS, **asked)
         solve = partial(_one_by_one, one)
         found[f"SciPy {method}"] = Contender("flow", solve, one_by_one=True)
-    if _is_installed("sksundae"):
+    if is_installed("sksundae"):
         found["CVODE (BDF)"] = Contender("flow", cvode(problem), one_by_one=True)
-    if _is_installed("torchode"):
+    if is_installed("torchode"):
         found["torchode, one batch"] = Contender("flow", torchode)
-    if _is_installed("torchdiffeq"):
+    if is_installed("torchdiffeq"):
         found["torchdiffeq, one batch"] = Contender("flow", torchdiffeq)
     return found
 
@@ -271,14 +270,10 @@ def _with_descent(some: Members) -> dict[str, Contender]:
         found[f"jaxflow {name} to 1%, rtol {rtol:g}"] = one
     descent = Contender("descent", some.problem.euler(num_steps))
     found[f"lax.scan, {num_steps:,} steps"] = descent
-    if _is_installed("torch"):
+    if is_installed("torch"):
         loop = Contender("descent", partial(torch_descent, num_steps), one_by_one=True)
         found[f"PyTorch SGD, {num_steps:,} steps"] = loop
     return found
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 def compare(name: str, settings: Settings) -> Report:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from .errors import InputError
 from .kkt import KKTPoints
 from .kkt.points import NOT_CONVERGED, ZERO_TYPE
-from .observables import layer_matrices
+from .observables import layer_matrices, stable_rank
 from .results import Solution
 from .saddles import SaddleToSaddle
 from .simulation import EarlyConvergence
@@ -226,12 +226,11 @@ def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequen
         axes = list(grid[0])
     if len(axes) != len(matrices):
         raise InputError("axes", f"{len(axes)} of them", f"{len(matrices)}")
-    for number, (ax, matrix) in enumerate(zip(axes, matrices), start=1):
+    ranks = np.asarray(stable_rank(network))
+    for number, (ax, matrix, rank) in enumerate(zip(axes, matrices, ranks), start=1):
         size = np.abs(matrix).max() or 1.0
         image = ax.imshow(matrix, cmap="RdBu_r", vmin=-size, vmax=size, aspect="auto")
         plt.colorbar(image, ax=ax, shrink=0.8)
-        values = np.linalg.svd(matrix, compute_uv=False)
-        rank = np.sum(values**2) / values[0] ** 2 if values[0] > 0 else 0.0
         ax.set_title(f"$W_{number}$, stable rank {rank:.3g}", fontsize=10)
         ax.set_xlabel("input")
         for axis, size in zip((ax.yaxis, ax.xaxis), matrix.shape):

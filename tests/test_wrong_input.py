@@ -13,29 +13,12 @@ import pytest
 import jaxflow as jf
 import jaxflow.simulation.functions
 
+from .compilations import compilations
 from .filled import filled
 
 KEY = jax.random.key(0)
 NUM = 4
-_COMPILED = "/jax/core/compile/backend_compile_duration"
-_MOVES_DATA = "jit(stage)"  # what `jnp.asarray` of a NumPy array compiles
 _PROBE = "jit(_probe)"  # what measures the order of homogeneity
-
-
-@contextlib.contextmanager
-def compilations():
-    """A list that grows with the name of every program that JAX compiles inside."""
-    found = []
-
-    def listen(event, duration, *, fun_name="", **details):
-        if event == _COMPILED and fun_name != _MOVES_DATA:
-            found.append(fun_name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield found
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def _engine(*args, **kwargs):
