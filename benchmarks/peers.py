@@ -1,6 +1,6 @@
 """Members per second beside other packages, 256 members of each task until fixed times.
 
-    python -m benchmarks.peers                     # nine tasks, some hours
+    python -m benchmarks.peers                     # nine tasks, an hour and a half
     python -m benchmarks.peers --problem linear    # one task
     python -m benchmarks.peers --quick             # tiny sizes: does it still run?
 
