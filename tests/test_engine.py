@@ -9,7 +9,7 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import engine, flows, solvers
-from jaxflow.engine import pool, programs
+from jaxflow.engine import lane, pool, programs
 from jaxflow.stopping import AbstractStop
 
 from .problems import teacher_task
@@ -127,6 +127,19 @@ def test_same_steps_as_diffeqsolve_to_a_time(solver):
     )
     assert outcome.clock[0] == 2.0
     _assert_same_steps(outcome, reference)
+
+
+@pytest.mark.parametrize("stop", [jf.RescaledTime, jf.Time, jf.NormAbove])
+@pytest.mark.parametrize("kind", [flows.CartesianFlow, flows.PolarFlow])
+def test_searches_inside_a_step_only_for_ends_that_are_not_known_beforehand(kind, stop):
+    network, task = teacher_task(power=1, slope=1.0)
+    flow = kind(network, task, 3)
+    problem = _problem(flow, solvers.write_out(diffrax.Tsit5()), _controller(flow))
+    start = _start(flow, _member(network), 0.1, stop(jnp.asarray(2.0)))
+    lanes = jax.vmap(lambda one: lane.start(problem, one))(start)
+    attempt = jax.vmap(lambda one: lane.attempt(problem, one)[0])
+    searches = "root_find" in str(jax.make_jaxpr(attempt)(lanes))
+    assert searches == (kind is flows.PolarFlow or stop is jf.NormAbove)
 
 
 class _Decay(flows.AbstractFlow):
