@@ -353,6 +353,7 @@ def _summary(ratios: dict[str, np.ndarray]) -> str:
 PARTS = {name: partial(compare, name) for name in PROBLEMS}
 Name = reporting.choice(PARTS)
 SHORT = Settings(repeats=1, quick=True)
+SHORT_PARTS = ("linear", "leaky-relu", "logistic")
 
 
 def main(

@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 def outcomes(names: Iterable[str]) -> Iterator[Outcome]:
     """Of the parts of these benchmarks, one after another; a part that fails says why."""
     for name in names:
-        for part, answer in BENCHMARKS[name].PARTS.items():
+        for part, answer in _parts(BENCHMARKS[name]).items():
             begun = time.perf_counter()
             try:
                 found, failed = answer(BENCHMARKS[name].SHORT).summary, False
@@ -60,13 +60,19 @@ def run(names: Sequence[str], console: Console) -> bool:
     """Show what every part finds, then all in one table; whether all of them ran."""
     measuring.set_up()
     found: list[Outcome] = []
-    parts = sum(len(BENCHMARKS[name].PARTS) for name in names)
+    parts = sum(len(_parts(BENCHMARKS[name])) for name in names)
     with console.status("") as status:
         for outcome in outcomes(names):
             found.append(outcome)
             status.update(f"{len(found)} of {parts}: {outcome.benchmark} {outcome.part}")
     console.print(table(found))
     return not any(outcome.failed for outcome in found)
+
+
+def _parts(benchmark: Any) -> dict[str, Any]:
+    """All parts of a benchmark, or those that it names where there are many."""
+    names = getattr(benchmark, "SHORT_PARTS", benchmark.PARTS)
+    return {name: benchmark.PARTS[name] for name in names}
 
 
 def table(found: Iterable[Outcome]) -> Table:

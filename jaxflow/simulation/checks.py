@@ -175,7 +175,8 @@ def check_scale(scale: Any, ensemble: Ensemble) -> Scale:
 
 def check_stops(stops: Any, ensemble: Ensemble) -> tuple[AbstractStop, ...]:
     """Stop conditions with one threshold for all members, or one for each."""
-    stops = tuple(stops) if isinstance(stops, Sequence) else (stops,)
+    several = isinstance(stops, Sequence) and not isinstance(stops, str)
+    stops = tuple(stops) if several else (stops,)
     return tuple(_check_stop(stop, ensemble) for stop in stops)
 
 
