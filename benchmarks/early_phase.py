@@ -100,10 +100,10 @@ def following_step(problem: Problem, starts: Any, horizons: np.ndarray) -> float
     """The longest step of Euler's method that is close to the flow until these times."""
     exact = problem.run(starts, horizons, **accuracy(1e-9))
     learned = Members(problem, starts, horizons, problem.ends(exact))
-    num_steps = learned.euler_steps(_FOLLOWING, _MOST_STEPS_TO_LEARN)
-    if num_steps is None:
+    found = learned.euler_steps(_FOLLOWING, _MOST_STEPS_TO_LEARN)
+    if found is None:
         return None
-    error = learned.error(problem.euler(num_steps)(learned))
+    num_steps, error = found
     num_steps = int(np.ceil(num_steps * error / _FOLLOWING))  # of first order
     assert learned.error(problem.euler(num_steps)(learned)) < 1.1 * _FOLLOWING
     return float(np.median(horizons) / num_steps * problem.unit_of_time)
@@ -265,9 +265,8 @@ def _cells(found: Steps | None, evaluations: np.ndarray) -> tuple[str, str]:
     if found is None:
         return "–", ""
     about = "" if found.is_measured else "≈ "
-    ratio = found.steps / evaluations
-    middle, least, most = (_power(float(f(ratio))) for f in (np.median, np.min, np.max))
-    return about + _power(float(np.median(found.steps))), f"{middle} ({least}..{most})"
+    ratios = (found.steps / evaluations).tolist()
+    return about + _power(float(np.median(found.steps))), spread(ratios, show=_power)
 
 
 def _figures(name: str, found: Steps | None) -> dict[str, Any]:

@@ -79,15 +79,17 @@ def in_turn(
     }
 
 
-def spread(values: Sequence[float], unit: str = "") -> str:
-    """The median, and between which values it lies."""
-    middle, least, most = statistics.median(values), min(values), max(values)
-    return f"{number(middle)} {unit}".strip() + f" ({number(least)}..{number(most)})"
-
-
 def number(value: float) -> str:
     """Three digits that count, without an exponent where one can do without."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread(
+    values: Sequence[float], unit: str = "", show: Callable[[float], str] = number
+) -> str:
+    """The median, and between which values it lies."""
+    middle, least, most = statistics.median(values), min(values), max(values)
+    return f"{show(middle)} {unit}".strip() + f" ({show(least)}..{show(most)})"
 
 
 class Loops:

@@ -29,7 +29,7 @@ from jaxflow.solvers import RKC2
 
 from . import measuring, reporting
 from .measuring import in_turn, is_installed, number, spread
-from .problems import accuracy, Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
+from .problems import A_FEW, accuracy, Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 from .workloads import few_for_all
 
@@ -260,9 +260,10 @@ def _with_flow(problem: Problem) -> dict[str, Contender]:
 
 
 def _with_descent(some: Members) -> dict[str, Contender]:
-    num_steps = some.euler_steps(_ERROR, _MOST_STEPS)
-    if num_steps is None:
+    accurate = some.euler_steps(_ERROR, _MOST_STEPS)
+    if accurate is None:
         return {}
+    num_steps, _ = accurate
     found = {}
     for name, solver in _SOLVERS.items():
         rtol = rtol_for(solver, some)
@@ -353,7 +354,7 @@ def _summary(ratios: dict[str, np.ndarray]) -> str:
 PARTS = {name: partial(compare, name) for name in PROBLEMS}
 Name = reporting.choice(PARTS)
 SHORT = Settings(repeats=1, quick=True)
-SHORT_PARTS = ("linear", "leaky-relu", "logistic")
+SHORT_PARTS = A_FEW
 
 
 def main(

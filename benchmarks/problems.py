@@ -232,12 +232,15 @@ class Members:
             return np.inf
         return self.error(self.problem.ends(solution))
 
-    def euler_steps(self, error: float, most: int) -> int | None:
-        """The fewest steps of Euler's method, by factors of two, with no larger error."""
+    def euler_steps(self, error: float, most: int) -> tuple[int, float] | None:
+        """The fewest steps of Euler's method, by factors of two, with no larger error.
+
+        And the error that they leave; `None` if it takes more than `most` steps.
+        """
         num_steps = 64
         while num_steps <= most:
-            if self.error(self.problem.euler(num_steps)(self)) <= error:
-                return num_steps
+            if (left := self.error(self.problem.euler(num_steps)(self))) <= error:
+                return num_steps, left
             num_steps *= 2
         return None
 
@@ -352,3 +355,6 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "softplus-33": softplus_small,
     "softplus-601": softplus_large,
 }
+
+A_FEW = ("linear", "leaky-relu", "logistic")
+"""Of the nine for a short run: one that is smooth, one with kinks, one with margins."""

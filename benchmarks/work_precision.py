@@ -26,7 +26,7 @@ from jaxflow.solvers import kvaerno5, RKC2, ROCK4
 
 from . import measuring, reporting
 from .measuring import CompileClock, in_turn, number, spread
-from .problems import accuracy, Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
+from .problems import A_FEW, accuracy, Members, MOST_FOR_JACOBIANS, Problem, PROBLEMS
 from .reporting import Report
 
 _MOST_STEPS, _LONGEST = 20_000, 5.0  # steps and seconds a member of an adaptive solver
@@ -268,7 +268,7 @@ def _summary(euler_over: dict[str, Any], wanted: float) -> str:
 PARTS = {name: partial(compare, name) for name in PROBLEMS}
 Name = reporting.choice(PARTS)
 SHORT = Settings(repeats=1, quick=True)
-SHORT_PARTS = ("linear", "leaky-relu", "logistic")
+SHORT_PARTS = A_FEW
 
 
 def main(
