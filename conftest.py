@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import matplotlib
 
-from jaxflow.engine import programs
+from jaxflow.engine import _programs as programs
 
 matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)

@@ -25,7 +25,7 @@ import scipy.integrate
 import typer
 
 import jaxflow as jf
-from jaxflow.flows.gradients import outputs_at, pull_back
+from jaxflow.flows._gradients import outputs_at, pull_back
 from jaxflow.networks import flatten, member
 from jaxflow.solvers import RKC2
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxflow as jf
-from jaxflow.flows.gradients import pull_back
+from jaxflow.flows._gradients import pull_back
 from jaxflow.networks import flatten
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import jaxflow as jf
-from jaxflow.tasks.losses import LogisticLoss, SquareLoss
+from jaxflow.tasks._losses import LogisticLoss, SquareLoss
 
 Outputs = Callable[[list[torch.Tensor]], torch.Tensor]
 

@@ -1,5 +1,9 @@
 """jaxflow: gradient flow of neural networks, for thousands of initializations at once."""
 
+from .early_phase import (
+    EarlyConvergence as EarlyConvergence,
+    verify_early_convergence as verify_early_convergence,
+)
 from .engine import Schedule as Schedule
 from .errors import (
     InputError as InputError,
@@ -7,13 +11,8 @@ from .errors import (
     NotHomogeneousError as NotHomogeneousError,
     StoreError as StoreError,
 )
-from .kkt import KKTPoints as KKTPoints, ncf as ncf
-from .margins import (
-    margin as margin,
-    margin_kkt_residual as margin_kkt_residual,
-    normalized_margin as normalized_margin,
-    smoothed_normalized_margin as smoothed_normalized_margin,
-)
+from .flows import ncf as ncf
+from .kkt import find_kkt as find_kkt, KKTPoints as KKTPoints
 from .networks import (
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
@@ -30,23 +29,23 @@ from .observables import (
     kkt_residual as kkt_residual,
     layer_norms as layer_norms,
     loss as loss,
+    margin as margin,
+    margin_kkt_residual as margin_kkt_residual,
     norm as norm,
+    normalized_margin as normalized_margin,
     singular_values as singular_values,
+    smoothed_normalized_margin as smoothed_normalized_margin,
     stable_rank as stable_rank,
 )
 from .results import load as load, Solution as Solution
-from .saddles import SaddleToSaddle as SaddleToSaddle
-from .simulation import (
-    EarlyConvergence as EarlyConvergence,
-    find_kkt as find_kkt,
+from .runs import (
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
     langevin_flow as langevin_flow,
     ncf_flow as ncf_flow,
-    saddle_to_saddle as saddle_to_saddle,
     sliding_solver as sliding_solver,
-    verify_early_convergence as verify_early_convergence,
 )
+from .saddles import saddle_to_saddle as saddle_to_saddle, SaddleToSaddle as SaddleToSaddle
 from .stopping import (
     AbstractStop as AbstractStop,
     LogTime as LogTime,

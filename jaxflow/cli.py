@@ -9,8 +9,8 @@ import jax
 import rich.console
 import typer
 
+from ._versions import versions
 from .errors import JaxflowError
-from .versions import versions
 
 app = typer.Typer(
     help="Gradient flow of neural networks, for thousands of initializations at once.",

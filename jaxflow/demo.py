@@ -18,11 +18,11 @@ import xarray
 
 from . import plot
 from .errors import InputError
-from .kkt import ncf
+from .flows import ncf
 from .networks import FeedForward, LeakyReLU, sample_ensemble
 from .observables import cosine, CosineTo, kkt_residual, loss, norm, stable_rank
 from .results import Solution
-from .simulation import gradient_flow, ncf_flow
+from .runs import gradient_flow, ncf_flow
 from .stopping import NormAbove
 from .tasks import data
 

@@ -12,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from .errors import InputError
 from .kkt import KKTPoints
-from .kkt.points import NOT_CONVERGED, ZERO_TYPE
+from .kkt._points import NOT_CONVERGED, ZERO_TYPE
 from .observables import layer_matrices, stable_rank
 from .results import Solution
+from .runs import EarlyConvergence
 from .saddles import SaddleToSaddle
-from .simulation import EarlyConvergence
 
 _BAND = (0.1, 0.9)
 _MOST_LINES = 60

@@ -9,7 +9,7 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import engine, flows, solvers
-from jaxflow.engine import lane, pool, programs
+from jaxflow.engine import _lane as lane, _pool as pool, _programs as programs
 from jaxflow.stopping import AbstractStop
 
 from .problems import teacher_task

@@ -12,7 +12,7 @@ import pytest
 import xarray
 
 import jaxflow as jf
-from jaxflow.results.parts import Records, Stats
+from jaxflow.results._records import Records, Stats
 
 from .filled import filled
 

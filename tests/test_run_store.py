@@ -22,8 +22,8 @@ import zarr
 import zarr.storage
 
 import jaxflow as jf
-from jaxflow.results import run_store
-from jaxflow.simulation.storing import Stored
+from jaxflow.results import _run_store as run_store
+from jaxflow.runs._storing import Stored
 
 from .test_results import assert_same
 
@@ -135,7 +135,7 @@ def added(monkeypatch):
 @pytest.fixture
 def taken_up(monkeypatch):
     """The lanes in flight that runs in this test went on with; change them at will."""
-    engine = importlib.import_module("jaxflow.engine.run")  # the package has a function
+    engine = importlib.import_module("jaxflow.engine._driver")  # the package has a function
     read, found = engine.from_bytes, []
     change = types.SimpleNamespace(found=found, function=lambda lanes: lanes)
 
@@ -270,7 +270,7 @@ def test_single_network_has_no_axis_in_its_store(tmp_path):
 
 
 def test_network_that_no_file_can_describe_is_refused_at_once(tmp_path, monkeypatch):
-    engine = importlib.import_module("jaxflow.engine.run")
+    engine = importlib.import_module("jaxflow.engine._driver")
     monkeypatch.setattr(engine, "compile_programs", lambda *args: pytest.fail("compiled"))
     key = jax.random.key(0)
     network = eqx.nn.MLP(3, "scalar", 4, 1, activation=lambda x: x**2, key=key)
@@ -688,7 +688,7 @@ def test_no_flipped_bit_of_lanes_in_flight_is_read(stores, tmp_path):
     shutil.copytree(stores / "interrupted", tmp_path / "cut.zarr")
     file = tmp_path / "cut.zarr" / "lanes" / "in_flight"
     whole, seen = file.read_bytes(), []
-    engine = importlib.import_module("jaxflow.engine.run")
+    engine = importlib.import_module("jaxflow.engine._driver")
     read, random = engine.from_bytes, np.random.default_rng(2)
 
     def read_all(stored, shapes):

@@ -15,12 +15,18 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import solvers
-from jaxflow.engine import calibration, pool, programs, progress, schedule
+from jaxflow.engine import (
+    _calibration as calibration,
+    _pool as pool,
+    _programs as programs,
+    _progress as progress,
+    _schedule as schedule,
+)
 
 from .problems import teacher_task
 
 NUM = 37
-RUN = importlib.import_module("jaxflow.engine.run")  # a function has its name
+RUN = importlib.import_module("jaxflow.engine._driver")  # a function has its name
 
 
 @pytest.fixture(scope="module")
@@ -362,6 +368,6 @@ def test_an_error_in_a_worker_reaches_the_caller(problem, monkeypatch):
     def fails(*args):
         raise RuntimeError("lightning")
 
-    monkeypatch.setattr("jaxflow.engine.worker.outcome", fails)
+    monkeypatch.setattr("jaxflow.engine._worker.outcome", fails)
     with pytest.raises(RuntimeError, match="lightning"):
         _flow(*problem, schedule=jf.Schedule(width=8))

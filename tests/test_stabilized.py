@@ -10,13 +10,13 @@ from scipy.integrate import solve_ivp
 
 import jaxflow as jf
 from jaxflow import solvers
-from jaxflow.engine.run import _Driver as Driver
-from jaxflow.solvers.quartic import QuarticInterpolation
-from jaxflow.solvers.rkc import rkc2_table
-from jaxflow.solvers.rock import rock4_table
-from jaxflow.solvers.rosenbrock import rodasp_table
-from jaxflow.solvers.stage_table import join
-from jaxflow.solvers.staged import AbstractStabilizedSolver
+from jaxflow.engine._driver import _Driver as Driver
+from jaxflow.solvers.staged._quartic import QuarticInterpolation
+from jaxflow.solvers.staged._rkc import rkc2_table
+from jaxflow.solvers.staged._rock import rock4_table
+from jaxflow.solvers.staged._rosenbrock import rodasp_table
+from jaxflow.solvers.staged._solver import AbstractStabilizedSolver
+from jaxflow.solvers.staged._stage_table import join
 
 KEY = jax.random.key(0)
 START = jnp.array([1.0, 0.5, -0.3])

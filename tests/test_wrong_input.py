@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import jaxflow as jf
-import jaxflow.simulation.functions
+import jaxflow.runs._functions
 
 from .compilations import compilations
 from .filled import filled
@@ -36,7 +36,7 @@ def refused(argument, error=jf.InputError, match=None, programs=()):
         compilations() as compiled,
         pytest.raises(error, match=match) as caught,
     ):
-        patch.setattr(jaxflow.simulation.functions, "run", _engine)
+        patch.setattr(jaxflow.runs._functions, "run", _engine)
         yield caught
     assert type(caught.value) is error
     assert caught.value.argument == argument

@@ -1,10 +1,10 @@
 """Homogeneous Equinox modules, their order, and ensembles of them."""
 
-from .activations import LeakyReLU as LeakyReLU
-from .blocks import are_separable as are_separable, blocks as blocks
-from .convolutional import ConvNet as ConvNet
-from .diagonal import DiagonalLinear as DiagonalLinear
-from .ensembles import (
+from ._activations import LeakyReLU as LeakyReLU
+from ._blocks import are_separable as are_separable, blocks as blocks
+from ._convolutional import ConvNet as ConvNet
+from ._diagonal import DiagonalLinear as DiagonalLinear
+from ._ensembles import (
     Initializations as Initializations,
     member as member,
     members as members,
@@ -12,9 +12,10 @@ from .ensembles import (
     sample_ensemble as sample_ensemble,
     slice_ensemble as slice_ensemble,
 )
-from .feed_forward import FeedForward as FeedForward
-from .homogeneity import order as order
-from .parameters import (
+from ._feed_forward import FeedForward as FeedForward
+from ._homogeneity import order as order
+from ._layers import layer_matrices as layer_matrices
+from ._parameters import (
     as_jax as as_jax,
     flatten as flatten,
     flatten_rows as flatten_rows,
@@ -22,4 +23,4 @@ from .parameters import (
     unflatten_rows as unflatten_rows,
     unflattener as unflattener,
 )
-from .switches import switches as switches
+from ._switches import switches as switches

@@ -1,7 +1,7 @@
 """What a network is trained on: inputs, targets and a loss."""
 
 from . import data as data
-from .losses import (
+from ._losses import (
     AbstractLoss as AbstractLoss,
     AbstractMarginLoss as AbstractMarginLoss,
     CrossEntropyLoss as CrossEntropyLoss,
@@ -9,5 +9,5 @@ from .losses import (
     LogisticLoss as LogisticLoss,
     SquareLoss as SquareLoss,
 )
-from .margins import margin_residual as margin_residual
-from .task import Task as Task
+from ._margins import margin_residual as margin_residual
+from ._task import Task as Task

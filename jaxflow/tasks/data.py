@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
-from .losses import AbstractLoss, as_loss, CrossEntropyLoss, ExponentialLoss, LogisticLoss
-from .task import Task
+from ._losses import AbstractLoss, as_loss, CrossEntropyLoss, ExponentialLoss, LogisticLoss
+from ._task import Task
 
 
 def sphere_points(

@@ -1,0 +1,168 @@
+"""A pool: lanes side by side on one device, advanced together by compiled calls."""
+
+import functools
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, PyTree
+
+from ..solvers import AbstractStagedSolver, Work
+from . import _status as status
+from ._lane import Attempt, attempt, Lane, Problem, Start, start
+from ._recording import record_attempt, record_start, Recorder, Recording
+
+
+class Members(NamedTuple):
+    """What several members bring to lanes, with a leading axis."""
+
+    starts: Start
+    recordings: Recording | None  # before the start; None if nothing is recorded
+
+
+class Pool(eqx.Module):
+    """Lanes with a leading axis, and what they record (`None` if nothing)."""
+
+    lanes: Lane
+    recordings: Recording | None
+
+
+class Outcome(NamedTuple):
+    """Where members ended, in NumPy arrays with a leading axis of members."""
+
+    clock: np.ndarray
+    state: PyTree
+    status: np.ndarray
+    num_steps: np.ndarray
+    num_accepted: np.ndarray
+    work: Work | None  # None where every step costs the same
+    values: PyTree  # recorded, (num, points, …); None if nothing was
+
+
+def fill(
+    problem: Problem,
+    recorder: Recorder | None,
+    members: Members,
+    present: Bool[Array, " lanes"],
+) -> Pool:
+    """A pool whose lanes hold these members before their first step, where `present`."""
+    lanes = jax.vmap(lambda member: start(problem, member))(members.starts)
+    recordings = members.recordings
+    if recorder is not None and recordings is not None:
+        recordings = record_start(problem, recorder, lanes, recordings)
+    codes = jnp.where(present, lanes.status, status.NOBODY)
+    return Pool(eqx.tree_at(lambda lanes: lanes.status, lanes, codes), recordings)
+
+
+def advance(
+    problem: Problem,
+    recorder: Recorder | None,
+    pool: Pool,
+    num_attempts: Int[Array, ""],
+    enough: Int[Array, ""],
+) -> tuple[Pool, Int[Array, ""]]:
+    """Try up to `num_attempts` steps in every lane, until at most `enough` are live.
+
+    Gives the number of attempts as well.
+    """
+
+    def goes_on(carry):
+        count, pool = carry
+        num_live = jnp.sum(pool.lanes.is_live, dtype=enough.dtype)
+        return (count < num_attempts) & (num_live > enough)
+
+    def try_once(carry):
+        count, pool = carry
+        lanes, attempts = _attempt_in_each(problem, pool.lanes)
+        recordings = pool.recordings
+        if recorder is not None and recordings is not None:
+            recordings = record_attempt(problem, recorder, lanes, attempts, recordings)
+        return count + 1, Pool(lanes, recordings)
+
+    count = jnp.zeros_like(num_attempts)
+    count, pool = jax.lax.while_loop(goes_on, try_once, (count, pool))
+    return pool, count
+
+
+def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
+    """One attempt in every lane: all at once, or on a CPU one after another if large.
+
+    A step reads and writes some dozens of vectors as large as the state, and in between
+    arrays about as large as the data. Those of several lanes at once would not stay in a
+    core's cache, and with arrays that large every lane is worth calls of its own.
+    """
+    attempt_in_one = functools.partial(attempt, problem)
+    at_once = jax.vmap(attempt_in_one)
+    # Staged solvers attempt a few evaluations, for which their whole state, many vectors,
+    # would be taken out of the pool and put back.
+    if isinstance(problem.solver, AbstractStagedSolver) or not _are_large(problem, lanes):
+        return at_once(lanes)
+
+    def one_by_one(lanes):
+        return jax.lax.map(attempt_in_one, lanes)
+
+    return jax.lax.platform_dependent(lanes, cpu=one_by_one, default=at_once)
+
+
+def _are_large(problem: Problem, lanes: Lane) -> bool:
+    """By what a lane has, not the pool: its company must not change how it is rounded."""
+    bytes_of = lambda tree: [
+        leaf.nbytes for leaf in jax.tree_util.tree_leaves(eqx.filter(tree, eqx.is_array))
+    ]
+    state = sum(bytes_of(lanes.state)) / lanes.status.size
+    data = max(bytes_of(problem.flow), default=0)
+    return state > _LARGEST_SMALL_STATE or data > _LARGEST_SMALL_DATA
+
+
+_LARGEST_SMALL_STATE, _LARGEST_SMALL_DATA = 2**16, 2**19
+"""In bytes; where one after another begins to be faster (benchmarks/scaling.py)."""
+
+
+def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
+    """The pool with lane `i` replaced by lane `source[i]` of another where that is >= 0."""
+
+    def replaced(old, new):
+        taken = new[jnp.maximum(source, 0)]
+        chosen = (source >= 0).reshape(source.shape + (1,) * (old.ndim - 1))
+        return jnp.where(chosen, taken, old)
+
+    return jax.tree_util.tree_map(replaced, pool, fresh)
+
+
+def outcome(pool: Pool, rows: np.ndarray) -> Outcome:
+    """Where the members in these lanes ended."""
+    lanes = pool.lanes
+    values = None if pool.recordings is None else pool.recordings.values
+    elapsed, clock, *rest = take(
+        (
+            lanes.elapsed,
+            lanes.clock,
+            lanes.state,
+            lanes.status,
+            lanes.num_steps,
+            lanes.num_accepted,
+            lanes.work,
+            values,
+        ),
+        rows,
+    )
+    return Outcome(elapsed + clock, *rest)
+
+
+def take(tree: PyTree, rows: Any) -> PyTree:
+    """These rows of every array, copied to NumPy."""
+    return jax.tree_util.tree_map(lambda leaf: np.array(np.asarray(leaf)[rows]), tree)
+
+
+def join(trees: list[PyTree]) -> PyTree:
+    """Trees of arrays, one after another along the leading axis."""
+    return jax.tree_util.tree_map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def pad(tree: PyTree, width: int) -> PyTree:
+    """As many rows as a pool has lanes: the last one is repeated."""
+    (length,) = {len(leaf) for leaf in jax.tree_util.tree_leaves(tree)}
+    rows = np.minimum(np.arange(width), length - 1)
+    return take(tree, rows)

@@ -1,0 +1,147 @@
+"""The compiled programs of a pool, for one width on one device.
+
+They are compiled ahead, by whoever drives the run, because workers are threads: JAX's
+settings (double precision, say) can belong to a thread, and a worker must compute with
+those of its caller. Programs are kept, so that nothing is compiled again when only
+numbers change.
+"""
+
+import collections
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ._lane import Problem
+from ._pool import advance, fill, Members, Pool, refill
+from ._recording import Recorder
+from ._schedule import Device
+
+_KEPT = 64
+_cache: "collections.OrderedDict[Hashable, _Compiled]" = collections.OrderedDict()
+
+
+class Programs(NamedTuple):
+    """Compiled `fill`, `advance` and `refill`, with all that is the same for every call."""
+
+    width: int
+    device: Device
+    fill: Callable[..., Pool]  # of (members, present)
+    advance: Callable[
+        ..., tuple[Pool, Any]
+    ]  # of (pool, num_attempts, enough): see `advance`
+    refill: Callable[..., Pool]  # of (pool, fresh, source); uses the pool up
+    put: Callable[..., Any]  # arrays onto the device
+    shapes: PyTree  # of a pool
+    seconds: float  # that compilation took
+
+
+class _Compiled(NamedTuple):
+    fill: Callable
+    advance: Callable
+    refill: Callable
+    shapes: PyTree
+    seconds: float
+
+
+def compile_programs(
+    problem: Problem,
+    recorder: Recorder | None,
+    members: Members,
+    device: Device,
+) -> Programs:
+    """Programs for pools as wide as `members`, of which only shapes and structure count."""
+    shared, structure = eqx.partition((problem, recorder), eqx.is_array)
+    width = len(jax.tree_util.tree_leaves(members.starts)[0])
+    key = key_of((problem, recorder, members), device)
+    compiled = _cache.pop(key, None)
+    if compiled is None:
+        compiled = _compile(shared, structure, members, width, device)
+    _cache[key] = compiled
+    while len(_cache) > _KEPT:
+        _cache.popitem(last=False)
+
+    put = lambda tree: jax.device_put(tree, device)
+    shared = put(shared)
+    # What is small goes in as NumPy has it: a compiled call takes it to its device faster
+    # than `device_put` does.
+    whole = lambda number: np.asarray(number, np.int32)
+
+    def advance(pool, num_attempts, enough):
+        return compiled.advance(shared, pool, whole(num_attempts), whole(enough))
+
+    return Programs(
+        width=width,
+        device=device,
+        fill=lambda members, present: compiled.fill(shared, members, present),
+        advance=advance,
+        refill=lambda pool, fresh, source: compiled.refill(pool, fresh, source),
+        put=put,
+        shapes=compiled.shapes,
+        seconds=compiled.seconds,
+    )
+
+
+def is_compiled(
+    problem: Problem, recorder: Recorder | None, members: Members, device: Device
+) -> bool:
+    """Whether programs for pools as wide as `members` are there already."""
+    return key_of((problem, recorder, members), device) in _cache
+
+
+def clear() -> None:
+    """Forget every compiled program."""
+    _cache.clear()
+
+
+def _compile(shared, structure, members, width, device) -> _Compiled:
+    begun = time.perf_counter()
+    sharding = jax.sharding.SingleDeviceSharding(device)
+
+    def shape_of(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    def shapes_of(tree):
+        return jax.tree_util.tree_map(shape_of, tree)
+
+    def fill_lanes(shared, members, present):
+        problem, recorder = eqx.combine(shared, structure)
+        return fill(problem, recorder, members, present)
+
+    def advance_lanes(shared, pool, num_attempts, enough):
+        problem, recorder = eqx.combine(shared, structure)
+        return advance(problem, recorder, pool, num_attempts, enough)
+
+    numbers = shapes_of(shared)
+    whole = shape_of(np.zeros((), np.int32))
+    arguments = (numbers, shapes_of(members), shape_of(np.zeros(width, bool)))
+    filled = jax.jit(fill_lanes).lower(*arguments).compile()
+    pool = shapes_of(jax.eval_shape(fill_lanes, *arguments))
+    advanced = jax.jit(advance_lanes, donate_argnums=1).lower(numbers, pool, whole, whole)
+    source = shape_of(np.zeros(width, np.int32))
+    refilled = jax.jit(refill, donate_argnums=0).lower(pool, pool, source)
+    return _Compiled(
+        filled,
+        advanced.compile(),
+        refilled.compile(),
+        pool,
+        time.perf_counter() - begun,
+    )
+
+
+def key_of(tree: PyTree, *devices: Device) -> Hashable:
+    """Equal for calls that the same programs serve."""
+
+    def describe(leaf):
+        # The type as well: 1, 1.0 and True are equal, and compute different things.
+        return (leaf.shape, str(leaf.dtype)) if eqx.is_array(leaf) else (type(leaf), leaf)
+
+    leaves, structure = jax.tree_util.tree_flatten(tree)
+    # As attributes: these see settings of this thread alone.
+    names = ("jax_enable_x64", "jax_default_matmul_precision")
+    settings = tuple(getattr(jax.config, name) for name in names)
+    return structure, tuple(describe(leaf) for leaf in leaves), devices, settings

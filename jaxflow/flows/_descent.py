@@ -1,0 +1,61 @@
+"""Gradient descent as a flow whose clock counts steps.
+
+The vector field is `-∇𝓛(w)` in the physical weights; an optimizer turns it into steps
+(`jaxflow.solvers.OptimizerSteps`), so descent runs in the same lanes as every flow.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Real
+
+from ..networks import flatten
+from ..tasks import Task
+from ._abstract import Snapshot
+from ._cartesian import AbstractCartesianFlow
+from ._geometry import log_norm_and_direction, safe_norm, tangent_part
+from ._gradients import outputs_at, pull_back
+
+Vector = Float[Array, " parameters"]
+
+
+class DescentFlow(AbstractCartesianFlow):
+    """The negative gradient of the loss at the weights, for discrete optimizers."""
+
+    network: eqx.Module
+    task: Task
+
+    def enter(self, network: eqx.Module, args: Float[Array, ""]) -> Vector:
+        return jnp.exp(args) * flatten(network)
+
+    def vector_field(
+        self, clock: Real[Array, ""], state: Vector, args: Float[Array, ""]
+    ) -> Vector:
+        return pull_back(self.network, self.task, state, self.task.residuals)
+
+    def snapshot(
+        self,
+        clock: Real[Array, ""],
+        state: Vector,
+        velocity: Vector,
+        args: Float[Array, ""],
+    ) -> Snapshot:
+        log_norm, direction = log_norm_and_direction(state)
+        # An optimizer has steps and no time: momentum and Adam are no discretization of
+        # the flow, and even for sgd(η) the time η k is known to the caller alone.
+        no_time = jnp.full_like(log_norm, jnp.nan)
+        return Snapshot(
+            clock=clock,
+            direction=direction,
+            log_norm=log_norm,
+            rescaled_time=no_time,
+            log_time=no_time,
+            loss=self.task.total_loss(outputs_at(self.network, self.task, state)),
+            gradient_norm=safe_norm(velocity),
+            turning_rate=safe_norm(tangent_part(velocity, direction)),
+        )
+
+    def clock_at_rescaled_time(self, rescaled_time, args):
+        return None
+
+    def clock_at_log_time(self, log_time, args):
+        return None

@@ -1,0 +1,252 @@
+"""Gradient flow in polar coordinates: log-norm, direction, and a clock of their own.
+
+With `w = e^ρ v`, `‖v‖ = 1`, `dτ = e^((L-2)ρ) dt` and one vector-Jacobian product
+
+    g = Σ_i J_i(v)ᵀ c_i,    c_i = -ℓ'(e^(Lρ) H(x_i; v), y_i),
+
+the flow is
+
+    dv/dτ = g - ⟨v, g⟩ v,    dρ/dτ = ⟨v, g⟩,    ds/dτ = e^((2-L)(ρ - log δ)),
+
+every right-hand side of order one at every scale δ. Two of the coordinates are kept in a
+form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and the time in units of
+`S = 1/‖g‖` at the start, in which the weights first change by their own size
+(`elapsed.py`).
+
+For losses with an exponential tail the clock is another, `clocks.py`: every derivative
+above is multiplied by `dτ/dσ = 𝓛(0)/𝓛`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float, Real
+
+from ..networks import flatten
+from ..solvers import ErrorView, Tolerances
+from ..tasks import margin_residual, Task
+from ._abstract import AbstractNetworkFlow, Snapshot
+from ._clocks import is_separated, pull_at
+from ._elapsed import (
+    log_rescaled_time,
+    rate_of_elapsed,
+    rescaled_time,
+    size_of_elapsed,
+)
+from ._geometry import log_norm_and_direction, safe_norm, tangent_part
+from ._gradients import outputs_and_pull, outputs_at
+
+
+class PolarState(NamedTuple):
+    direction: Float[Array, " parameters"]  # v; its norm may drift from one harmlessly
+    log_growth: Float[Array, ""]  # log(‖w‖/δ)
+    elapsed: Float[Array, ""]  # stands for s/S
+    log_unit: Float[Array, ""]  # log S, which stays as it is
+
+
+class PolarGradient(NamedTuple):
+    """The gradient on a flow's own clock `σ`, and how that clock runs."""
+
+    gradient: Float[Array, " parameters"]  # g dτ/dσ
+    log_pace: Float[Array, ""]  # log dτ/dσ
+
+
+class AbstractPolarFlow(AbstractNetworkFlow):
+    """A flow of `PolarState`s: what all have in common but the vector field.
+
+    Only integration can tell the clock at a given time.
+    """
+
+    def clock_at_rescaled_time(self, rescaled_time, args):
+        return None
+
+    def clock_at_log_time(self, log_time, args):
+        return None
+
+    @staticmethod
+    def drives(state: PolarState) -> PolarState:
+        """Nothing depends on the time that has elapsed."""
+        one, zero = jnp.ones_like(state.log_growth), jnp.zeros_like(state.log_growth)
+        return PolarState(jnp.ones_like(state.direction), one, zero, zero)
+
+    @staticmethod
+    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
+        """Logarithms absolutely, the direction also against what it has left to turn.
+
+        Errors of logarithms are relative errors already, so their magnitude is one. And
+        near a rest point an explicit method steps at its stability limit, where errors as
+        large as the tolerance would be kicked up again and again and the direction would
+        never come to rest. So its error may be at most `rtol` of the direction, and at
+        most a thousandth of the distance to rest, for which the angle turned per growth of
+        the norm stands, though never less than rounding makes it.
+        """
+        before, after, error = view
+        turned = jnp.linalg.norm(after.direction - before.direction)
+        path = jnp.hypot(turned, after.log_growth - before.log_growth)
+        turning = turned / jnp.where(path > 0, path, 1.0)
+        share = _SHARE_OF_REST * turning / tolerances.rtol
+        # An entry of a unit vector has size 1/√P; its rounding error may meet atol alone.
+        rounding = 32 * jnp.finfo(turned.dtype).eps
+        entry = after.direction.size**-0.5
+        least = jnp.maximum(rounding / tolerances.rtol, rounding * entry / tolerances.atol)
+        # A step whose end is no number is judged by its error, which is infinite.
+        share = jnp.where(jnp.isfinite(share), jnp.clip(share, least, 1.0), 1.0)
+        # A time of e^230 is known to 1e-5 only in single precision, whatever is asked for.
+        known = 8 * jnp.finfo(turned.dtype).eps / tolerances.rtol
+        return ErrorView(
+            _with_absolute_logarithms(before, known),
+            _with_absolute_logarithms(after, known),
+            error._replace(direction=error.direction / share),
+        )
+
+    @staticmethod
+    def error_norm(scaled_error: Any) -> Float[Array, ""]:
+        """Root mean square over the direction; norm and time count in full beside it.
+
+        In one mean over all coordinates those two would vanish among the parameters.
+        """
+        return jnp.maximum(
+            optx.rms_norm(scaled_error.direction),
+            jnp.maximum(jnp.abs(scaled_error.log_growth), jnp.abs(scaled_error.elapsed)),
+        )
+
+
+class PolarFlow(AbstractPolarFlow):
+    """Gradient flow of a homogeneous network of order `L` in polar coordinates."""
+
+    network: eqx.Module
+    task: Task
+    order: int | float = eqx.field(static=True)
+
+    def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
+        return polar_state(network, lambda state: self._gradient(state, args), self.order)
+
+    def vector_field(
+        self, clock: Real[Array, ""], state: PolarState, args: Float[Array, ""]
+    ) -> PolarState:
+        return polar_velocity(state, self._gradient(state, args), self.order)
+
+    def snapshot(
+        self,
+        clock: Real[Array, ""],
+        state: PolarState,
+        velocity: PolarState,
+        args: Float[Array, ""],
+    ) -> Snapshot:
+        at_unit = outputs_at(self.network, self.task, unit(state))
+        outputs = self._true_outputs(at_unit, state, args)
+        snapshot = polar_snapshot(
+            clock,
+            state,
+            velocity,
+            log_norm=state.log_growth + args,
+            log_time=log_rescaled_time(state.elapsed, state.log_unit)
+            + (2 - self.order) * args,
+            loss=self.task.total_loss(outputs),
+            log_pace=pull_at(self.task, outputs).log_pace,
+        )
+        if not self.task.has_margins:
+            return snapshot
+        sine = snapshot.turning_rate / snapshot.gradient_norm
+        residual = jnp.where(
+            is_separated(self.task, outputs),
+            margin_residual(self.task, outputs, sine),
+            jnp.inf,
+        )
+        return dataclasses.replace(snapshot, margin_residual=residual)
+
+    def _gradient(self, state, args):
+        at_unit, pull_back = outputs_and_pull(self.network, self.task, unit(state))
+        pull = pull_at(self.task, self._true_outputs(at_unit, state, args))
+        return PolarGradient(pull_back(pull.weights), pull.log_pace)
+
+    def _true_outputs(self, outputs, state, args):
+        """`H(x; w) = e^(Lρ) H(x; v)`."""
+        return jnp.exp(self.order * (state.log_growth + args)) * outputs
+
+
+def polar_state(
+    network: eqx.Module,
+    gradient: Callable[[PolarState], PolarGradient],
+    order: int | float,
+) -> PolarState:
+    """The state at `s = 0` of a member that starts at `δ` times this network.
+
+    **Arguments:**
+
+    - `network`: the weights `w₀`.
+    - `gradient`: `g` at a state, whatever the unit of time in it.
+    - `order`: the network's order `L`.
+    """
+    log_growth, direction = log_norm_and_direction(flatten(network))
+    zero = jnp.zeros_like(log_growth)
+    state = PolarState(direction, log_growth, zero, zero)
+    at_start = gradient(state)
+    rate = safe_norm(at_start.gradient)
+    usable = (rate > 0) & jnp.isfinite(rate)
+    log_rate = jnp.log(jnp.where(usable, rate, 1.0)) - at_start.log_pace  # log ‖g‖
+    log_unit = (2 - order) * log_growth - log_rate
+    return state._replace(log_unit=jnp.where(jnp.isfinite(log_unit), log_unit, zero))
+
+
+def unit(state: PolarState) -> Float[Array, " parameters"]:
+    """The direction, with the drift of its norm taken out."""
+    return state.direction / jnp.linalg.norm(state.direction)
+
+
+def polar_velocity(
+    state: PolarState, at_unit: PolarGradient, order: int | float
+) -> PolarState:
+    """`dv/dσ`, `dρ/dσ` and `d log(1 + s/S)/dσ` from the gradient at the unit vector `v`."""
+    direction, gradient = unit(state), at_unit.gradient
+    log_rate = (2 - order) * state.log_growth - state.log_unit + at_unit.log_pace  # of s/S
+    return PolarState(
+        direction=tangent_part(gradient, direction),
+        log_growth=jnp.dot(direction, gradient),
+        elapsed=rate_of_elapsed(log_rate, state.elapsed),
+        log_unit=jnp.zeros_like(state.log_unit),
+    )
+
+
+def polar_snapshot(
+    clock: Real[Array, ""],
+    state: PolarState,
+    velocity: PolarState,
+    *,
+    log_norm: Float[Array, ""],
+    log_time: Float[Array, ""],
+    loss: Float[Array, ""],
+    log_pace: Float[Array, ""],
+) -> Snapshot:
+    """The part of a snapshot that gradient flow and its δ → 0 limit have in common."""
+    # `g` falls with the loss. Where it would underflow it stays at the end of the range, so
+    # that its part that turns the direction keeps its share.
+    limits = jnp.finfo(log_pace.dtype)
+    scale = jnp.exp(jnp.maximum(-log_pace, jnp.log(limits.tiny / limits.eps)))
+    turning = jnp.linalg.norm(velocity.direction)
+    return Snapshot(
+        clock=clock,
+        direction=unit(state),
+        log_norm=log_norm,
+        rescaled_time=rescaled_time(state.elapsed, state.log_unit),
+        log_time=log_time,
+        loss=loss,
+        gradient_norm=scale * jnp.hypot(turning, velocity.log_growth),
+        turning_rate=scale * turning,
+    )
+
+
+def _with_absolute_logarithms(state: PolarState, known: Float[Array, ""]) -> PolarState:
+    return PolarState(
+        direction=state.direction,
+        log_growth=jnp.ones_like(state.log_growth),
+        elapsed=jnp.maximum(size_of_elapsed(state.elapsed), known * jnp.abs(state.elapsed)),
+        log_unit=jnp.ones_like(state.log_unit),
+    )
+
+
+_SHARE_OF_REST = 1e-3

@@ -1,0 +1,84 @@
+"""The feed-forward network without biases."""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..errors import InputError
+from ._activations import needs_radius
+
+
+class FeedForward(eqx.Module):
+    """A feed-forward network with `D` weight matrices and no biases.
+
+    `H(x) = W_D σ(W_{D-1} … σ(W_1 x))`, of order `L = Σ_{l=1..D} p^(D-l)` in its
+    parameters for an activation of power `p`: `L = D` for `p = 1`,
+    `L = (p^D - 1)/(p - 1)` for `p >= 2`.
+
+    **Arguments:**
+
+    - `sizes`: the widths from input to output, `(d_0, …, d_D)`; at least two.
+    - `activation`: a `LeakyReLU`, or any positively homogeneous function of arrays.
+    - `key`: a PRNG key; entries of `W_l` are drawn normal with variance `1/d_{l-1}`.
+    - `dtype`: of the weights; JAX's default float if not given.
+
+    **Raises:** `InputError` if `sizes` are not positive whole numbers.
+
+    **Source:** arXiv:2403.08121, section 2.
+
+    >>> import jax, jaxflow as jf
+    >>> network = FeedForward((10, 20, 20, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+    >>> network(jax.numpy.ones(10)).shape, jf.order(network)
+    ((1,), 7)
+    """
+
+    weights: tuple[Float[Array, "out in"], ...]
+    activation: Callable
+    sizes: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: Callable,
+        *,
+        key: PRNGKeyArray,
+        dtype=None,
+    ):
+        self.sizes = tuple(int(size) for size in sizes)
+        if len(self.sizes) < 2 or min(self.sizes) < 1 or self.sizes != tuple(sizes):
+            raise InputError("sizes", repr(sizes), "at least two positive whole numbers")
+        if not callable(activation):
+            raise InputError("activation", repr(activation), "a LeakyReLU or a function")
+        self.activation = activation
+        keys = jax.random.split(key, len(self.sizes) - 1)
+        self.weights = tuple(
+            jax.random.normal(k, (out, fan_in), dtype or float) / fan_in**0.5
+            for k, fan_in, out in zip(keys, self.sizes[:-1], self.sizes[1:])
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.sizes[0],)
+
+    @property
+    def layer_matrices(self) -> tuple[Float[Array, "out in"], ...]:
+        return self.weights
+
+    def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
+        """The network's output for one sample `x`; `key` is ignored."""
+        if x.shape != self.input_shape:
+            raise InputError("x", f"shape {x.shape}", f"shape {self.input_shape}")
+        h = x
+        for weight in self.weights[:-1]:
+            h = self._activate(weight, h)
+        return self.weights[-1] @ h
+
+    def _activate(self, weight, h):
+        z = weight @ h
+        if not needs_radius(self.activation):
+            return self.activation(z)
+        row = jnp.sum(weight**2, axis=1)
+        return self.activation(z, row * jnp.sum(h**2) / h.size)

@@ -1,0 +1,37 @@
+"""How far a direction is from a KKT point of the neural correlation function."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..flows import ncf_gradient
+from ..flows._geometry import log_norm_and_direction, safe_norm, tangent_part
+from ..networks import flatten, unflattener
+from ..tasks import Task
+
+
+def kkt_residual(
+    network: eqx.Module, task: Task, *, relative: bool = False
+) -> Float[Array, ""]:
+    """How far the direction is from a KKT point: `‖∇N(v) - L N(v) v‖` at `v = w/‖w‖`.
+
+    `L N(v) = ⟨v, ∇N(v)⟩` by Euler's identity, so the residual is the part of `∇N(v)`
+    that is tangent to the unit sphere.
+
+    **Arguments:** one `network` and a `task`; `relative` divides by `‖∇N(v)‖`.
+
+    **Returns:** a scalar, not negative.
+
+    **Source:** arXiv:2403.08121, section 3 (KKT points of the constrained problem).
+
+    >>> import jax, jax.numpy as jnp, jaxflow as jf
+    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 0.0]]))
+    >>> kkt_residual(network, jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))).item()
+    0.0
+    """
+    _, direction = log_norm_and_direction(flatten(network))
+    gradient = ncf_gradient(unflattener(network)(direction), task)
+    residual = safe_norm(tangent_part(gradient, direction))
+    size = safe_norm(gradient)
+    return residual / jnp.where(size > 0, size, 1.0) if relative else residual

@@ -1,0 +1,22 @@
+"""The loss as an observable."""
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from ..networks import parameter_dtype
+from ..tasks import Task
+
+
+def loss(network: eqx.Module, task: Task) -> Float[Array, ""]:
+    """The loss `𝓛(w) = Σ_i ℓ(H(x_i; w), y_i)`, a sum over samples.
+
+    **Arguments:** one `network` and a `task`. **Returns:** a scalar.
+
+    >>> import jax, jax.numpy as jnp, jaxflow as jf
+    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> task = jf.Task(jnp.zeros((3, 2)), jnp.ones(3))
+    >>> loss(network, task).item()
+    1.5
+    """
+    task = task.astype(parameter_dtype(network))
+    return task.total_loss(task.outputs(network))

@@ -1,0 +1,161 @@
+"""Norms, directions and singular values of the weights.
+
+All of them are safe at every scale: weights of size 1e-30 are divided by their largest
+entry before they are squared, also in float32.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..flows._geometry import log_norm_and_direction, safe_norm
+from ..networks import flatten, layer_matrices
+from ..tasks import Task
+
+
+def norm(network: eqx.Module, task: Task | None = None) -> Float[Array, ""]:
+    """The norm `‖w‖` of all parameters together.
+
+    **Arguments:** one `network`; the task is not used. **Returns:** a scalar.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> one = jf.sample_ensemble(network, 1, key=jax.random.key(1))
+    >>> round(float(norm(one)), 6)
+    1.0
+    """
+    return safe_norm(flatten(network))
+
+
+def layer_norms(network: eqx.Module, task: Task | None = None) -> Float[Array, " layers"]:
+    """The Frobenius norm `‖W_l‖_F` of every layer.
+
+    At a KKT point of the correlation function of a feed-forward network of power `p`,
+    `‖W_l‖_F² = p^(D-l)/L`.
+
+    **Arguments:** one `network`; the task is not used. **Returns:** (layers,).
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> layer_norms(network).shape
+    (2,)
+    """
+    return jnp.stack([safe_norm(matrix.reshape(-1)) for matrix in layer_matrices(network)])
+
+
+def singular_values(
+    network: eqx.Module, task: Task | None = None
+) -> Float[Array, "layers rank"]:
+    """The singular values of every layer, largest first.
+
+    **Arguments:** one `network`; the task is not used.
+
+    **Returns:** (layers, rank), with NaN where a layer has fewer than the largest has.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> singular_values(network).shape
+    (2, 3)
+    """
+    matrices = layer_matrices(network)
+    exists = jnp.arange(max(min(m.shape) for m in matrices))
+    values = _singular_values(matrices)
+    rows = [jnp.where(exists < min(m.shape), v, jnp.nan) for m, v in zip(matrices, values)]
+    return jnp.stack(rows)
+
+
+def stable_rank(network: eqx.Module, task: Task | None = None) -> Float[Array, " layers"]:
+    """The stable rank `‖W_l‖_F² / ‖W_l‖₂²` of every layer: 1 for a matrix of rank one.
+
+    **Arguments:** one `network`; the task is not used. **Returns:** (layers,), NaN for a
+    layer that is zero.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> round(float(stable_rank(network)[1]), 6)
+    1.0
+    """
+    values = _singular_values(layer_matrices(network))
+    return jnp.sum((values / values[:, :1]) ** 2, axis=1)
+
+
+def cosine(network: eqx.Module, reference: eqx.Module) -> Float[Array, ""]:
+    """The cosine `⟨w, r⟩ / (‖w‖ ‖r‖)` between the parameters of two networks.
+
+    **Arguments:** two networks of the same structure. **Returns:** a scalar.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> round(float(cosine(network, network)), 6)
+    1.0
+    """
+    _, direction = log_norm_and_direction(flatten(network))
+    _, other = log_norm_and_direction(flatten(reference))
+    return jnp.dot(direction, other)
+
+
+class CosineTo(eqx.Module):
+    """An observable: the cosine between the weights and those of a given network.
+
+    **Arguments:**
+
+    - `reference`: a network; or, with `per_member = True`, an ensemble that has one
+      reference for each member.
+    - `per_member`: any recorder that is an Equinox module may have this attribute; where
+      it is true, all arrays of the recorder have a leading axis of members and each
+      member is given its own.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> round(float(CosineTo(network)(network)), 6)
+    1.0
+    """
+
+    reference: eqx.Module
+    per_member: bool = eqx.field(static=True, default=False)
+
+    def __call__(self, network: eqx.Module, task: Task | None = None) -> Float[Array, ""]:
+        return cosine(network, self.reference)
+
+
+_DIMENSIONS = (
+    (layer_norms, ("layer",)),
+    (stable_rank, ("layer",)),
+    (singular_values, ("layer", "singular_value")),
+)
+
+
+def dimensions(name: str, observable: Callable, ndim: int) -> tuple[str, ...]:
+    """Names for the axes of a recorded observable's values."""
+    for known, dims in _DIMENSIONS:
+        if observable is known:
+            return dims
+    return tuple(f"{name}_{axis}" for axis in range(ndim))
+
+
+def _singular_values(matrices) -> Float[Array, "layers rank"]:
+    """The singular values of matrices of any shapes, filled up with zeros.
+
+    One matrix after the other, in one shape: independent decompositions side by side can
+    wait for each other for ever on a CPU once they are batched (jaxlib hands a batch to
+    the threads that run the decompositions themselves).
+    """
+    rows = max(matrix.shape[0] for matrix in matrices)
+    columns = max(matrix.shape[1] for matrix in matrices)
+    most = max(min(matrix.shape) for matrix in matrices)
+    padded = jnp.stack(
+        [
+            jnp.pad(matrix, [(0, rows - matrix.shape[0]), (0, columns - matrix.shape[1])])
+            for matrix in matrices
+        ]
+    )
+
+    def decompose(matrix):
+        size = jnp.max(jnp.abs(matrix))
+        scaled = matrix / jnp.where(size > 0, size, 1.0)
+        return size * jnp.linalg.svd(scaled, compute_uv=False)[:most]
+
+    return jax.lax.map(decompose, padded)

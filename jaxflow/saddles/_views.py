@@ -1,0 +1,278 @@
+"""What is seen at a saddle: curvatures, what is small, where that leads, and when."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..flows import AbstractNetworkFlow, PolarFlow, ResidualFlow
+from ..flows._geometry import safe_norm, tangent_part
+from ..flows._gradients import outputs_at, pull_back
+from ..flows._watched import scaled_gradient
+from ..stopping import Stationary
+from ..tasks import Task
+from ._events import OFF, SmallPartsLeave
+from ._growth import parts_of
+from ._legs import RowFlow
+
+_MOST_CURVATURES = 2_000
+_NEGATIVE = 1e-6  # share of the largest curvature below which one counts as zero
+_AT_KKT = 1e-8
+_DEAD = 1e-9
+_FAINT = 1e-9  # share of the first residual below which no small part has anything to learn
+
+
+@dataclasses.dataclass
+class Visit:
+    """One saddle of one member, as the member passed it and as it looked there."""
+
+    member: int
+    number: int
+    row: np.ndarray  # the direction, where ‖∇𝓛‖ is least
+    log_norm: float
+    loss: float
+    log_gradient: float
+    log_arrival: float
+    log_closest: float
+    log_above: float  # log ‖∇𝓛‖ at the arrival
+    view: "View | None" = None
+    log_departure: float = np.nan
+    departure_row: np.ndarray | None = None
+
+
+class View(NamedTuple):
+    """What is seen from one saddle."""
+
+    index: int  # -1: not computed
+    lowest_curvature: float
+    largest_curvature: float
+    active: np.ndarray
+    rank: int
+    residual: np.ndarray
+    small: np.ndarray  # what of the row has not grown; NaN where that cannot be told
+    can_leave: bool  # false only where the small parts are zero
+    is_minimum: bool
+
+
+class Outlook(NamedTuple):
+    """What comes after, arrays with a leading axis of visits."""
+
+    log_small: np.ndarray
+    kkt_value: np.ndarray
+    kkt_direction: np.ndarray
+    small: np.ndarray  # the small parts' direction at the departure
+    cosine: np.ndarray
+    kkt_residual: np.ndarray
+    log_wait: np.ndarray
+
+
+class Viewer:
+    """Looks at saddles.
+
+    **Arguments:** a network, whose structure alone is read; the task; the network's order;
+    the `share` of the largest above which a part has grown.
+    """
+
+    def __init__(self, one: eqx.Module, task: Task, order: int | float, share: float):
+        self._polar = PolarFlow(one, task, order)
+        self._parts = parts_of(one)
+        self._share = share
+        self._first_residual: float | None = None
+
+    def look(self, visits: list[Visit]) -> None:
+        """Fill in the view of every visit."""
+        rows = np.stack([visit.row for visit in visits])
+        log_norm = np.array([visit.log_norm for visit in visits])
+        origin = np.array([visit.number == 0 for visit in visits])
+        order, parts, share = self._polar.order, self._parts, self._share
+        # Before anything has grown all of the network is small.
+        small = np.where(origin[:, None], rows, parts.small(rows, share, rows))
+        grown = rows - np.where(np.isnan(small), 0.0, small)
+        residual = _padded(_residuals, self._polar, grown, log_norm)
+        if self._first_residual is None:  # at the origin, where it is largest
+            self._first_residual = float(np.max(np.linalg.norm(residual[0], axis=-1)))
+        curvature = np.full((len(rows), 1), np.nan)
+        if rows.shape[1] <= _MOST_CURVATURES:
+            curvature = _padded(_curvatures, self._polar, rows, log_norm).astype(float)
+        largest = np.max(np.abs(curvature), axis=1)
+        index = np.sum(curvature < -_NEGATIVE * largest[:, None], axis=1)
+        index = np.where(np.isnan(largest), -1, index)
+        factor = np.exp((order - 2) * log_norm)
+        lowest, highest = factor * np.min(curvature, 1), factor * np.max(curvature, 1)
+        size = np.linalg.norm(small, axis=1)
+        active = parts.active(rows, share) & ~origin[:, None]
+        rank = np.where(origin, 0, parts.rank(rows, share))
+        if parts.separates:
+            pull = _padded(_pulls, self._polar, _directions(small), residual)
+            faint = pull[:, 0] <= _FAINT * self._first_residual
+            minimum = (index == 0) & (faint | parts.full(rows, share))
+        else:
+            # Of an order above two, a saddle may have no negative curvature either.
+            minimum = (index == 0) & (order == 2)
+        for i, visit in enumerate(visits):
+            visit.view = View(
+                index=int(index[i]),
+                lowest_curvature=float(lowest[i]),
+                largest_curvature=float(highest[i]),
+                active=active[i],
+                rank=int(rank[i]),
+                residual=residual[i],
+                small=small[i],
+                can_leave=not size[i] == 0,
+                is_minimum=bool(minimum[i] & ~origin[i]),
+            )
+
+    def look_ahead(
+        self,
+        visits: list[Visit],
+        fall: float,
+        make_flow: Callable[[AbstractNetworkFlow], RowFlow],
+    ) -> Outlook:
+        """Where the small parts' limit flow leads, and when they leave."""
+        views = [visit.view for visit in visits if visit.view is not None]
+        small = np.stack([view.small for view in views])
+        residual = np.stack([view.residual for view in views])
+        rows = np.stack([visit.row for visit in visits])
+        origin = np.array([visit.number == 0 for visit in visits])
+        left = np.array([visit.departure_row is not None for visit in visits])
+        later = np.stack(
+            [v.row if v.departure_row is None else v.departure_row for v in visits]
+        )
+        at_departure = self._parts.small(later, self._share, rows)
+        at_departure = np.where(origin[:, None], later, at_departure)
+        size = np.linalg.norm(small, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_small = np.log(size) + np.array([visit.log_norm for visit in visits])
+        loss = np.array([visit.loss for visit in visits])
+        polar = self._polar
+        ahead = _look_ahead(
+            make_flow(ResidualFlow(polar.network, polar.task, polar.order)),
+            _directions(small),
+            residual,
+            usable=size > 0,
+            log_small=log_small,
+            log_fall=np.log(fall * np.where(loss > 0, loss, 1.0)),
+            log_above=np.array([visit.log_above for visit in visits]),
+            order=polar.order,
+        )
+        direction = _directions(at_departure)
+        known = left & (size > 0) & (np.linalg.norm(at_departure, axis=1) > 0)
+        off = _padded(_pulls, polar, direction, residual)[:, 1]
+        where = lambda values: np.where(known, values, np.nan)
+        return Outlook(
+            log_small=log_small,
+            kkt_value=np.where(size > 0, ahead.value, np.nan),
+            kkt_direction=np.where((size > 0)[:, None], ahead.point, np.nan),
+            small=np.where(known[:, None], direction, np.nan),
+            cosine=where(np.sum(direction * ahead.point, axis=1)),
+            kkt_residual=where(off),
+            log_wait=np.where(np.isnan(size), np.nan, ahead.log_wait),
+        )
+
+
+class _Ahead(NamedTuple):
+    point: np.ndarray  # a KKT point of `N_r`, rows
+    value: np.ndarray  # `N_r` there
+    log_wait: np.ndarray
+
+
+def _look_ahead(
+    flow: RowFlow,
+    directions: np.ndarray,
+    residual: np.ndarray,
+    *,
+    usable: np.ndarray,
+    log_small: np.ndarray,
+    log_fall: np.ndarray,
+    log_above: np.ndarray,
+    order: int | float,
+) -> _Ahead:
+    """Where the flow of `N_r` takes the small parts, and when they make the loss fall."""
+    num = len(directions)
+    fill = lambda value: np.full(num, value)
+
+    def go(tolerance, gradient, log_fall, log_above):
+        leave = SmallPartsLeave(log_fall, log_above, fill(order))
+        return flow.run(directions, residual, (Stationary(tolerance, gradient), leave))
+
+    start = go(fill(-1.0), fill(-1.0), fill(-2 * OFF), fill(-2 * OFF))
+    size = np.asarray(start.at.gradient_norm, float)
+    # Who has no small parts goes nowhere.
+    never = np.where(usable, OFF, -2 * OFF)
+    limit = go(fill(_AT_KKT), _DEAD * size, never, never)
+    value = np.asarray(limit.growth_rate, float) / order
+    rises = usable & (value > 0)
+    log_small = np.where(usable, log_small, 0.0)
+    # What has fallen is counted from here on: N_r(u) - N_r(û) times a^L.
+    already = np.maximum(-np.asarray(start.at.loss, float), 1e-300)
+    log_goal = np.logaddexp(log_fall - order * log_small, np.log(already))
+    end = go(
+        fill(-1.0),
+        fill(-1.0),
+        np.where(rises, log_goal, -2 * OFF),
+        np.where(rises, log_above - (order - 1) * log_small, -2 * OFF),
+    )
+    log_wait = np.asarray(end.at.log_time, float) + (2 - order) * log_small
+    arrived = end.status == SmallPartsLeave.__name__
+    log_wait = np.where(rises, np.where(arrived, log_wait, np.nan), np.inf)
+    return _Ahead(np.asarray(limit.at.direction), value, log_wait)
+
+
+def _directions(rows: np.ndarray) -> np.ndarray:
+    """Rows of unit norm; any direction where there is none."""
+    sizes = np.linalg.norm(rows, axis=1, keepdims=True)
+    some = np.random.default_rng(0).standard_normal(rows.shape[1])
+    some = (some / np.linalg.norm(some)).astype(rows.dtype)
+    usable = sizes > 0
+    return np.where(usable, rows / np.where(usable, sizes, 1), some)
+
+
+@eqx.filter_jit
+def _residuals(polar: PolarFlow, rows, log_norms):
+    """`r_i = -ℓ'(H(x_i; e^ρ v), y_i)` for every row `v`, which need not have norm one."""
+
+    def one(member):
+        row, log_norm = member
+        outputs = outputs_at(polar.network, polar.task, row)
+        return polar.task.residuals(jnp.exp(polar.order * log_norm) * outputs)
+
+    return jax.lax.map(one, (rows, log_norms))
+
+
+@eqx.filter_jit
+def _curvatures(polar: PolarFlow, rows, log_norms):
+    """Eigenvalues of the Hessian of the loss over `e^((L-2)ρ)`."""
+
+    def one(member):
+        row, log_norm = member
+        hessian = -jax.jacfwd(scaled_gradient(polar, log_norm))(row)
+        return jnp.linalg.eigvalsh((hessian + hessian.T) / 2)
+
+    # One after another: batched decompositions can wait for each other on a CPU.
+    return jax.lax.map(one, (rows, log_norms))
+
+
+@eqx.filter_jit
+def _pulls(polar: PolarFlow, rows, residuals):
+    """`‖∇N_r‖` and `‖∇N_r - λv‖ / ‖∇N_r‖` at every unit row `v`, (rows, 2)."""
+
+    def one(member):
+        row, residual = member
+        gradient = pull_back(polar.network, polar.task, row, lambda outputs: residual)
+        size = safe_norm(gradient)
+        off = safe_norm(tangent_part(gradient, row)) / jnp.where(size > 0, size, 1.0)
+        return jnp.stack([size, off])
+
+    return jax.lax.map(one, (rows, residuals))
+
+
+def _padded(function, polar: PolarFlow, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """`function` of any number of rows, compiled for a few numbers only."""
+    num = len(rows)
+    filled = np.minimum(np.arange(max(8, 1 << (num - 1).bit_length())), num - 1)
+    others = others.astype(rows.dtype)
+    return np.asarray(function(polar, rows[filled], others[filled]))[:num]

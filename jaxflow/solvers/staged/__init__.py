@@ -1,0 +1,1 @@
+"""Methods whose steps are made one evaluation of the vector field at a time."""
