@@ -18,6 +18,8 @@ CONTRACT = """
     saddle_to_saddle SaddleToSaddle
 """.split()
 
+# What every part may import.
+SHARED = {"errors", "_arrays", "_rows", "_versions"}
 # What each part may import, besides itself and `errors`.
 ALLOWED = {
     "networks": set(),
