@@ -1,5 +1,8 @@
 """jaxflow: gradient flow of neural networks, for thousands of initializations at once."""
 
+from typing import Any, TYPE_CHECKING
+
+from ._versions import version as _version
 from .early_phase import (
     EarlyConvergence as EarlyConvergence,
     verify_early_convergence as verify_early_convergence,
@@ -66,3 +69,17 @@ from .tasks import (
     SquareLoss as SquareLoss,
     Task as Task,
 )
+
+if TYPE_CHECKING:
+    from . import plot as plot
+
+__version__ = _version("jaxflow")
+
+
+def __getattr__(name: str) -> Any:
+    """`jaxflow.plot`, imported when it is asked for: matplotlib takes its time."""
+    if name != "plot":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return importlib.import_module(".plot", __name__)

@@ -1,0 +1,114 @@
+"""The early phase of an ensemble, and how it depends on the initialization scale."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+
+from ..early_phase import EarlyConvergence
+from ..errors import InputError
+from ..results import Solution
+from ._axes import dataset_of, draw_members, median, panels
+from ._recorded import recorded
+
+
+def early_phase(
+    results: Solution | xarray.Dataset, *, axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
+    """Four panels of the early phase: norm, cosine, loss and stable rank of each layer.
+
+    Against the share of the rescaled time that is left before the escape, `1 - s/T*`,
+    which is where everything happens: near `T*` the norm grows like
+    `((L-2) L N (T* - s))^(-1/(L-2))`, drawn as a dashed line.
+
+    **Arguments:**
+
+    - `results`: a `Solution` or dataset with the records `norm`, `cosine`, `loss` and
+      `stable_rank` over rescaled time, and with `blow_up_time` and `kkt_value`, as the
+      demo makes it.
+    - `axes`: four matplotlib axes; a new figure if not given.
+
+    **Returns:** the four axes.
+
+    **Raises:** `InputError` if one of these is missing.
+    """
+    dataset = dataset_of(results)
+    for name in ("blow_up_time", "kkt_value"):
+        if name not in dataset:
+            raise InputError("results", f"a dataset without {name}", "one with it")
+    axes = four_panels() if axes is None else list(axes)
+    end = dataset["blow_up_time"].values[:, None]
+    left = 1 - np.asarray(dataset["rescaled_time"]) / end
+    norm, cosine, loss, rank = (
+        recorded(dataset, name, against=left, ax=ax)
+        for name, ax in zip(("norm", "cosine", "loss", "stable_rank"), axes)
+    )
+    for ax in axes:
+        ax.set_xscale("log")
+        ax.set_xlim(1, np.nanmin(left))
+        ax.set_xlabel("rescaled time left before the escape, $1 - s/T^*$")
+        ax.grid(alpha=0.25)
+    for ax in axes[:2]:
+        ax.set_xlabel("")
+    order = float(dataset.attrs["order"])
+    # What the norm tends to once the direction rests, with dρ/dτ = L N.
+    rate = (order - 2) * order * dataset["kkt_value"].values[:, None] * end
+    theory = dataset["scale"].values[:, None] * (rate * left) ** (-1 / (order - 2))
+    norm.plot(median(left), median(theory), "k--", linewidth=1.2, label="theory")
+    norm.set_ylim(bottom=0.7 * float(dataset["scale"].values[0]))
+    norm.set_yscale("log")
+    norm.set(title="the weights stay tiny", ylabel=r"$\|w\|$")
+    norm.legend(frameon=False)
+    cosine.set(title="their direction converges to a KKT point", ylabel="cosine")
+    cosine.axhline(1, color="k", linewidth=0.8, linestyle=":")
+    loss.set(title="the loss does not move", ylabel=r"$\mathcal{L}(w)$")
+    loss.set_ylim(0, 1.15 * np.nanmax(dataset["loss"]))
+    rank.set(title="every layer becomes rank one", ylabel="stable rank")
+    rank.set_ylim(bottom=0)
+    return axes
+
+
+def four_panels() -> list[Axes]:
+    """Axes of a new figure with two rows of two panels over one x axis."""
+    return panels(2, 2, (9.5, 6.5), sharex=True)
+
+
+def early_convergence(
+    found: EarlyConvergence, *, axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
+    """Two panels: the cosine against rescaled time, and how it improves as δ falls.
+
+    Left, `1 - cosine` to the member's KKT point at the smallest scale against `1 - s/T`,
+    with `T` the time of escape: one line for each member, the median thick. Right,
+    `1 - cosine` where `‖w‖ = √δ`, against δ.
+
+    **Arguments:** what `verify_early_convergence` found (its dataset alone has not the
+    curves of the left panel); two matplotlib `axes`, a new figure if not given.
+
+    **Returns:** the axes.
+    """
+    axes = panels(1, 2, (9.5, 3.8)) if axes is None else list(axes)
+    left, right = axes
+    deltas, flows = found.dataset["delta"].values, dataset_of(found.flows)
+    closest = found.dataset["closest"].values
+    going = np.isfinite(closest[-1])
+    # The smallest scale comes last, and its members are as many as any scale's.
+    last = flows.isel(init=slice(-len(going), None)).isel(init=np.flatnonzero(going))
+    x = 1 - last["rescaled_time"].values / last["final_rescaled_time"].values[:, None]
+    y = np.maximum(1 - last["cosine"].values, 1e-16)
+    if going.any():
+        draw_members(left, x, y, (median(x), median(y)))
+        left.legend(frameon=False)
+        shown = np.maximum(closest[:, going].T, 1e-16)
+        middle = (deltas, np.nanmedian(closest[:, going], axis=1))
+        draw_members(right, [deltas] * len(shown), shown, middle, "C1", "o-")
+        right.legend(frameon=False)
+    left.set(xscale="log", yscale="log", ylabel="1 - cosine to the KKT point")
+    left.invert_xaxis()
+    left.set_xlabel(f"share of the time to the escape that is left, δ = {deltas[-1]:g}")
+    right.set(xscale="log", yscale="log", xlabel="initialization scale δ")
+    right.set_ylabel(r"1 - cosine where $\|w\| = \sqrt{\delta}$")
+    for ax in axes:
+        ax.grid(alpha=0.25)
+    return axes

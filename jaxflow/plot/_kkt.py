@@ -1,0 +1,114 @@
+"""KKT points, and which initializations flow to each."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+
+from ..errors import InputError
+from ..kkt import KKTPoints
+from ..kkt._points import NOT_CONVERGED, ZERO_TYPE
+from ._axes import dataset_of, new_if_none
+
+
+def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) -> Axes:
+    """Draw the value `N` of every KKT point against the share of the sphere it attracts.
+
+    Bars are Wilson's 95% intervals. Filled: second-order points; open: points with ascent
+    directions. Disks have rank one in every layer, squares have not.
+
+    **Arguments:** `points` of `find_kkt`, or their dataset; matplotlib axes `ax`, new ones
+    if not given.
+
+    **Returns:** the axes.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+    >>> found = jf.find_kkt(jf.sample_ensemble(network, 4, key=jax.random.key(1)), task)
+    >>> kkt_points(found).get_xlabel()
+    'share of the sphere that flows there'
+    """
+    dataset = dataset_of(points)
+    share, value, low, high, of_rank_one, index = (
+        dataset[name].values
+        for name in ("share", "value", "share_low", "share_high", "rank_one", "index")
+    )
+    ax = new_if_none(ax)
+    for rank_one, marker in ((True, "o"), (False, "s")):
+        for stable, fill in ((True, "C0"), (False, "white")):
+            chosen = (of_rank_one == rank_one) & ((index <= 0) == stable)
+            if not chosen.any():
+                continue
+            ax.errorbar(
+                share[chosen],
+                value[chosen],
+                xerr=[(share - low)[chosen], (high - share)[chosen]],
+                fmt=marker,
+                color="C0",
+                markerfacecolor=fill,
+                elinewidth=1,
+                capsize=2,
+                label=("rank one" if rank_one else "higher rank")
+                + ("" if stable else ", with ascent directions"),
+            )
+    ax.set_xscale("log")
+    if len(value) and value.max() > 30 * value.min():
+        ax.set_yscale("log")
+    ax.set_xlabel("share of the sphere that flows there")
+    ax.set_ylabel("value $N(w)$")
+    num_members = dataset.sizes["init"]
+    ax.set_title(f"{len(value)} KKT points from {num_members:,} initializations")
+    if len(value):
+        ax.legend(frameon=False)
+    ax.grid(alpha=0.25)
+    return ax
+
+
+def stable_sets(
+    points: KKTPoints | xarray.Dataset, *, extent: float = 1.0, ax: Axes | None = None
+) -> Axes:
+    """Draw which KKT point every initialization of a plane flows to.
+
+    **Arguments:**
+
+    - `points`: what `find_kkt` gives for a `slice_ensemble`, or its dataset.
+    - `extent`: that of the ensemble.
+    - `ax`: matplotlib axes; new ones if not given.
+
+    **Returns:** the axes. Colors run through the points, best first; white goes to zero,
+    grey did not converge.
+
+    **Raises:** `InputError` if the number of members is not a square.
+
+    >>> import jax, jaxflow as jf
+    >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
+    >>> plane = jf.slice_ensemble(c, p, q, extent=1.0, resolution=4)
+    >>> found = jf.find_kkt(plane, jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)))
+    >>> stable_sets(found).get_xlabel()
+    'a'
+    """
+    dataset = dataset_of(points)
+    value, ends = dataset["value"].values, dataset["end"].values
+    side = math.isqrt(len(ends))
+    if side**2 != len(ends):
+        raise InputError("points", f"{len(ends)} members", "a square number")
+    ax = new_if_none(ax)
+    colors = np.array([*plt.get_cmap("tab20").colors])[:, :3]  # pyright: ignore
+    colors = np.concatenate([colors[0::2], colors[1::2]])
+    picture = colors[np.maximum(ends, 0) % len(colors)]
+    picture[ends == ZERO_TYPE] = 1.0
+    picture[ends == NOT_CONVERGED] = 0.5
+    limits = (-extent, extent, -extent, extent)
+    ax.imshow(picture.reshape(side, side, 3), origin="lower", extent=limits)
+    for color, height in list(zip(colors, value))[:10]:
+        ax.plot([], [], "s", color=color, label=f"{height:.4g}")
+    if np.any(ends == ZERO_TYPE):
+        ax.plot([], [], "s", color="white", markeredgecolor="k", label="goes to zero")
+    ax.legend(title="$N$", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.set_xlabel("a")
+    ax.set_ylabel("b")
+    ax.set_title("the KKT point that each start flows to")
+    return ax
