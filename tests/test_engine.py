@@ -5,14 +5,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix
 import pytest
 
 import jaxflow as jf
 from jaxflow import engine, flows, solvers
-from jaxflow.engine import _lane as lane, _pool as pool, _programs as programs
 from jaxflow.stopping import AbstractStop
 
 from .problems import teacher_task
+from .watching import lanes_all_together
 
 
 def _controller(flow, rtol=1e-6, atol=1e-9):
@@ -47,18 +48,6 @@ def _run(problem, starts, **settings):
     return sink.outcome()
 
 
-def _run_alone(problem, start):
-    """One member by itself: beside others it would be rounded otherwise."""
-
-    @eqx.filter_jit
-    def run(problem, start):
-        filled = pool.fill(problem, None, engine.Members(start, None), jnp.ones(1, bool))
-        most = jnp.asarray(10_000, jnp.int32)
-        return pool.advance(problem, None, filled, most, jnp.zeros((), jnp.int32))[0]
-
-    return pool.outcome(run(problem, start), np.arange(1))
-
-
 def _assert_same_steps(outcome, reference, rtol=1e-10):
     assert outcome.num_steps[0] == reference.stats["num_steps"]
     assert outcome.num_accepted[0] == reference.stats["num_accepted_steps"]
@@ -79,7 +68,7 @@ def test_same_steps_as_diffeqsolve_until_an_event(solver):
     # and then starts with 0.01 whatever the problem. Not a tiny one, whose estimated
     # error would be rounding, and the next step's size with it.
     first = 0.3
-    outcome = _run_alone(_problem(flow, solver, controller, first), start)
+    outcome = _run(_problem(flow, solver, controller, first), start)
 
     def done(t, y, args, **kwargs):
         return stop.gap(flow.snapshot(t, y, y, args)) >= 0
@@ -131,15 +120,25 @@ def test_same_steps_as_diffeqsolve_to_a_time(solver):
 
 @pytest.mark.parametrize("stop", [jf.RescaledTime, jf.Time, jf.NormAbove])
 @pytest.mark.parametrize("kind", [flows.CartesianFlow, flows.PolarFlow])
-def test_searches_inside_a_step_only_for_ends_that_are_not_known_beforehand(kind, stop):
+def test_searches_inside_a_step_only_for_ends_that_are_not_known_beforehand(
+    monkeypatch, kind, stop
+):
+    class Fresh(stop):
+        """For which nothing was compiled before."""
+
+    searches, root_find = [], optimistix.root_find
+
+    def spy(function, solver, *args, **kwargs):
+        searches.append(solver)
+        return root_find(function, solver, *args, **kwargs)
+
+    monkeypatch.setattr(optimistix, "root_find", spy)
     network, task = teacher_task(power=1, slope=1.0)
     flow = kind(network, task, 3)
     problem = _problem(flow, solvers.write_out(diffrax.Tsit5()), _controller(flow))
-    start = _start(flow, _member(network), 0.1, stop(jnp.asarray(2.0)))
-    lanes = jax.vmap(lambda one: lane.start(problem, one))(start)
-    attempt = jax.vmap(lambda one: lane.attempt(problem, one)[0])
-    searches = "root_find" in str(jax.make_jaxpr(attempt)(lanes))
-    assert searches == (kind is flows.PolarFlow or stop is jf.NormAbove)
+    start = _start(flow, _member(network), 0.1, Fresh(jnp.asarray(2.0)))
+    _run(problem, start)
+    assert bool(searches) == (kind is flows.PolarFlow or stop is jf.NormAbove)
 
 
 class _Decay(flows.AbstractFlow):
@@ -330,7 +329,7 @@ def test_records_are_values_of_the_path(over, coordinates):
         np.testing.assert_allclose(recorded[0], 0.1 * member.weights[1], rtol=1e-12)
 
 
-def test_recording_one_lane_at_a_time_or_all_together_is_the_same(monkeypatch):
+def test_recording_one_lane_at_a_time_or_all_together_is_the_same():
     network, task = teacher_task()
     ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(1))
 
@@ -340,17 +339,17 @@ def test_recording_one_lane_at_a_time_or_all_together_is_the_same(monkeypatch):
             task,
             scale=0.3,
             stop=jf.RescaledTime(np.linspace(2.0, 3.0, 5)),
-            record={"norm": jf.norm, "rank": jf.stable_rank},
+            record={
+                # A function of its own every time, for which nothing was compiled before.
+                "norm": lambda network, task: jf.norm(network),
+                "rank": jf.stable_rank,
+            },
             record_at=np.linspace(0, 3, 16),
         ).records.values
 
     one_lane = run()
-    monkeypatch.setattr(
-        jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args)
-    )
-    programs.clear()
-    together = run()
-    programs.clear()
+    with lanes_all_together():
+        together = run()
     for name, values in one_lane.items():
         np.testing.assert_allclose(together[name], values, rtol=1e-13)
     assert np.isnan(one_lane["norm"]).sum() > 0  # members that stopped before the end

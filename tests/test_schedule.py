@@ -1,8 +1,11 @@
 """How a run is spread over a machine changes nothing but its speed."""
 
-import importlib
+import itertools
+import json
 import subprocess
 import sys
+import threading
+import time
 
 import diffrax
 import equinox as eqx
@@ -15,62 +18,31 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import solvers
-from jaxflow.engine import (
-    _calibration as calibration,
-    _pool as pool,
-    _programs as programs,
-    _progress as progress,
-    _schedule as schedule,
-)
 
+from . import schedules
 from .problems import teacher_task
-
-NUM = 37
-RUN = importlib.import_module("jaxflow.engine._driver")  # a function has its name
+from .schedules import flow, NUM, numbers
+from .watching import lanes_all_together, watched_loss_below
 
 
 @pytest.fixture(scope="module")
 def problem():
-    network, task = teacher_task(sizes=(3, 4, 1))
-    return jf.sample_ensemble(network, NUM, key=jax.random.key(5)), task
-
-
-def _flow(ensemble, task, order=None, **settings):
-    """Members that stop at once, soon, late and never; by their place in the ensemble."""
-    order = np.arange(NUM) if order is None else order
-    levels = np.linspace(0.3, 0.6, NUM)
-    levels[[3, 20]] = 0.0
-    return jf.gradient_flow(
-        jax.tree_util.tree_map(lambda leaf: leaf[order], ensemble),
-        task,
-        scale=0.1,
-        stop=jf.LossBelow(levels[order]),
-        max_steps=250,
-        record={"norm": jf.norm},
-        record_at=[0.0, 1.0, 30.0],
-        progress=False,
-        **settings,
-    )
-
-
-def _numbers(solution, order):
-    """All that came out, for the members in the order of their places."""
-    back = np.argsort(order)
-    arrays = [
-        *jax.tree_util.tree_leaves(solution.directions),
-        *(getattr(solution, name) for name in ("log_norm", "log_time", "loss", "status")),
-        *(array for array in vars(solution.stats).values() if array is not None),
-        solution.records.values["norm"],
-    ]
-    return [np.asarray(array)[back] for array in arrays]
+    return schedules.problem()
 
 
 @pytest.fixture(scope="module")
 def reference(problem):
-    solution = _flow(*problem, schedule=jf.Schedule(width=8, pools_per_device=1))
+    solution = flow(*problem, schedule=jf.Schedule(width=8, pools_per_device=1))
     assert set(solution.status) == {"LossBelow", "max_steps"}
     assert solution.stats.num_steps.min() == 0
-    return _numbers(solution, np.arange(NUM))
+    return numbers(solution)
+
+
+def assert_equal(found, reference):
+    """To the last bit, which is more than is promised: kernels for whole vectors of lanes
+    treat all lanes alike."""
+    for one, other in zip(found, reference, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
@@ -83,33 +55,28 @@ def reference(problem):
 def test_results_do_not_depend_on_the_schedule(
     problem, reference, width, steps_per_call, pools, order
 ):
-    found = _flow(
+    found = flow(
         *problem,
         np.array(order),
         schedule=jf.Schedule(
             width=width, steps_per_call=steps_per_call, pools_per_device=pools
         ),
     )
-    # To the last bit, which is more than is promised: kernels for whole vectors of lanes
-    # treat all lanes alike.
-    for one, other in zip(_numbers(found, np.array(order)), reference, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_equal(numbers(found, np.array(order)), reference)
 
 
 @pytest.mark.parametrize(("width", "num_samples"), [(90, 8), (4, 22_000)])
-def test_large_lanes_go_one_by_one_and_nothing_else_changes(
-    monkeypatch, width, num_samples
-):
+def test_large_lanes_go_one_by_one_and_nothing_else_changes(width, num_samples):
     """Wide networks and much data: one lane after another, whatever the pool."""
     network, task = teacher_task((3, width, width, 1), num_samples=num_samples)
     ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(5))
 
-    def run(**schedule):
+    def run(stop, **schedule):
         return jf.gradient_flow(
             ensemble,
             task,
             scale=0.1,
-            stop=jf.LossBelow(np.array([1.0, 0.499, 0.49, 0.4, 0.0])),
+            stop=stop(np.array([1.0, 0.499, 0.49, 0.4, 0.0])),
             max_steps=60,
             record={"norm": jf.norm},
             record_at=[0.0, 1.0, 30.0],
@@ -117,17 +84,16 @@ def test_large_lanes_go_one_by_one_and_nothing_else_changes(
             schedule=jf.Schedule(**schedule),
         )
 
-    order = np.arange(5)
-    found = run(width=8, pools_per_device=1)
+    one_by_one, at_once = set(), set()
+    stop = watched_loss_below(one_by_one.add)
+    found = run(stop, width=8, pools_per_device=1)
     assert set(found.status) == {"LossBelow", "max_steps"}
-    other = run(width=16, pools_per_device=2, steps_per_call=7)
-    for one, again in zip(_numbers(found, order), _numbers(other, order), strict=True):
-        np.testing.assert_array_equal(one, again)
-
-    monkeypatch.setattr(pool, "_are_large", lambda problem, lanes: False)
-    programs.clear()
-    together = run(width=8, pools_per_device=1)
-    programs.clear()
+    other = run(stop, width=16, pools_per_device=2, steps_per_call=7)
+    assert_equal(numbers(found), numbers(other))
+    with lanes_all_together():
+        stop = watched_loss_below(at_once.add)
+        together = run(stop, width=8, pools_per_device=1)
+    assert 1 in one_by_one and at_once == {8}
     np.testing.assert_array_equal(found.status, together.status)
     np.testing.assert_array_equal(found.stats.num_steps, together.stats.num_steps)
     np.testing.assert_allclose(found.loss, together.loss, rtol=1e-8)
@@ -142,17 +108,13 @@ import jax, numpy as np
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
 import jaxflow as jf
-from tests import test_schedule as here
-from tests.problems import teacher_task
-network, task = teacher_task(sizes=(3, 4, 1))
-problem = jf.sample_ensemble(network, here.NUM, key=jax.random.key(5)), task
+from tests.schedules import flow, numbers, problem
 assert len(jax.devices()) == 2
-solution = here._flow(*problem, schedule=jf.Schedule(width=8))
-one = here._flow(*problem, schedule=jf.Schedule(width=8, devices=jax.devices()[1:]))
-numbers = here._numbers(solution, np.arange(here.NUM))
-for a, b in zip(numbers, here._numbers(one, np.arange(here.NUM))):
+solution = flow(*problem(), schedule=jf.Schedule(width=8))
+one = flow(*problem(), schedule=jf.Schedule(width=8, devices=jax.devices()[1:]))
+for a, b in zip(numbers(solution), numbers(one)):
     np.testing.assert_array_equal(a, b)
-np.savez({str(tmp_path / "found.npz")!r}, *numbers)
+np.savez({str(tmp_path / "found.npz")!r}, *numbers(solution))
 """
     subprocess.run([sys.executable, "-c", script], check=True)
     with np.load(tmp_path / "found.npz") as found:
@@ -163,24 +125,16 @@ np.savez({str(tmp_path / "found.npz")!r}, *numbers)
                 assert found[name].tolist() == other.tolist()
 
 
-def test_a_run_goes_on_in_narrower_pools(problem, reference, monkeypatch):
+def test_a_run_goes_on_in_narrower_pools(problem, reference):
     """The last members move to a pool of 8 lanes, once its programs are there."""
-    _flow(*problem, schedule=jf.Schedule(width=8))  # compiled now
-    widths = []
-    compile_programs = programs.compile_programs
-    monkeypatch.setattr(
-        RUN,
-        "compile_programs",
-        lambda problem, recorder, members, device: (
-            widths.append(len(members.starts.args)),
-            compile_programs(problem, recorder, members, device),
-        )[1],
-    )
+    seen = set()
+    stop = watched_loss_below(seen.add)
+    flow(*problem, stop=stop, schedule=jf.Schedule(width=8))  # compiled now
+    assert seen == {8}
     wide = jf.Schedule(width=40, pools_per_device=1, steps_per_call=5)
-    found = _flow(*problem, schedule=wide)
-    assert set(widths) == {40, 8}
-    for one, other in zip(_numbers(found, np.arange(NUM)), reference, strict=True):
-        np.testing.assert_array_equal(one, other)
+    found = flow(*problem, stop=stop, schedule=wide)
+    assert seen == {40, 8}
+    assert_equal(numbers(found), reference)
 
 
 def test_members_may_be_drawn_when_they_are_needed():
@@ -255,38 +209,98 @@ def test_schedules_that_cannot_be(setting, value):
         jf.Schedule(**{setting: value})
 
 
-def test_layouts():
-    cpu = jax.devices()[:1] * 2
-    wide = schedule.layout(jf.Schedule(devices=cpu, pools_per_device=1), 500, None)
-    assert (wide.width, wide.narrower, len(wide.devices)) == (504, (64, 8), 2)
-    small = schedule.layout(jf.Schedule(devices=cpu, pools_per_device=1), 500, 20)
-    assert (small.width, small.narrower) == (16, (8,))
-    one = schedule.layout(jf.Schedule(devices=cpu, pools_per_device=3), 500, 1)
-    assert (one.width, one.narrower, len(one.devices)) == (8, (), 1)
-
-
-def test_the_best_width_is_measured_once(problem, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(calibration, "_remembered", {})
-    monkeypatch.setattr(calibration, "_CANDIDATES", {"cpu": (8, 16)})
-    monkeypatch.setattr(RUN, "_WORTH_MEASURING", 0)
-    measured = []
-    measure = calibration._measure
+@pytest.mark.parametrize(
+    ("num", "known", "schedule", "widths", "workers"),
+    [
+        (20, False, {"width": 500, "pools_per_device": 1}, {504}, 1),
+        (20, True, {"width": 500, "pools_per_device": 2}, {16}, 2),
+        (1, True, {"width": 500, "pools_per_device": 3}, {8}, 1),
+    ],
+    ids=["unknown number", "few members", "one member"],
+)
+def test_no_wider_than_members_need(
+    problem, monkeypatch, num, known, schedule, widths, workers
+):
+    """Whole vector registers of lanes, and no worker without a member."""
+    seen, started, start = set(), [], threading.Thread.start
     monkeypatch.setattr(
-        calibration,
-        "_measure",
-        lambda *args: measured.append(measure(*args)) or measured[0],
+        threading.Thread, "start", lambda thread: (started.append(thread), start(thread))
     )
-    _flow(*problem)
-    assert measured[0] in (8, 16)
-    calibration._remembered.clear()  # as in another process
-    _flow(*problem)
-    assert len(measured) == 1
-    for file in tmp_path.rglob("*.json"):
-        file.write_text("damaged")
-    calibration._remembered.clear()
-    _flow(*problem)
-    assert len(measured) == 2
+    ensemble, task = problem
+    members = jax.tree_util.tree_map(lambda leaf: leaf[:num], ensemble)
+    one_by_one = (jax.tree_util.tree_map(lambda a, i=i: a[i], ensemble) for i in range(num))
+    jf.gradient_flow(
+        members if known else one_by_one,
+        task,
+        scale=0.1,
+        stop=watched_loss_below(seen.add)(0.0),
+        max_steps=5,
+        schedule=jf.Schedule(**schedule),
+        progress=False,
+    )
+    assert seen == widths
+    assert len(started) == workers
+
+
+def test_wide_pools_narrow_in_steps(problem):
+    """From 504 lanes to 64 and on to 8, as members end."""
+    seen = set()
+    stop = watched_loss_below(seen.add)
+    ensemble, task = problem
+
+    def one_by_one(num):
+        for i in range(num):
+            yield jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], ensemble)
+
+    for width in (8, 64, 504):
+        seen.clear()
+        jf.gradient_flow(
+            one_by_one(20),
+            task,
+            scale=0.1,
+            stop=stop(0.4) if width < 504 else stop(0.45),
+            max_steps=60,
+            schedule=jf.Schedule(width=width, pools_per_device=1, steps_per_call=1),
+            progress=False,
+        )
+    assert seen == {504, 64, 8}
+
+
+def test_the_best_width_is_measured_once(monkeypatch, tmp_path):
+    """And remembered: by the process, and in a file for others."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    network, task = teacher_task(sizes=(3, 5, 1))  # of no other test
+    many = jf.Initializations(network, 600, key=jax.random.key(0))
+    stored = lambda: json.loads(file.read_text())["width"]
+
+    def width_of(see, stop):
+        see.clear()
+        jf.gradient_flow(
+            many,
+            task,
+            scale=0.1,
+            stop=stop(0.0),
+            max_steps=3,
+            schedule=jf.Schedule(pools_per_device=1),
+            progress=False,
+        )
+        return max(see)
+
+    def process():
+        """Conditions that nobody has seen are to the engine as another process."""
+        seen = set()
+        stop = watched_loss_below(seen.add)
+        return lambda: width_of(seen, stop)
+
+    first, second, third = process(), process(), process()
+    width = first()
+    (file,) = tmp_path.glob("jaxflow/widths/*.json")
+    assert 8 <= width <= 128 and stored() == width
+    file.write_text('{"width": 24}')  # what nobody would measure
+    assert first() == width
+    assert second() == 24 and stored() == 24
+    file.write_text("damaged")
+    assert third() == stored() != 24
 
 
 class _Oscillator(eqx.Module):
@@ -341,7 +355,8 @@ def test_other_methods_are_left_as_they_are():
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    clock = itertools.count(0.0, 31.0)  # half a minute between any two looks at it
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     network, task = teacher_task(sizes=(3, 4, 1))
     ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
     stop = jf.LossBelow([0.4] * 8 + [0.0])
@@ -364,10 +379,10 @@ def test_a_progress_bar_shows_what_is_going_on(capsys, monkeypatch):
     assert "9/9" in shown and "9 failed" in shown and "0 in flight" in shown
 
 
-def test_an_error_in_a_worker_reaches_the_caller(problem, monkeypatch):
-    def fails(*args):
+def test_an_error_in_a_worker_reaches_the_caller(problem):
+    def fails(width):
         raise RuntimeError("lightning")
 
-    monkeypatch.setattr("jaxflow.engine._worker.outcome", fails)
+    stop = watched_loss_below(fails)
     with pytest.raises(RuntimeError, match="lightning"):
-        _flow(*problem, schedule=jf.Schedule(width=8))
+        flow(*problem, stop=stop, schedule=jf.Schedule(width=8))

@@ -6,17 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import zarr
 from scipy.integrate import solve_ivp
 
 import jaxflow as jf
 from jaxflow import solvers
-from jaxflow.engine._driver import _Driver as Driver
 from jaxflow.solvers.staged._quartic import QuarticInterpolation
 from jaxflow.solvers.staged._rkc import rkc2_table
 from jaxflow.solvers.staged._rock import rock4_table
 from jaxflow.solvers.staged._rosenbrock import rodasp_table
 from jaxflow.solvers.staged._solver import AbstractStabilizedSolver
 from jaxflow.solvers.staged._stage_table import join
+
+from .watching import ctrl_c_at, watched_loss_below
 
 KEY = jax.random.key(0)
 START = jnp.array([1.0, 0.5, -0.3])
@@ -194,11 +196,9 @@ LINEAR = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0), key=KEY)
 UNTIL_TWO_MODES = jf.LossBelow(0.6)
 
 
-def _plateau(scale, **settings):
+def _plateau(scale, stop=UNTIL_TWO_MODES, **settings):
     ensemble = jf.sample_ensemble(LINEAR, 4, key=jax.random.key(1))
-    return jf.gradient_flow(
-        ensemble, _linear_task(), scale=scale, stop=UNTIL_TWO_MODES, **settings
-    )
+    return jf.gradient_flow(ensemble, _linear_task(), scale=scale, stop=stop, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -277,24 +277,18 @@ def test_members_that_want_different_stages_do_not_disturb_each_other(plateaus):
         assert together.rescaled_time[i] == pytest.approx(alone.rescaled_time[i], rel=1e-5)
 
 
-def test_stored_and_resumed_within_a_step(tmp_path, monkeypatch):
+def test_stored_and_resumed_within_a_step(tmp_path):
     """A run that breaks off within a step ends with the same numbers."""
     settings = {"rtol": 1e-7, "atol": 1e-10, "solver": "auto"}
+    settings["stop"] = watched_loss_below(ctrl_c_at(look=60))(UNTIL_TWO_MODES.value)
+    store = tmp_path / "run.zarr"
+    short_calls = jf.Schedule(width=8, steps_per_call=5)
+    with pytest.raises(KeyboardInterrupt):
+        _plateau(1e-3, **settings, schedule=short_calls, store=store)
+    status = zarr.open_array(store / "status", mode="r")
+    assert np.all(status[:] == 0)  # nobody is done
     schedule = jf.Schedule(width=8, steps_per_call=5, checkpoint_seconds=1e-3)
     whole = _plateau(1e-3, **settings, schedule=schedule)
-    calls = 0
-
-    def breaks_off(driver, report, take=Driver._take):
-        nonlocal calls
-        calls += 1
-        if calls == 12:
-            raise KeyboardInterrupt
-        take(driver, report)
-
-    store = tmp_path / "run.zarr"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Driver, "_take", breaks_off)
-        _plateau(1e-3, **settings, schedule=schedule, store=store)
     resumed = _plateau(1e-3, **settings, schedule=schedule, store=store)
     for name in ("num_steps", "num_vjps", "num_stabilized", "num_power_iterations"):
         np.testing.assert_array_equal(

@@ -1,7 +1,5 @@
 """Arguments that cannot be used: one clear error, before anything is compiled."""
 
-import contextlib
-
 import diffrax
 import equinox as eqx
 import jax
@@ -11,36 +9,13 @@ import optax
 import pytest
 
 import jaxflow as jf
-import jaxflow.runs._functions
 
 from .compilations import compilations
 from .filled import filled
+from .refusing import PROBE, refused
 
 KEY = jax.random.key(0)
 NUM = 4
-_PROBE = "jit(_probe)"  # what measures the order of homogeneity
-
-
-def _engine(*args, **kwargs):
-    pytest.fail("the engine was reached")
-
-
-@contextlib.contextmanager
-def refused(argument, error=jf.InputError, match=None, programs=()):
-    """The error is of one type, names the argument, and comes before any compilation.
-
-    `programs` are those that the check itself may need.
-    """
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        compilations() as compiled,
-        pytest.raises(error, match=match) as caught,
-    ):
-        patch.setattr(jaxflow.runs._functions, "run", _engine)
-        yield caught
-    assert type(caught.value) is error
-    assert caught.value.argument == argument
-    assert set(compiled) <= set(programs)
 
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
@@ -337,7 +312,7 @@ def _signs(loss):
     ],
 )
 def test_margins_where_there_are_none(match, flow, loss, options):
-    with refused("stop", match=match, programs=[_PROBE]):
+    with refused("stop", match=match, programs=[PROBE]):
         flow(ensemble(), _signs(loss), stop=jf.MarginConverged(0.1), **options)
 
 
@@ -377,14 +352,14 @@ def mlp():
 def test_polar_coordinates_for_a_network_that_is_not_homogeneous():
     networks, data = ensemble(mlp), task()
     # To find that out a probe is compiled.
-    with refused("coordinates", jf.NotHomogeneousError, programs=[_PROBE]) as caught:
+    with refused("coordinates", jf.NotHomogeneousError, programs=[PROBE]) as caught:
         jf.gradient_flow(networks, data, coordinates="polar")
     assert caught.value.discrepancy > 1e-3
 
 
 def test_limit_flow_of_a_network_that_is_not_homogeneous():
     networks, data = ensemble(mlp), task()
-    with refused("networks", jf.NotHomogeneousError, programs=[_PROBE]) as caught:
+    with refused("networks", jf.NotHomogeneousError, programs=[PROBE]) as caught:
         jf.ncf_flow(networks, data)
     assert caught.value.discrepancy > 1e-3
 
@@ -398,9 +373,9 @@ class Dead(eqx.Module):
 
 def test_network_that_is_zero_everywhere():
     networks, data = ensemble(Dead), task()
-    with refused("networks", match="zero", programs=[_PROBE]):
+    with refused("networks", match="zero", programs=[PROBE]):
         jf.gradient_flow(networks, data, coordinates="polar")
-    with refused("networks", match="zero", programs=[_PROBE]):
+    with refused("networks", match="zero", programs=[PROBE]):
         jf.ncf_flow(networks, data)
 
 
