@@ -4,8 +4,10 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 import jaxflow as jf
+from jaxflow.kkt import wilson
 from jaxflow.networks import member
 
 from .closed_form import layer_shares, order_of
@@ -297,6 +299,16 @@ def test_table_and_dataset():
     without = jf.find_kkt(ensemble, task, progress=False, spectrum=False)
     assert without.index.tolist() == [-1] and without.spectrum is None
     assert "spectrum" not in without.dataset
+
+
+@pytest.mark.parametrize("trials", [1, 7, 4096, 10**7])
+def test_shares_have_the_intervals_that_scipy_gives_them(trials):
+    for successes in {0, 1, trials // 3, trials - 1, trials}:
+        test = scipy.stats.binomtest(successes, trials)
+        expected = test.proportion_ci(0.95, method="wilson")
+        found = wilson(successes, trials)
+        np.testing.assert_allclose(found, (expected.low, expected.high), rtol=1e-9)
+        assert 0 <= found[0] <= successes / trials <= found[1] <= 1
 
 
 @pytest.mark.parametrize(

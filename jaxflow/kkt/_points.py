@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 import xarray
 
 CONVERGED = 0
 ZERO_TYPE = -1
 NOT_CONVERGED = -2
-_CONFIDENCE = 0.95
+_QUANTILE = 1.959963984540054  # z: 2.5% of the normal distribution lie above it
 _MOST_ROWS = 30
 _MOST_NAMED = 8
 
@@ -124,12 +123,21 @@ class KKTPoints:
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95% interval for a probability; all of it where there were no trials."""
+    """Wilson's 95% interval for a probability; all of it where there were no trials.
+
+    The probabilities `p` for which the share found is `z` standard deviations or less from
+    `p`: E. B. Wilson, J. Amer. Statist. Assoc. 22 (1927), 209-212.
+    """
     if trials == 0:
         return 0.0, 1.0
-    test = scipy.stats.binomtest(successes, trials)
-    interval = test.proportion_ci(_CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    share = successes / trials
+    spread = _QUANTILE**2 / trials
+    middle = share + spread / 2
+    half = np.sqrt(spread * (share * (1 - share) + spread / 4))
+    # With no successes, or nothing else, one end is 0 or 1 but for rounding.
+    low = 0.0 if successes == 0 else (middle - half) / (1 + spread)
+    high = 1.0 if successes == trials else (middle + half) / (1 + spread)
+    return float(low), float(high)
 
 
 def table(points: KKTPoints) -> str:
