@@ -91,7 +91,7 @@ def prepare(order: int, num: int) -> Case:
     if not len(used):
         raise RuntimeError(f"order {order}: nobody has learned the task")
     rate = max(largest_rate(member(trained.networks, int(i)), task) for i in used)
-    problem = Problem(f"L = {order}", network, task, _TRAINED, 0.02)
+    problem = Problem(network, task, _TRAINED, 0.02, f"L = {order}")
     step = following_step(problem, members(few, used), trained.rescaled_time[used])
     return Case(task, starts, members(limit.directions, rows), rate, step)
 

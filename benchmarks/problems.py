@@ -1,7 +1,6 @@
 """The nine tasks on which solvers and packages are compared."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,6 @@ import scipy.integrate
 from jaxtyping import Array, Float
 
 import jaxflow as jf
-from jaxflow.flows import CartesianFlow
 from jaxflow.networks import flatten, members, unflatten_rows
 
 from . import tasks
@@ -23,7 +21,7 @@ MOST_FOR_JACOBIANS = 120  # parameters, for methods that solve dense systems
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class Problem(tasks.Learner):
     """Gradient flow from random starts, each until a time when it has learned something.
 
     Everybody integrates `u = w/δ` in the time `s = δ^(L-2) t` (`w` in `t` for networks that
@@ -31,10 +29,6 @@ class Problem:
     """
 
     name: str
-    network: eqx.Module
-    task: jf.Task
-    scale: float
-    level: float  # of the loss, which members reach at the time when they end
     smooth: bool = True
 
     @property
@@ -54,13 +48,6 @@ class Problem:
         assert isinstance(self.network, eqx.nn.MLP)
         return _perceptrons(self.network, jax.random.split(key, num))
 
-    @functools.cached_property
-    def order(self) -> int | float | None:
-        """The order of homogeneity, if there is one."""
-        if isinstance(self.network, eqx.nn.MLP):
-            return None
-        return jf.order(self.network)
-
     @property
     def unit(self) -> float:
         """The weights `w` in units of the state `u`."""
@@ -76,18 +63,9 @@ class Problem:
         """The time `t` in units of `s`: `δ^(2-L)`."""
         return 1.0 if self.order is None else float(self.scale ** (2 - self.order))
 
-    @property
-    def num_parameters(self) -> int:
-        return flatten(self.network).size
-
-    @property
-    def flow(self) -> CartesianFlow:
-        """What all integrate."""
-        return CartesianFlow(self.network, self.task, self.order)
-
     def field(self) -> Callable[[Float[Array, " p"]], Float[Array, " p"]]:
         """`u ↦ du/ds`."""
-        flow, args = self.flow, jnp.asarray(np.log(self.scale))
+        flow, args = self.cartesian_flow, jnp.asarray(np.log(self.scale))
         zero = jnp.zeros(())
         return lambda u: flow.vector_field(zero, u, args)
 
@@ -261,7 +239,7 @@ def _perceptrons(network: eqx.nn.MLP, keys) -> eqx.nn.MLP:
 
 def linear() -> Problem:
     """Three modes, until the second is learned."""
-    return Problem("linear", *tasks.three_modes(), 0.1, 0.6)
+    return Problem(*tasks.three_modes(), 0.1, 0.6, "linear")
 
 
 def power_two() -> Problem:
@@ -271,47 +249,38 @@ def power_two() -> Problem:
     after it has no digits, whoever computes it.
     """
     made = tasks.teacher_student((10, 20, 1), jf.LeakyReLU(0.5, 2))
-    return Problem("power 2", *made, 0.1, 0.1)
+    return Problem(*made, 0.1, 0.1, "power 2")
 
 
 def leaky_relu() -> Problem:
     """D = 3, slope 0.5, power 1, with kinks, n = 50, a teacher's targets."""
     made = tasks.teacher_student((10, 20, 20, 1), jf.LeakyReLU(0.5))
-    return Problem("leaky ReLU", *made, 0.1, 0.3, smooth=False)
+    return Problem(*made, 0.1, 0.3, "leaky ReLU", smooth=False)
 
 
 def logistic() -> Problem:
     """Two layers of power 2 learn the signs of a teacher's outputs, n = 40."""
-    network, values = tasks.teacher_student((5, 10, 1), jf.LeakyReLU(0.5, 2), 40)
-    signs = jnp.where(values.targets > jnp.median(values.targets), 1.0, -1.0)
-    task = jf.Task(values.inputs, signs, loss="logistic")
-    return Problem("logistic", network, task, 0.1, 0.5 * 40 * np.log(2))
+    return Problem(*tasks.signs_of_teacher(), 0.1, 0.5 * 40 * np.log(2), "logistic")
 
 
 def convolutional() -> Problem:
     """Four 3 x 3 kernels of power 2 on fifty digits, logistic loss."""
-    flat = jf.data.digits((3, 8), 50)
-    task = jf.Task(flat.inputs.reshape(-1, 1, 8, 8), flat.targets, loss="logistic")
-    activation = jf.LeakyReLU(0.5, 2)
-    network = jf.ConvNet((1, 8, 8), (4,), 1, activation, key=jax.random.key(0))
-    return Problem("convolutional", network, task, 0.1, 0.5 * 50 * np.log(2))
+    return Problem(*tasks.square_digits(50), 0.1, 0.5 * 50 * np.log(2), "convolutional")
 
 
 def two_layer() -> Problem:
     """Two teacher neurons, one ten times weaker: from saddle to saddle."""
-    return Problem("two-layer, a saddle", *tasks.two_neurons(0.3), 1e-2, 0.02)
+    return Problem(*tasks.two_neurons(0.3), 1e-2, 0.02, "two-layer, a saddle")
 
 
 def digits() -> Problem:
     """The demo's hundred images of 3 and 8, logistic loss; D = 2, as in `power_two`."""
-    task = jf.data.digits((3, 8), 100)
-    network = jf.FeedForward((64, 16, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    return Problem("digits", network, task, 0.1, 0.3 * 100 * np.log(2))
+    return Problem(*tasks.digits(100), 0.1, 0.3 * 100 * np.log(2), "digits")
 
 
 def softplus_small() -> Problem:
     """33 parameters with biases, softplus, a teacher of half the width, n = 200."""
-    return _softplus("softplus", 2, 8)
+    return _softplus(2, 8)
 
 
 def softplus_large() -> Problem:
@@ -320,28 +289,12 @@ def softplus_large() -> Problem:
     Both in the manner of arXiv:2301.10638: teacher and student with one hidden layer of
     softplus neurons, standard normal inputs, square loss.
     """
-    return _softplus("softplus", 10, 50)
+    return _softplus(10, 50)
 
 
-def _softplus(name: str, inputs: int, width: int) -> Problem:
-    def perceptron(hidden, seed):
-        return eqx.nn.MLP(
-            inputs,
-            1,
-            hidden,
-            1,
-            activation=jax.nn.softplus,
-            key=jax.random.key(seed),
-        )
-
-    x = np.random.default_rng(0).standard_normal((200, inputs))
-    teacher = jax.tree_util.tree_map(
-        lambda leaf: 3 * leaf if eqx.is_array(leaf) else leaf, perceptron(width // 2, 7)
-    )
-    y = jax.vmap(teacher)(jnp.asarray(x))[:, 0]
-    y = (y - y.mean()) / jnp.std(y)
+def _softplus(inputs: int, width: int) -> Problem:
     # From a loss of about 100, that of the best constant.
-    return Problem(name, perceptron(width, 0), jf.Task(x, y), 1.0, 2.0)
+    return Problem(*tasks.softplus(inputs, width), 1.0, 2.0, "softplus")
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {

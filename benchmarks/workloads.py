@@ -1,7 +1,6 @@
 """The problem that the benchmarks share, and plain diffrax on that problem."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,15 +12,15 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 import jaxflow as jf
-from jaxflow.flows import CartesianFlow, PolarFlow
+from jaxflow.flows import PolarFlow
 from jaxflow.networks import members
 from jaxflow.solvers import FlowController, PredictiveController
 
-from .tasks import teacher_student
+from .tasks import Learner, teacher_student
 
 
 @dataclasses.dataclass(frozen=True)
-class Workload:
+class Workload(Learner):
     """Gradient flow that has to escape from the origin, where the loss is 1/2."""
 
     network: jf.FeedForward
@@ -59,10 +58,6 @@ class Workload:
         return self.network.weights[0].dtype
 
     @property
-    def num_parameters(self) -> int:
-        return sum(weight.size for weight in self.network.weights)
-
-    @property
     def flops_per_vjp(self) -> int:
         """In its matrix products.
 
@@ -72,19 +67,9 @@ class Workload:
         first, n = self.network.weights[0].size, self.task.num_samples
         return 2 * n * (3 * self.num_parameters - first)
 
-    @functools.cached_property
-    def order(self) -> int | float:
-        """The order of homogeneity."""
-        return jf.order(self.network)
-
     @property
     def polar_flow(self) -> PolarFlow:
         return PolarFlow(self.network, self.task, self.order)
-
-    @property
-    def cartesian_flow(self) -> CartesianFlow:
-        """In `u = w/δ` and `s = δ^(L-2) t`."""
-        return CartesianFlow(self.network, self.task, self.order)
 
     @property
     def log_scale(self) -> Float[Array, ""]:

@@ -1,6 +1,7 @@
 """Small random problems that several tests share."""
 
 import jax
+import numpy as np
 
 import jaxflow as jf
 
@@ -30,6 +31,22 @@ def teacher_task(sizes=(5, 6, 6, 1), loss="square", seed=0, **options):
     norm = 1.0 if loss == "square" else None
     task = jf.data.teacher_student(teacher, inputs, loss=loss, target_norm=norm)
     return network, task
+
+
+def self_taught(sizes, activation, num_samples, seed=0):
+    """A network, and a task whose targets are its own outputs, scaled to unit norm."""
+    network = jf.FeedForward(sizes, activation, key=jax.random.key(seed))
+    inputs = jf.data.sphere_points(num_samples, sizes[0], key=jax.random.key(seed + 1))
+    return network, jf.data.teacher_student(network, inputs, target_norm=1.0)
+
+
+def modes_task(modes=(3.0, 2.0, 1.0), size=6):
+    """Whitened data, and targets with these singular values."""
+    random = np.random.default_rng(0)
+    left, right = (np.linalg.qr(random.standard_normal((size, size)))[0] for _ in range(2))
+    singular = np.zeros(size)
+    singular[: len(modes)] = modes
+    return jf.Task(np.eye(size), ((left * singular) @ right.T).T)
 
 
 def weights_at(solution):

@@ -11,6 +11,7 @@ from jaxflow.kkt import wilson
 from jaxflow.networks import member
 
 from .closed_form import layer_shares, order_of
+from .problems import self_taught
 
 
 def _phi(angles, x, y, slope, power):
@@ -149,9 +150,7 @@ def test_deep_linear_networks(outputs):
 )
 def test_structure_of_the_points(depth, power, slope):
     sizes = (5, *(6,) * (depth - 1), 1)
-    network = jf.FeedForward(sizes, jf.LeakyReLU(slope, power), key=jax.random.key(0))
-    x = jf.data.sphere_points(12, 5, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    network, task = self_taught(sizes, jf.LeakyReLU(slope, power), 12)
     ensemble = jf.sample_ensemble(network, 96, key=jax.random.key(2))
     points = jf.find_kkt(ensemble, task, progress=False)
     assert len(points.not_converged) <= 2
@@ -176,9 +175,7 @@ def test_structure_of_the_points(depth, power, slope):
 
 
 def test_spectrum_against_differences_along_geodesics():
-    network = jf.FeedForward((3, 2, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    network, task = self_taught((3, 2, 1), jf.LeakyReLU(0.5, 2), 8)
     ensemble = jf.sample_ensemble(network, 16, key=jax.random.key(2))
     points = jf.find_kkt(ensemble, task, progress=False)
     flat, rebuild = jax.flatten_util.ravel_pytree(member(points.networks, 0))
@@ -242,9 +239,7 @@ def test_degenerate_problems_have_answers(case):
 
 
 def test_starting_at_the_points_finds_them_again():
-    network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.3, 2), key=jax.random.key(0))
-    x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    network, task = self_taught((3, 4, 1), jf.LeakyReLU(0.3, 2), 8)
     points = jf.find_kkt(
         jf.Initializations(network, 64, key=jax.random.key(2)), task, progress=False
     )
@@ -254,9 +249,7 @@ def test_starting_at_the_points_finds_them_again():
 
 
 def test_permuted_neurons_are_one_point():
-    network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.3, 2), key=jax.random.key(0))
-    x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    network, task = self_taught((3, 4, 1), jf.LeakyReLU(0.3, 2), 8)
     start = jf.sample_ensemble(network, 1, key=jax.random.key(2))
     (first, last), order = start.weights, np.array([2, 0, 3, 1])
     other = [np.asarray(first)[:, order], np.asarray(last)[:, :, order]]

@@ -16,7 +16,7 @@ from jaxflow.solvers import (
     WrittenOut,
 )
 
-from .problems import teacher_task
+from .problems import self_taught, teacher_task
 
 
 @pytest.mark.parametrize("seed, accuracy", [(5, 1e-6), (0, 1e-5)])
@@ -25,10 +25,8 @@ def test_smoothing_takes_a_third_of_the_steps_to_the_same_values(seed, accuracy)
 
     How close they are depends on how many samples lie near the kinks of the end.
     """
-    inputs = jf.data.sphere_points(50, 10, key=jax.random.key(seed + 1))
     kinked = jf.LeakyReLU(0.5)
-    teacher = jf.FeedForward((10, 20, 20, 1), kinked, key=jax.random.key(seed))
-    task = jf.data.teacher_student(teacher, inputs, target_norm=1.0)
+    _, task = self_taught((10, 20, 20, 1), kinked, 50, seed)
     steps, values = {}, {}
     for smoothing in (0.0, 0.03):
         activation = jf.LeakyReLU(0.5, 1, smoothing=smoothing)
@@ -148,9 +146,7 @@ def test_sliding_solver_keeps_the_loss_curve_with_a_fraction_of_the_gradients():
     Distances are relative to the loss at the start; Euler's method is given more than
     twice the gradients, and is ten times further off.
     """
-    inputs = jf.data.sphere_points(50, 10, key=jax.random.key(6))
-    network = jf.FeedForward((10, 20, 20, 1), jf.LeakyReLU(0.5), key=jax.random.key(5))
-    task = jf.data.teacher_student(network, inputs, target_norm=1.0)
+    network, task = self_taught((10, 20, 20, 1), jf.LeakyReLU(0.5), 50, 5)
     ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(7))
     times = np.arange(1, 241) * 0.5
     exact = loss_curves(ensemble, task, 0.05, "runge_kutta", times)

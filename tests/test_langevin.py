@@ -9,6 +9,8 @@ import pytest
 
 import jaxflow as jf
 
+from .problems import self_taught
+
 _RATES, _GOALS, _TEMPERATURE = np.array([1.0, 4.0]), np.array([1.0, -0.5]), 0.05
 
 
@@ -72,9 +74,7 @@ def test_unadjusted_langevin_has_its_known_bias():
 
 
 def test_without_noise_it_is_gradient_flow():
-    network = jf.FeedForward((3, 6, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    x = jf.data.sphere_points(10, 3, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, x, target_norm=1.0)
+    network, task = self_taught((3, 6, 1), jf.LeakyReLU(0.5, 2), 10)
     ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(2))
     grid = np.array([0.5, 1.0, 2.0])
     settings = {"scale": 1.2, "record": {"loss": jf.loss}, "record_at": grid}

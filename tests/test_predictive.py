@@ -11,6 +11,8 @@ import jaxflow as jf
 from jaxflow.networks import members
 from jaxflow.solvers import PredictiveController
 
+from .problems import self_taught
+
 ORDER = 5  # of the error in the steps below
 
 
@@ -152,10 +154,7 @@ def test_a_step_without_an_end_is_tried_again_with_the_shortest_step(end, error)
 
 def test_a_blow_up_that_a_step_runs_into_is_not_the_end_of_a_member():
     """Order seven: a step too long past the escape ends at infinite times."""
-    activation = jf.LeakyReLU(0.5, 2)
-    network = jf.FeedForward((10, 20, 20, 1), activation, key=jax.random.key(0))
-    inputs = jf.data.sphere_points(50, 10, key=jax.random.key(1))
-    task = jf.data.teacher_student(network, inputs, target_norm=1.0)
+    network, task = self_taught((10, 20, 20, 1), jf.LeakyReLU(0.5, 2), 50)
     found = jf.gradient_flow(
         members(jf.sample_ensemble(network, 16, key=jax.random.key(2)), np.array([14])),
         task,

@@ -13,6 +13,7 @@ import jaxflow as jf
 from jaxflow import plot
 from jaxflow.saddles import parts_of
 
+from .problems import modes_task
 from .refusing import PROBE, refused
 
 FALL, SLOWING = 0.01, 0.05
@@ -152,11 +153,7 @@ def test_minimum_with_a_loss_and_the_end_of_patience():
 
 
 def test_escape_times_of_the_linear_task_are_within_one_percent():
-    random = np.random.default_rng(0)
-    left, _ = np.linalg.qr(random.standard_normal((6, 6)))
-    right, _ = np.linalg.qr(random.standard_normal((6, 6)))
-    targets = left @ np.diag([3.0, 2, 1, 0, 0, 0]) @ right.T
-    task = jf.Task(np.eye(6), targets.T)
+    task = modes_task()
     network = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0, 1), key=jax.random.key(0))
     networks = jf.sample_ensemble(network, 2, key=jax.random.key(1))
     found = jf.saddle_to_saddle(networks, task, scale=1e-3, **OPTIONS)

@@ -18,6 +18,7 @@ from jaxflow.solvers.staged._rosenbrock import rodasp_table
 from jaxflow.solvers.staged._solver import AbstractStabilizedSolver
 from jaxflow.solvers.staged._stage_table import join
 
+from .problems import modes_task
 from .watching import ctrl_c_at, watched_loss_below
 
 KEY = jax.random.key(0)
@@ -184,21 +185,13 @@ def test_dense_output_contains_that_of_tsit5():
         )
 
 
-def _linear_task(modes=(3.0, 2.0, 1.0), size=6):
-    random = np.random.default_rng(0)
-    left, right = (np.linalg.qr(random.standard_normal((size, size)))[0] for _ in range(2))
-    singular = np.zeros(size)
-    singular[: len(modes)] = modes
-    return jf.Task(np.eye(size), ((left * singular) @ right.T).T)
-
-
 LINEAR = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0), key=KEY)
 UNTIL_TWO_MODES = jf.LossBelow(0.6)
 
 
 def _plateau(scale, stop=UNTIL_TWO_MODES, **settings):
     ensemble = jf.sample_ensemble(LINEAR, 4, key=jax.random.key(1))
-    return jf.gradient_flow(ensemble, _linear_task(), scale=scale, stop=stop, **settings)
+    return jf.gradient_flow(ensemble, modes_task(), scale=scale, stop=stop, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +297,7 @@ def test_single_precision():
     ensemble = jf.sample_ensemble(network, 2, key=jax.random.key(1))
     solution = jf.gradient_flow(
         ensemble,
-        _linear_task(),
+        modes_task(),
         scale=1e-3,
         stop=UNTIL_TWO_MODES,
         solver="auto",
@@ -322,7 +315,7 @@ def test_other_coordinates_and_solvers_of_ones_own_choice(solver):
     runs = [
         jf.gradient_flow(
             ensemble,
-            _linear_task(),
+            modes_task(),
             scale=0.1,
             stop=jf.RescaledTime(20.0),
             coordinates="cartesian",
@@ -341,7 +334,7 @@ def test_other_coordinates_and_solvers_of_ones_own_choice(solver):
 def test_implicit_steps_with_a_symmetric_jacobian():
     network = jf.FeedForward((3, 3, 3), jf.LeakyReLU(1.0), key=KEY)
     ensemble = jf.sample_ensemble(network, 2, key=jax.random.key(1))
-    task = _linear_task((2.0, 0.5), 3)
+    task = modes_task((2.0, 0.5), 3)
     runs = [
         jf.gradient_flow(
             ensemble,
@@ -384,5 +377,5 @@ def test_a_member_that_sits_at_a_saddle_for_ever_is_told():
 def test_names_that_are_no_solver(bad, as_users_have_it):
     ensemble = jf.sample_ensemble(LINEAR, 2, key=KEY)
     with pytest.raises(jf.InputError, match="auto") as caught:
-        jf.gradient_flow(ensemble, _linear_task(), stop=UNTIL_TWO_MODES, solver=bad)
+        jf.gradient_flow(ensemble, modes_task(), stop=UNTIL_TWO_MODES, solver=bad)
     assert caught.value.argument == "solver"
