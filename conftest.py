@@ -22,6 +22,6 @@ a thousand tests none is left, and the process dies in the middle of a compilati
 def pytest_runtest_teardown():
     """Forget compiled programs before there are too many."""
     if _MAPS.exists() and len(_MAPS.read_text().splitlines()) > _MANY:
-        programs.clear()
+        programs.clear()  # no public name: users have no need, and these are most of all maps
         eqx.clear_caches()
         jax.clear_caches()

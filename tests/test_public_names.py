@@ -1,11 +1,13 @@
 """The public surface: its names, its settings, and which way imports run."""
 
 import ast
+import importlib.metadata
 import pathlib
 import subprocess
 import sys
 
 import jax
+import pytest
 
 import jaxflow as jf
 
@@ -48,6 +50,13 @@ def test_names_of_the_contract():
     assert missing == []
 
 
+def test_pictures_and_version_are_there_when_asked_for():
+    assert jf.plot.recorded.__name__ == "recorded"
+    assert jf.__version__ == importlib.metadata.version("jaxflow")
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = jf.nothing
+
+
 def test_imports_run_one_way():
     root = pathlib.Path(jf.__file__).parent
     for path in sorted(root.rglob("*.py")):
@@ -67,8 +76,10 @@ def test_imports_run_one_way():
 
 def test_import_changes_no_setting_and_float32_works_without_x64():
     script = """
+import sys
 import jax, jaxflow as jf
 assert not jax.config.jax_enable_x64
+assert not {"matplotlib", "scipy"} & set(sys.modules)
 network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
 x = jf.data.sphere_points(5, 3, key=jax.random.key(1))
 task = jf.data.teacher_student(network, x, target_norm=1.0)
