@@ -22,6 +22,7 @@ a thousand tests none is left, and the process dies in the middle of a compilati
 def pytest_runtest_teardown():
     """Forget compiled programs before there are too many."""
     if _MAPS.exists() and len(_MAPS.read_text().splitlines()) > _MANY:
-        programs.clear()  # no public name: users have no need, and these are most of all maps
+        # Private, as users have no need of it; these are most of all maps.
+        programs.clear()
         eqx.clear_caches()
         jax.clear_caches()
