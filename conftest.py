@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import matplotlib
 
-from jaxflow.engine import _programs as programs
+from jaxflow.engine import forget_programs
 
 matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)
@@ -22,7 +22,6 @@ a thousand tests none is left, and the process dies in the middle of a compilati
 def pytest_runtest_teardown():
     """Forget compiled programs before there are too many."""
     if _MAPS.exists() and len(_MAPS.read_text().splitlines()) > _MANY:
-        # Private, as users have no need of it; these are most of all maps.
-        programs.clear()
+        forget_programs()
         eqx.clear_caches()
         jax.clear_caches()

@@ -196,11 +196,13 @@ def early_steps(case: Case, scale: float, there: Arrival) -> int | None:
             case.task,
             scale=scale,
             coordinates="cartesian",
-            solver=diffrax.Euler(),
-            controller=diffrax.ConstantStepSize(),
-            dt0=float(there.rescaled_time.max()) / int(num_steps),
+            stepping=jf.Stepping(
+                diffrax.Euler(),
+                controller=diffrax.ConstantStepSize(),
+                dt0=float(there.rescaled_time.max()) / int(num_steps),
+                max_steps=4 * int(num_steps) + 100,
+            ),
             stop=jf.NormAbove(np.exp(there.log_norm)),
-            max_steps=4 * int(num_steps) + 100,
             progress=False,
         )
         arrived = found.status == "NormAbove"

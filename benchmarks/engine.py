@@ -23,7 +23,7 @@ import typer
 from jaxtyping import Array, Float
 
 import jaxflow as jf
-from jaxflow.flows._gradients import outputs_at, pull_back
+from jaxflow.flows import outputs_at, pull_back
 from jaxflow.networks import flatten, members
 
 from . import measuring, reporting

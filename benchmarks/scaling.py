@@ -21,8 +21,8 @@ import typer
 from jaxtyping import Array, Float
 
 import jaxflow as jf
-from jaxflow.engine._schedule import devices_of, LANE_UNIT
-from jaxflow.flows._gradients import pull_back
+from jaxflow.engine import devices_of, LANE_UNIT
+from jaxflow.flows import pull_back
 from jaxflow.networks import flatten, members
 
 from . import measuring, reporting

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxflow as jf
-from jaxflow.flows import CartesianFlow
-from jaxflow.flows._gradients import pull_back
+from jaxflow.flows import CartesianFlow, pull_back
 from jaxflow.networks import flatten
 
 

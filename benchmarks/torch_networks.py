@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 import jaxflow as jf
-from jaxflow.tasks._losses import LogisticLoss, SquareLoss
 
 Outputs = Callable[[list[torch.Tensor]], torch.Tensor]
 
@@ -81,8 +80,8 @@ def residuals(task: jf.Task) -> Callable[[torch.Tensor], torch.Tensor]:
     """Outputs to minus the derivative of the loss in them."""
     targets = torch.from_numpy(np.array(task.target_rows))
     return {
-        SquareLoss: lambda found: targets - found,
-        LogisticLoss: lambda found: targets * torch.sigmoid(-targets * found),
+        jf.SquareLoss: lambda found: targets - found,
+        jf.LogisticLoss: lambda found: targets * torch.sigmoid(-targets * found),
     }[type(task.loss)]
 
 
@@ -91,8 +90,8 @@ def loss(task: jf.Task) -> Callable[[torch.Tensor], torch.Tensor]:
     targets = torch.from_numpy(np.array(task.target_rows))
     softplus = functools.partial(torch.nn.functional.softplus, threshold=40)
     return {
-        SquareLoss: lambda found: 0.5 * (found - targets).square().sum(),
-        LogisticLoss: lambda found: softplus(-targets * found).sum(),
+        jf.SquareLoss: lambda found: 0.5 * (found - targets).square().sum(),
+        jf.LogisticLoss: lambda found: softplus(-targets * found).sum(),
     }[type(task.loss)]
 
 

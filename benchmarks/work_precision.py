@@ -88,9 +88,11 @@ def euler(group: Members, most_steps: int) -> list[Point]:
     points, num_steps = [], _FEWEST_EULER_STEPS
     while num_steps <= most_steps:
         settings = {
-            "solver": diffrax.Euler(),
-            "controller": diffrax.ConstantStepSize(),
-            "dt0": float(group.horizons.max()) / num_steps,
+            "stepping": jf.Stepping(
+                diffrax.Euler(),
+                controller=diffrax.ConstantStepSize(),
+                dt0=float(group.horizons.max()) / num_steps,
+            ),
             "coordinates": "cartesian",
         }
         points.append(measure(group, f"{num_steps} steps", settings))

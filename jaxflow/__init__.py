@@ -40,16 +40,28 @@ from .observables import (
     smoothed_normalized_margin as smoothed_normalized_margin,
     stable_rank as stable_rank,
 )
-from .results import load as load, Solution as Solution
+from .results import concat as concat, load as load, Solution as Solution
 from .runs import (
+    AbstractEquation as AbstractEquation,
+    CorrelationLimit as CorrelationLimit,
     gradient_descent as gradient_descent,
     gradient_flow as gradient_flow,
+    GradientDescent as GradientDescent,
+    GradientFlow as GradientFlow,
+    Langevin as Langevin,
     langevin_flow as langevin_flow,
     ncf_flow as ncf_flow,
+    Record as Record,
+    run as run,
+    Simulation as Simulation,
     sliding_solver as sliding_solver,
+    Stepping as Stepping,
 )
 from .saddles import saddle_to_saddle as saddle_to_saddle, SaddleToSaddle as SaddleToSaddle
-from .stopping import (
+from .stops import (
+    AbstractCondition as AbstractCondition,
+    AbstractCrossing as AbstractCrossing,
+    AbstractLevel as AbstractLevel,
     AbstractStop as AbstractStop,
     LogTime as LogTime,
     LossBelow as LossBelow,
@@ -62,6 +74,7 @@ from .stopping import (
 from .tasks import (
     AbstractLoss as AbstractLoss,
     AbstractMarginLoss as AbstractMarginLoss,
+    AbstractTask as AbstractTask,
     CrossEntropyLoss as CrossEntropyLoss,
     data as data,
     ExponentialLoss as ExponentialLoss,

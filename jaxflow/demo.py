@@ -23,7 +23,7 @@ from .networks import FeedForward, LeakyReLU, sample_ensemble
 from .observables import cosine, CosineTo, kkt_residual, loss, norm, stable_rank
 from .results import Solution
 from .runs import gradient_flow, ncf_flow
-from .stopping import NormAbove
+from .stops import NormAbove
 from .tasks import data
 
 _SIZES = (64, 16, 16, 1)
@@ -135,7 +135,7 @@ def _with_comparison(flow, limit, blow_up_time, task) -> xarray.Dataset:
         name: (
             ("init", "layer")[: np.ndim(values)],
             np.asarray(values),
-            {"description": described[name], "units": "1"},
+            {"long_name": described[name], "units": "1"},
         )
         for name, values in found.items()
     }
@@ -146,7 +146,7 @@ def table(demo: Demo) -> rich.table.Table:
     """What the demo found, one row for each KKT point that attracted members."""
     dataset = demo.dataset
     scale = float(dataset["scale"][0])
-    order = dataset.attrs["order"]
+    order = dataset.attrs["jaxflow"]["settings"]["order"]
     lines = rich.table.Table(
         title=f"Early phase at δ = {scale:g}: D = {len(_SIZES) - 1}, order L = {order}, "
         f"{dataset.sizes['init']} initializations",

@@ -1,119 +1,137 @@
 """Early directional convergence, looked at for many scales and members at once."""
 
 import dataclasses
-import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
-import xarray
 from jaxtyping import ArrayLike
 
+from ._arrays import is_single
 from .engine import Schedule
 from .errors import InputError
 from .kkt._find import begin_search, Search
 from .kkt._points import NOT_CONVERGED, ZERO_TYPE
 from .networks import as_jax, flatten_rows, Initializations, unflatten_rows
 from .observables import CosineTo, norm
-from .results import Solution
-from .runs._functions import gradient_flow, ncf_flow
-from .stopping import NormAbove, RescaledTime
+from .results import (
+    AbstractResult,
+    column,
+    median,
+    MEMBERS,
+    numbers,
+    settings_of,
+    Solution,
+    stacked,
+    Summary,
+    within,
+)
+from .runs import gradient_flow, ncf_flow
+from .stops import NormAbove, RescaledTime
 from .tasks import Task
 
 _GRID_POINTS, _EARLY_POINTS = 120, 60
+"""Points of the record of a flow, and those of them up to the early-phase time. Chosen for
+pictures."""
+
 _LATER = 1e4
-_BOUND = 2.0  # by how much ‖w‖/δ and 1 - cosine may be larger than in the limit
-_SLACK = 1e-9  # rounding of 1 - cosine, and errors of steps
+"""Times the end of the limit flow, after which a flow is given up. Chosen: members
+that escape do so at about that end."""
+
+_BOUND = 2.0
+"""By what factor `‖w‖/δ` and `1 - cosine` may be larger than in the limit. Chosen;
+`verify_early_convergence` says so."""
+
+_SLACK = 1e-9
+"""By how much `1 - cosine` may rise from rounding and errors of steps. Chosen."""
+
+_BOTH = ("scale", MEMBERS)
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class EarlyConvergence:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class EarlyConvergence(AbstractResult):
     """What `verify_early_convergence` found. Printing it shows a table.
 
-    Arrays over scales and members are (scales, members), largest scale first.
+    Arrays over scales and members are (scales, members), largest scale first; those of a
+    single member, such as `found[3]`, have no axis of members. The dataset has the
+    dimensions `scale` and `init`; the two flows are groups of the tree.
     """
 
-    scales: np.ndarray
+    counted: ClassVar[str] = "early_time"
+
+    scales: np.ndarray = column("scale", "δ", name="scale", coordinate=True)
     """δ, (scales,), falling."""
-    growth: np.ndarray
+    growth: np.ndarray = column(_BOTH, "largest ‖w‖/δ up to the early-phase time")
     """The largest `‖w‖/δ` up to the early-phase time."""
-    cosine: np.ndarray
+    cosine: np.ndarray = column(_BOTH, "cosine to the KKT point at the early-phase time")
     """The cosine between `w` and the member's KKT point at the early-phase time."""
-    closest: np.ndarray
+    closest: np.ndarray = column(_BOTH, "1 - cosine where ‖w‖ = √δ")
     """`1 - cosine` where the weights have grown to `‖w‖ = √δ`, at the end of the flow: NaN
     for a member that never does."""
-    escape_time: np.ndarray
+    escape_time: np.ndarray = column(_BOTH, "time of ‖w‖ = √δ, over δ^(2-L) or log(1/δ)")
     """The time at which `‖w‖ = √δ`, in units of `δ^(2-L)`; of `log(1/δ)` for `L = 2`."""
-    early_time: np.ndarray
+    early_time: np.ndarray = column(MEMBERS, "early-phase time over δ^(2-L)")
     """The early-phase time of every member, in units of `δ^(2-L)`, (members,): when the
     limit flow has come as close to the KKT point as was asked for."""
-    limit_growth: np.ndarray
+    limit_growth: np.ndarray = column(
+        MEMBERS, "largest ‖u‖ of the limit flow up to that time"
+    )
     """The largest `‖u‖` of the limit flow up to that time, (members,)."""
-    rate: np.ndarray
+    rate: np.ndarray = column(MEMBERS, "measured exponent of the time of escape in δ")
     """The exponent `r` of the time of escape `t ~ δ^r`, measured by least squares over all
     scales, (members,); for `L = 2` the slope of `t` over `log(1/δ)`."""
-    expected_rate: np.ndarray
+    expected_rate: np.ndarray = column(MEMBERS, "its value in theory")
     """`2 - L`; for `L = 2`, where `‖w‖` grows like `e^(2Nt)`, `1/(4N)`; (members,)."""
-    verdict: np.ndarray
+    verdict: np.ndarray = column(MEMBERS, "whether and why")
     """(members,): `"converges"`, `"goes to zero"`, or `"no: …"` with the reason."""
-    limit: Solution
+    limit: Solution = within(Solution, scale="limit_scale")
     """The limit flow, with the recorded `cosine` to each member's KKT point."""
-    flows: Solution
+    flows: Solution = within(Solution, repeated=True, init="flow", scale="flow_scale")
     """The flows of all scales, one after the other, with the recorded `cosine`, `norm`."""
-    attrs: dict[str, Any]
+    settings: Mapping[str, Any] = settings_of("order")
+    """The order of the networks, and the closeness asked for."""
+    members: np.ndarray | None = numbers()
+    """The number of each member, `None` for 0, 1, …; the coordinate `init`."""
 
     @property
     def verified(self) -> np.ndarray:
         """Whether the theorem was seen to hold, (members,)."""
         return np.isin(self.verdict, ["converges", "goes to zero"])
 
-    @functools.cached_property
-    def dataset(self) -> xarray.Dataset:
-        """All of it with the dimensions `delta` and `init`."""
-        both, each = ("delta", "init"), ("init",)
-        described = {
-            "growth": (both, "largest ‖w‖/δ up to the early-phase time"),
-            "cosine": (both, "cosine to the KKT point at the early-phase time"),
-            "closest": (both, "1 - cosine where ‖w‖ = √δ"),
-            "escape_time": (both, "time of ‖w‖ = √δ, over δ^(2-L) or log(1/δ)"),
-            "early_time": (each, "early-phase time over δ^(2-L)"),
-            "limit_growth": (each, "largest ‖u‖ of the limit flow up to that time"),
-            "rate": (each, "measured exponent of the time of escape in δ"),
-            "expected_rate": (each, "its value in theory"),
-            "verdict": (each, "whether and why"),
-        }
-        variables = {
-            name: (dims, getattr(self, name), {"long_name": text, "units": "1"})
-            for name, (dims, text) in described.items()
-        }
-        coordinates = {"delta": ("delta", self.scales, {"long_name": "δ", "units": "1"})}
-        return xarray.Dataset(variables, coordinates, self.attrs)
+    def summary(self) -> Summary:
+        """What printing the result shows."""
+        return _summary(stacked(self))
 
-    def __repr__(self) -> str:
-        found, counts = np.unique(self.verdict, return_counts=True)
-        lines = [
-            f"Early directional convergence: {len(self.verdict):,} initializations, "
-            f"order {self.attrs['order']:g}",
-            *(f"  {count:,}: {verdict}" for verdict, count in zip(found, counts)),
-            f"  {'δ':>8}  {'max ‖w‖/δ':>10}  {'1 - cosine':>10}  {'at ‖w‖ = √δ':>11}  "
-            f"{'escape':>9}",
-        ]
-        going = self.verdict != "goes to zero"
-        for row, scale in enumerate(self.scales):
-            some = lambda values, row=row: _median(values[row][going])
-            lines.append(
-                f"  {scale:>8.0e}  {some(self.growth):>10.4g}  "
-                f"{some(1 - self.cosine):>10.2e}  {some(self.closest):>11.2e}  "
-                f"{some(self.escape_time):>9.4g}".replace("nan", "  –")
-            )
-        unit = "log(1/δ)" if self.attrs["order"] == 2 else "δ^(2-L)"
-        lines.append(
-            f"  medians over members with a KKT point; escape in units of {unit}; "
-            f"rate {_median(self.rate[going]):.6g}, in theory "
-            f"{_median(self.expected_rate[going]):.6g}"
+
+def _summary(found: EarlyConvergence) -> Summary:
+    verdicts, counts = np.unique(found.verdict, return_counts=True)
+    order = found.settings["order"]
+    going = found.verdict != "goes to zero"
+    rows = []
+    for row, scale in enumerate(found.scales):
+        some = lambda values, row=row: median(values[row][going])
+        cells = (
+            f"{scale:.0e}",
+            f"{some(found.growth):.4g}",
+            f"{some(1 - found.cosine):.2e}",
+            f"{some(found.closest):.2e}",
+            f"{some(found.escape_time):.4g}",
         )
-        return "\n".join(lines)
+        rows.append(tuple(cell.replace("nan", "–") for cell in cells))
+    unit = "log(1/δ)" if order == 2 else "δ^(2-L)"
+    return Summary(
+        f"Early directional convergence: {found.size:,} initializations, order {order:g}",
+        rows=tuple(rows),
+        header=("δ", "max ‖w‖/δ", "1 - cosine", "at ‖w‖ = √δ", "escape"),
+        before=tuple(f"{count:,}: {verdict}" for verdict, count in zip(verdicts, counts)),
+        after=(
+            f"medians over members with a KKT point; escape in units of {unit}; "
+            f"rate {median(found.rate[going]):.6g}, in theory "
+            f"{median(found.expected_rate[going]):.6g}",
+        ),
+        widths=(8, 10, 10, 11, 9),
+    )
 
 
 def verify_early_convergence(
@@ -167,7 +185,7 @@ def verify_early_convergence(
     >>> verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
     ['converges', 'converges']
     """
-    deltas = _check_scales(scales)
+    checked = _check_scales(scales)
     if not 0 < closeness < 1:
         raise InputError("closeness", repr(closeness), "a number between 0 and 1")
     search, starts = begin_search(
@@ -175,7 +193,7 @@ def verify_early_convergence(
     )
     if search.order < 2:
         raise InputError("networks", f"networks of order {search.order:g}", "2 or more")
-    return _Verification(search, starts, deltas, closeness).run()
+    return _Verification(search, starts, checked, closeness).run()
 
 
 def _check_scales(scales: Any) -> np.ndarray:
@@ -235,7 +253,7 @@ class _Verification:
             verdict=np.empty(shape[1], object),
             limit=limit,
             flows=flows,
-            attrs={"order": self.search.order, "closeness": self.closeness},
+            settings={"order": self.search.order, "closeness": self.closeness},
         )
         verdict = [self._judge(result, int(k), m) for m, k in enumerate(ends.kind)]
         return dataclasses.replace(result, verdict=np.array(verdict))
@@ -252,7 +270,7 @@ class _Verification:
         assert before.blow_up_time is not None
         end = np.where(np.isfinite(before.blow_up_time), before.blow_up_time, end)
         end = np.where(end > 0, end, 1.0)  # any time will do for what never moves
-        single = end.dtype == np.float32
+        single = is_single(end.dtype)
         if self.search.order > 2:
             # Everything happens close to T*.
             left = np.geomspace(1.0, 1e-5 if single else 1e-12, _GRID_POINTS)
@@ -272,7 +290,7 @@ class _Verification:
         points = np.arange(grid.shape[1])
         last_far = np.max(np.where(far, points, -1), axis=1)
         first = np.minimum(last_far + 1, grid.shape[1] - 1)
-        # Who goes to zero is followed half way to where the limit flow ends.
+        # A member that goes to zero is followed half way to the end of the limit flow.
         first = np.where(zero, grid.shape[1] // 2, np.maximum(first, 1))
         early = np.take_along_axis(grid, first[:, None], axis=1)[:, 0]
         so_far = np.where(points <= first[:, None], norms, -np.inf)
@@ -286,14 +304,15 @@ class _Verification:
         left = np.geomspace(0.9, 1e-5, _GRID_POINTS - _EARLY_POINTS)
         after = early[:, None] + beyond[:, None] * (1 - left)
         grid = np.concatenate([until, after], axis=1)
-        deltas = np.repeat(self.scales, len(points))
+        scales = np.repeat(self.scales, len(points))
+        last = np.tile(_LATER * end, times)
         tile = lambda rows: np.tile(rows, (times, 1))
         return gradient_flow(
             self._networks(tile(self.starts)),
             self.search.task,
-            scale=deltas,
-            # Much later than the limit flow's end nothing is going to happen.
-            stop=[NormAbove(deltas**0.5), RescaledTime(np.tile(_LATER * end, times))],
+            scale=scales,
+            # A member that has not escaped long after the limit flow's end never will.
+            stop=[NormAbove(scales**0.5), RescaledTime(last)],  # pyright: ignore
             record={
                 "cosine": CosineTo(self._networks(tile(points)), per_member=True),
                 "norm": norm,
@@ -329,8 +348,3 @@ def _slope(x: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """The least-squares slope of every column over `x`."""
     x = x - x.mean()
     return x @ (columns - columns.mean(axis=0)) / (x @ x)
-
-
-def _median(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else float("nan")

@@ -22,6 +22,10 @@ class InputError(JaxflowError, ValueError):
         super().__init__(f"{argument}: found {found}; expected {expected}.")
 
 
+class NoAxisError(InputError, TypeError):
+    """The members of a result that is of one member, and has no axis of them."""
+
+
 class NotHomogeneousError(InputError):
     """A network that is not positively homogeneous in its parameters.
 

@@ -103,10 +103,12 @@ def main():
 
     def constant(solver, step):
         settings = {
-            "solver": solver,
             "coordinates": "cartesian",
-            "controller": diffrax.ConstantStepSize(),
-            "dt0": step * SCALE,  # in the rescaled time δ t
+            "stepping": jf.Stepping(
+                solver,
+                controller=diffrax.ConstantStepSize(),
+                dt0=step * SCALE,  # in the rescaled time δ t
+            ),
         }
         return lambda network, task: settings
 

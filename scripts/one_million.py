@@ -27,12 +27,17 @@ def main(
     network = jf.FeedForward((2, 3, 1), activation, key=jax.random.key(0))
     inputs = jf.data.sphere_points(5, 2, key=jax.random.key(1))
     task = jf.data.teacher_student(network, inputs, target_norm=1.0)
-    ensemble = jf.Initializations(network, members, key=jax.random.key(2))
+    simulation = jf.Simulation(
+        jf.GradientFlow(),
+        jf.Initializations(network, members, key=jax.random.key(2)),
+        task,
+        scale=0.1,
+        stop=jf.LossBelow(0.1),
+        stepping=jf.Stepping(max_steps=100),
+    )
 
     begun = time.perf_counter()
-    solution = jf.gradient_flow(
-        ensemble, task, scale=0.1, stop=jf.LossBelow(0.1), max_steps=100, store=store
-    )
+    solution = jf.run(simulation, store=store)
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(solution)

@@ -1,4 +1,4 @@
-"""The coefficients of the fourth-order Chebyshev methods in `jaxflow/solvers/rock4.npz`.
+"""The coefficients of the fourth-order Chebyshev methods, `solvers/staged/rock4.npz`.
 
     python scripts/rock4_coefficients.py
 
@@ -50,7 +50,7 @@ import pathlib
 
 import numpy as np
 
-TABLE = pathlib.Path(__file__).parents[1] / "jaxflow" / "solvers" / "rock4.npz"
+TABLE = pathlib.Path(__file__).parents[1] / "jaxflow/solvers/staged/rock4.npz"
 RIPPLE = 0.95  # |R| at most, away from zero: the damping is one minus this
 LAST_UNDIVIDED = 16  # the longest method whose finishing stages carry all of w
 EXTENDED = np.longdouble  # 64 bits of mantissa where there are; the table is rounded to 53

@@ -56,7 +56,7 @@ def test_the_flow_is_that_of_polar_coordinates(network, loss):
         for coordinates in ("polar", "block_polar")
     ]
     polar, block = runs
-    assert block.attrs["flow_coordinates"] == "block_polar"
+    assert block.settings["flow_coordinates"] == "block_polar"
     np.testing.assert_array_equal(block.status, polar.status)
     for name in ("log_norm", "log_time", "rescaled_time", "loss"):
         ours, theirs = getattr(block, name), getattr(polar, name)

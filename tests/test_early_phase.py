@@ -104,7 +104,7 @@ def test_summary_and_dataset(found):
     text = str(found)
     assert "12 initializations, order 7" in text and "12: converges" in text
     assert "in theory -5" in text
-    assert dict(found.dataset.sizes) == {"delta": 5, "init": 12}
+    assert dict(found.dataset.sizes) == {"scale": 5, "init": 12}
     assert all("units" in found.dataset[name].attrs for name in found.dataset)
 
 

@@ -10,7 +10,6 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import engine, flows, solvers
-from jaxflow.stopping import AbstractStop
 
 from .problems import teacher_task
 from .watching import lanes_all_together
@@ -25,9 +24,9 @@ def _controller(flow, rtol=1e-6, atol=1e-9):
 
 def _problem(flow, solver, controller, first_step=None, max_steps=3000):
     first = None if first_step is None else jnp.asarray(first_step)
-    return engine.Problem(
-        flow, solver, controller, jnp.asarray(max_steps, jnp.int32), first
-    )
+    stepper = solvers.WholeSteps(solver)
+    most = jnp.asarray(max_steps, jnp.int32)
+    return engine.Problem(flow, stepper, controller, most, first)
 
 
 def _start(flow, network, scale, *stops):
@@ -144,28 +143,24 @@ def test_searches_inside_a_step_only_for_ends_that_are_not_known_beforehand(
 class _Decay(flows.AbstractFlow):
     """`y' = -rate y`, with the rate as what differs from member to member."""
 
+    shows = ("height", "time")
+
     def vector_field(self, clock, state, args):
         return -args * state
 
     def snapshot(self, clock, state, velocity, args):
-        return clock, state
+        return flows.snapshot(None, height=state, time=clock)
 
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return rescaled_time
-
-    def clock_at_log_time(self, log_time, args):
-        return jnp.exp(log_time)
+    def clock_at(self, quantity, value, args):
+        return value if quantity == "time" else None
 
 
-class _Below(AbstractStop):
+class _Below(jf.AbstractCrossing):
     level: float
-    exact = True
+    needs = ("height",)
 
-    def gap(self, snapshot):
-        return self.level - snapshot[1]
-
-    def clock(self, flow, args):
-        return None
+    def gap(self, shown):
+        return self.level - shown.height
 
 
 @pytest.mark.parametrize("width", [1, 3, 7])
@@ -275,7 +270,7 @@ def test_explosion_with_constant_steps_is_non_finite():
         stop=jf.Time(100.0),
         coordinates="cartesian",
         solver=diffrax.Euler(),
-        dt0=1.0,
+        stepping=jf.Stepping(dt0=1.0),
         progress=False,
     )
     assert solution.status == "non_finite"

@@ -1,5 +1,7 @@
 """The shipped networks against plain NumPy, and ensembles on the unit sphere."""
 
+import pickle
+
 import equinox as eqx
 import hypothesis
 import hypothesis.strategies as st
@@ -10,6 +12,7 @@ import pytest
 import scipy.signal
 
 import jaxflow as jf
+from jaxflow.networks import member_key, member_numbers
 
 from .filled import filled
 
@@ -344,3 +347,69 @@ def test_feed_forward_is_homogeneous(sizes, power, slope, smoothing, factor, see
     # The outputs are sums with cancellation, so errors count against their terms.
     terms = feed_forward([np.abs(w) for w in weights], np.abs(x), slope, power, smoothing)
     assert np.all(np.abs(found - expected) <= 1e-12 * factor**order * terms)
+
+
+def _first_weights(networks, rows):
+    return np.asarray(networks.members(np.array(rows)).factors[0])
+
+
+def test_members_of_any_range_are_the_same():
+    """A member is drawn from its number, wherever the range begins."""
+    network = filled(lambda: jf.DiagonalLinear(2, 3, key=KEY))
+    every = jf.Initializations(network, 2**33, key=jax.random.key(1))
+    rows = np.array([3, 17, 2**32, 2**32 + 5])
+    expected = _first_weights(every, rows)
+    sampled = np.asarray(sample_ensemble(network, 18, key=jax.random.key(1)).factors[0])
+    np.testing.assert_array_equal(expected[:2], sampled[[3, 17]])
+    for first in (2, 3):
+        some = every[first:]
+        assert len(some) == 2**33 - first
+        np.testing.assert_array_equal(_first_weights(some, rows - first), expected)
+    again = jf.Initializations(network, 9, key=jax.random.key(1), start=2**32)[5:7]
+    np.testing.assert_array_equal(_first_weights(again, [0]), expected[3:])
+    assert len(again) == 2 and len(every[5:2]) == 0
+    assert repr(again) == "Initializations(2 of DiagonalLinear, from 4,294,967,301)"
+
+
+def test_no_two_members_are_the_same():
+    network = filled(lambda: jf.DiagonalLinear(2, 3, key=KEY))
+    every = jf.Initializations(network, 2**62, key=jax.random.key(1))
+    rows = [0, 1, 2**31, 2**32, 2**32 + 1, 2**33, 2**61]
+    drawn = _first_weights(every, rows).reshape(len(rows), -1)
+    assert len(np.unique(drawn[:, 0])) == len(rows)
+    own = jax.vmap(lambda number: member_key(jax.random.key(1), number))
+    keys = jax.random.key_data(own(member_numbers(np.array(rows))))
+    assert len(np.unique(np.asarray(keys), axis=0)) == len(rows)
+    low = jax.random.key_data(jax.random.fold_in(jax.random.key(1), 2**31))
+    np.testing.assert_array_equal(keys[2], low)
+
+
+@pytest.mark.parametrize("key", [jax.random.key(1), jax.random.PRNGKey(1)])
+def test_initializations_can_be_pickled(key):
+    network = filled(SHIPPED["FeedForward"])
+    drawn = jf.Initializations(network, 100, key=key, start=7)
+    again = pickle.loads(pickle.dumps(drawn))
+    assert (again.num, again.start, repr(again)) == (100, 7, repr(drawn))
+    rows = np.array([0, 99])
+    for one, other in zip(again.members(rows).weights, drawn.members(rows).weights):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("argument", "make"),
+    [
+        ("num", lambda n: jf.sample_ensemble(n, 2**63, key=KEY)),
+        ("num", lambda n: jf.sample_ensemble(n, 2**31, key=KEY)),
+        ("num", lambda n: jf.Initializations(n, 2**63, key=KEY)),
+        ("num", lambda n: jf.Initializations(n, float("inf"), key=KEY)),
+        ("start", lambda n: jf.Initializations(n, 1, key=KEY, start=-1)),
+        ("start", lambda n: jf.Initializations(n, 1, key=KEY, start=0.5)),
+        ("num, start", lambda n: jf.Initializations(n, 9, key=KEY, start=2**63 - 8)),
+        ("members", lambda n: jf.Initializations(n, 9, key=KEY)[::2]),
+        ("members", lambda n: jf.Initializations(n, 9, key=KEY)[3]),
+    ],
+)
+def test_members_that_cannot_be_are_refused(as_users_have_it, argument, make):
+    with pytest.raises(jf.InputError) as caught:
+        make(filled(SHIPPED["FeedForward"]))
+    assert caught.value.argument == argument

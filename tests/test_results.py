@@ -12,8 +12,9 @@ import pytest
 import xarray
 
 import jaxflow as jf
-from jaxflow.results._records import Records, Stats
+from jaxflow.results import Given, Records, Stats
 
+from .comparing import assert_bits_equal, assert_same
 from .filled import filled
 
 KEY = jax.random.key(0)
@@ -74,7 +75,7 @@ def solution_of(directions, num=None, records=None, **changes):
 
     fields = {
         "kind": "gradient flow",
-        "directions": directions,
+        "read_directions": Given(directions),
         "log_norm": numbers(-1.5, 0.0, 80.0),
         "scale": numbers(1e-30, 0.5, 1.0),
         "rescaled_time": numbers(0.0, 1 / 3, np.inf),
@@ -89,48 +90,9 @@ def solution_of(directions, num=None, records=None, **changes):
         ),
         "records": records,
         "blow_up_time": None,
-        "attrs": {"solver": "Tsit5", "order": 3, "rtol": 1e-6},
+        "settings": {"solver": "Tsit5", "order": 3, "rtol": 1e-6},
     }
     return jf.Solution(**{**fields, **changes})
-
-
-def assert_bits_equal(one, other):
-    one, other = np.asarray(one), np.asarray(other)
-    assert (one.dtype.kind, one.shape) == (other.dtype.kind, other.shape)
-    if one.dtype.kind in "fiub":
-        assert one.dtype == other.dtype
-        assert one.tobytes() == other.tobytes()
-    else:
-        assert one.tolist() == other.tolist()
-
-
-def assert_same(one, other):
-    """Two solutions are equal to the last bit."""
-    for name in ("log_norm", "scale", "rescaled_time", "log_time", "loss", "status"):
-        assert_bits_equal(getattr(one, name), getattr(other, name))
-    for name, values in vars(one.stats).items():
-        if values is None:
-            assert getattr(other.stats, name) is None
-        else:
-            assert_bits_equal(values, getattr(other.stats, name))
-    assert one.kind == other.kind
-    assert type(one.directions) is type(other.directions)
-    structures = [jax.tree_util.tree_structure(s.directions) for s in (one, other)]
-    assert structures[0] == structures[1]
-    leaves = [jax.tree_util.tree_leaves(s.directions) for s in (one, other)]
-    for a, b in zip(*leaves, strict=True):
-        assert (a is b) if callable(a) else bool(a.tobytes() == b.tobytes())
-    for field in ("blow_up_time", "records"):
-        assert (getattr(one, field) is None) == (getattr(other, field) is None)
-    if one.blow_up_time is not None:
-        assert_bits_equal(one.blow_up_time, other.blow_up_time)
-    if one.records is not None:
-        assert one.records.over == other.records.over
-        assert one.records.dims == other.records.dims
-        assert_bits_equal(one.records.grid, other.records.grid)
-        assert set(one.records.values) == set(other.records.values)
-        for name, values in one.records.values.items():
-            assert_bits_equal(values, other.records.values[name])
 
 
 def shared_records(num=3):
@@ -221,6 +183,15 @@ def test_summary_of_a_limit_tells_the_blow_up_time():
     assert re.search(r"blow-up time +2\.5, infinite for 1, unknown for 1", text)
 
 
+@pytest.mark.parametrize(
+    ("norm", "text"), [(9.999e14, "1.00e+15"), (9.99e14, "9.99e+14"), (1e-15, "1.00e-15")]
+)
+def test_summary_writes_large_numbers_with_one_digit_before_the_point(norm, text):
+    log_norm = np.array(np.log(norm))
+    solution = solution_of(network(), scale=np.array(1.0), log_norm=log_norm)
+    assert re.search(rf"δ +{re.escape(text)}\n", repr(solution))
+
+
 def test_summary_of_one_network_counts_no_members():
     first, *_ = repr(solution_of(network())).splitlines()
     assert first == "Gradient flow: FeedForward (16 parameters, order 3), δ = 1e-30"
@@ -256,12 +227,12 @@ def test_dataset_of_one_network_has_no_axis_of_members():
 def test_dataset_with_a_grid_for_each_member():
     records = own_records()
     dataset = solution_of(network("FeedForward", 3), 3, records).dataset
-    assert dataset["norm"].dims == ("init", "point")
-    assert dataset["log_norm"].dims == ("init", "point")
+    assert dataset["norm"].dims == ("init", "grid_point")
+    assert dataset["log_norm"].dims == ("init", "grid_point")
     np.testing.assert_array_equal(dataset["log_norm"], records.grid)
 
 
-def test_every_variable_has_units_and_a_description():
+def test_every_variable_has_units_and_a_long_name():
     solution = solution_of(
         network("FeedForward", 3), 3, shared_records(), blow_up_time=np.ones(3)
     )
@@ -275,7 +246,7 @@ def test_every_variable_has_units_and_a_description():
     assert units["num_vjps"] == "evaluations"
     assert units["final_loss"] == units["norm"] == "1"
     assert all(
-        variable.attrs["description"]
+        variable.attrs["long_name"]
         for name, variable in solution.dataset.variables.items()
         if name != "init"
     )
@@ -307,7 +278,8 @@ def test_attributes_are_plain():
     assert attrs["rate"] == 0.5
     assert attrs["sizes"] == [1, 2.0]
     assert attrs["7"] == "seven"
-    assert attrs["kind"] == "gradient flow"
+    assert attrs["jaxflow"]["kind"] == "gradient flow"
+    assert attrs["jaxflow"]["settings"]["order"] == 3
 
 
 @pytest.mark.parametrize("num", [None, 3])
@@ -318,6 +290,7 @@ def test_saved_solution_is_loaded_to_the_last_bit(tmp_path, kind, num):
     again = jf.load(tmp_path / "run.zarr")
     assert_same(solution, again)
     assert again.attrs == solution.attrs
+    assert again.settings == solution.settings
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -335,8 +308,8 @@ def test_run_survives_the_disk(tmp_path, run):
     run.save(tmp_path / "run.zarr")
     again = jf.load(tmp_path / "run.zarr")
     assert_same(run, again)
-    assert again.attrs["order"] == 3
-    assert again.attrs["seed"] == 3
+    assert again.settings["order"] == 3
+    assert again.attrs == {"seed": 3, "note": None}
     assert repr(again) == repr(run)
     assert bool(eqx.tree_equal(run.networks, again.networks))
 
@@ -453,11 +426,11 @@ def _remove(*parts):
         lambda path: _set_attrs(path, jaxflow_format=99),
         lambda path: _set_attrs(path, jaxflow_format=None),
         _remove("directions"),
-        _remove("directions", "parameter_1"),
+        _remove("directions", "weights_1"),
         _remove("final_loss"),
         _remove("status"),
         lambda path: (path / "zarr.json").unlink(),
-        lambda path: _set_attrs(path, network_structure="{"),
+        lambda path: _set_attrs(path / "directions", jaxflow_structure="{"),
     ],
     ids=[
         "missing",
@@ -489,10 +462,11 @@ def test_store_of_another_program_is_refused(tmp_path):
 
 
 def _rename_class(path):
+    path = path / "directions"
     document = json.loads((path / "zarr.json").read_text())
-    structure = document["attributes"]["network_structure"]
+    structure = document["attributes"]["jaxflow_structure"]
     assert f"{__name__}:Product" in structure
-    _set_attrs(path, network_structure=structure.replace(":Product", ":Gone"))
+    _set_attrs(path, jaxflow_structure=structure.replace(":Product", ":Gone"))
 
 
 def test_network_may_be_given_where_its_class_has_gone(tmp_path):
@@ -514,9 +488,10 @@ def test_given_network_of_another_structure_is_refused(tmp_path, other):
 def test_structure_can_name_nothing_but_modules(tmp_path):
     path = tmp_path / "run.zarr"
     solution_of(product()).save(path)
+    path = path / "directions"
     document = json.loads((path / "zarr.json").read_text())
-    structure = document["attributes"]["network_structure"]
+    structure = document["attributes"]["jaxflow_structure"]
     structure = structure.replace(f"{__name__}:Product", "subprocess:Popen")
-    _set_attrs(path, network_structure=structure)
+    _set_attrs(path, jaxflow_structure=structure)
     with pytest.raises(jf.StoreError, match="not an Equinox module"):
-        jf.load(path)
+        jf.load(path.parent)

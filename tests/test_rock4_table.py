@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 
 import jaxflow
 
-TABLE = pathlib.Path(jaxflow.__file__).parent / "solvers" / "rock4.npz"
+TABLE = pathlib.Path(jaxflow.__file__).parent / "solvers" / "staged" / "rock4.npz"
 LAST_UNDIVIDED = 16
 
 

@@ -23,9 +23,9 @@ import zarr.storage
 
 import jaxflow as jf
 from jaxflow.results import _run_store as run_store
-from jaxflow.runs._storing import Stored
+from jaxflow.runs._storing import StoreSink
 
-from .test_results import assert_same
+from .comparing import assert_same
 
 NUM = 40
 CHUNK = 8  # members in a chunk, here: a store of several chunks
@@ -98,7 +98,7 @@ def interrupted(stores, tmp_path):
 
 def interrupt(path, after=12, **settings):
     """Press Ctrl-C when so many members are done."""
-    add, seen = Stored.add, []
+    add, seen = StoreSink.add, []
 
     def interrupting(sink, indices, outcome):
         add(sink, indices, outcome)
@@ -108,7 +108,7 @@ def interrupt(path, after=12, **settings):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stored, "add", interrupting)
+        patch.setattr(StoreSink, "add", interrupting)
         with pytest.raises(KeyboardInterrupt):
             simulate(path, **settings)
     assert after <= np.sum(done(path)) < NUM
@@ -122,13 +122,13 @@ def done(path):
 @pytest.fixture
 def added(monkeypatch):
     """The numbers of the members that came to their end in this test."""
-    add, numbers = Stored.add, []
+    add, numbers = StoreSink.add, []
 
     def spy(sink, indices, outcome):
         numbers.extend(indices.tolist())
         add(sink, indices, outcome)
 
-    monkeypatch.setattr(Stored, "add", spy)
+    monkeypatch.setattr(StoreSink, "add", spy)
     return numbers
 
 
@@ -314,7 +314,7 @@ def test_ctrl_c_before_anybody_is_done(tmp_path, expected, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Stored, "add", interrupting)
+        patch.setattr(StoreSink, "add", interrupting)
         simulate(path)
     assert_same(expected, simulate(path))
 
@@ -364,7 +364,7 @@ class Child:
             time.sleep(0.002)
 
     def wait_for_checkpoint(self):
-        file = self.path / "lanes" / "in_flight"
+        file = self.path / "lanes" / "files" / "in_flight"
         found = lambda: file.stat().st_mtime_ns if file.exists() else None
         before = found()
         self.wait_for(lambda: found() != before)
@@ -464,8 +464,8 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(interrupted, expect
     left = [
         interrupted / "zarr.0a1b.partial",
         interrupted / "final_loss" / "zarr.0a1b.partial",
-        interrupted / "directions" / "parameter_0" / "c" / "0" / "0" / "0.0a1b.partial",
-        interrupted / "lanes" / "in_flight.new",
+        interrupted / "directions" / "weights_0" / "c" / "0" / "0" / "0.0a1b.partial",
+        interrupted / "lanes" / "files" / "in_flight.new",
     ]
     for file in left:
         file.write_bytes(b"half")
@@ -565,7 +565,9 @@ def test_disk_that_has_no_room_for_lanes_in_flight(tmp_path, monkeypatch, expect
         with pytest.raises(jf.StoreError, match=r"run\.zarr.*No space left"):
             simulate(path, schedule=schedule(checkpoint_seconds=1e-3))
     assert [
-        file.name for file in (path / "lanes").iterdir() if "in_flight" in file.name
+        file.name
+        for file in (path / "lanes" / "files").iterdir()
+        if "in_flight" in file.name
     ] == []
     assert_same(expected, simulate(path))
 
@@ -584,7 +586,7 @@ def _flip(file):
 
 
 DAMAGE = {"truncated": _truncate, "flipped": _flip, "deleted": pathlib.Path.unlink}
-ARRAYS = ("status", "final_loss", "norm", "directions/parameter_0")
+ARRAYS = ("status", "final_loss", "norm", "directions/weights_0")
 
 
 def chunk_of(path, array, number):
@@ -652,7 +654,7 @@ def test_array_that_cannot_be_opened_is_computed_again(finished, expected, array
     assert_same(expected, jf.load(finished))
 
 
-@pytest.mark.parametrize("array", ["final_loss", "directions/parameter_0"])
+@pytest.mark.parametrize("array", ["final_loss", "directions/weights_0"])
 def test_repair_that_is_cut_short_leaves_nothing_that_looks_good(
     stores, tmp_path, expected, array
 ):
@@ -679,14 +681,14 @@ def _cut_head(file):
     ids=[*DAMAGE, "junk", "head only", "empty"],
 )
 def test_damaged_lanes_begin_again(interrupted, expected, taken_up, damage):
-    damage(interrupted / "lanes" / "in_flight")
+    damage(interrupted / "lanes" / "files" / "in_flight")
     assert_same(expected, simulate(interrupted))
     assert not taken_up.found
 
 
 def test_no_flipped_bit_of_lanes_in_flight_is_read(stores, tmp_path):
     shutil.copytree(stores / "interrupted", tmp_path / "cut.zarr")
-    file = tmp_path / "cut.zarr" / "lanes" / "in_flight"
+    file = tmp_path / "cut.zarr" / "lanes" / "files" / "in_flight"
     whole, seen = file.read_bytes(), []
     engine = importlib.import_module("jaxflow.engine._driver")
     read, random = engine.from_bytes, np.random.default_rng(2)
@@ -708,7 +710,10 @@ def test_no_flipped_bit_of_lanes_in_flight_is_read(stores, tmp_path):
 def test_lanes_of_another_run_are_not_taken_up(tmp_path, interrupted, expected, taken_up):
     other = tmp_path / "other.zarr"
     interrupt(other, key=4)
-    shutil.copy(other / "lanes" / "in_flight", interrupted / "lanes" / "in_flight")
+    shutil.copy(
+        other / "lanes" / "files" / "in_flight",
+        interrupted / "lanes" / "files" / "in_flight",
+    )
     assert_same(expected, simulate(interrupted))
     assert not taken_up.found
 
@@ -744,7 +749,7 @@ def _other_network():
         (lambda: {"coordinates": "cartesian"}, "coordinates"),
         (lambda: {"record": {"norm": jf.layer_norms}}, "record"),
         (lambda: {"record": {"size": jf.norm}}, "record"),
-        (lambda: {"record_at": [0.0, 1.0, 2.0, 3.0, 31.0]}, "record_at"),
+        (lambda: {"record_at": [0.0, 1.0, 2.0, 3.0, 31.0]}, "record.at"),
         (lambda: {"record": None, "record_at": None}, "record"),
     ],
 )
@@ -797,7 +802,7 @@ def test_what_is_no_store_of_a_run_is_refused(tmp_path, stores, expected, kind):
     else:
         shutil.copytree(stores / "finished", path)
         text = (path / "zarr.json").read_text()
-        changed = re.sub(r'"jaxflow_format": 1', '"jaxflow_format": 99', text)
+        changed = re.sub(r'"jaxflow_format": 2', '"jaxflow_format": 99', text)
         assert changed != text
         (path / "zarr.json").write_text(changed)
     before = path.read_text() if kind == "file" else contents(path)

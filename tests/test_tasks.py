@@ -367,3 +367,53 @@ def test_digits_that_are_not_there_are_refused(argument, classes, num):
     with pytest.raises(jf.InputError) as caught:
         jf.data.digits(classes, num)
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize("loss", FORMULAS)
+def test_subsets_and_samples_of_a_task(loss):
+    task = jf.Task(inputs(), targets_for(loss), loss)
+    assert isinstance(task, jf.AbstractTask)
+    some = task.subset(np.array([2, 0]))
+    assert some.num_samples == 2 and some.loss == task.loss
+    np.testing.assert_array_equal(some.inputs, task.inputs[np.array([2, 0])])
+    np.testing.assert_array_equal(some.targets, task.targets[np.array([2, 0])])
+    p = jnp.asarray(predictions())
+    parts = [task.subset(np.array([k])).total_loss(p[k][None]) for k in range(4)]
+    assert float(sum(parts)) == pytest.approx(total_loss(task, p), rel=1e-13)
+
+
+def test_samples_are_drawn_without_replacement_by_a_permutation():
+    task = jf.Task(np.arange(10.0)[:, None], np.arange(10.0))
+    key = jax.random.key(3)
+    drawn = jax.jit(lambda key: task.sample(key, 4).targets)(key)
+    np.testing.assert_array_equal(drawn, jax.random.permutation(key, 10)[:4])
+    everything = task.sample(key, 10)
+    np.testing.assert_array_equal(np.sort(everything.targets), np.arange(10.0))
+
+
+def test_losses_say_what_they_are():
+    outputs = jnp.array([[0.5, -0.1, 0.2], [-3.0, 0.0, 2.0]])
+    signs = [[1.0, -1.0, 1.0], [-1.0, 1.0, 1.0]]
+    for loss in (jf.LogisticLoss(), jf.ExponentialLoss()):
+        assert loss.has_margins
+        np.testing.assert_array_equal(loss.targets_from(outputs), signs)
+    assert jf.CrossEntropyLoss().has_margins
+    assert jf.CrossEntropyLoss().targets_from(outputs).tolist() == [0, 2]
+    assert not jf.SquareLoss().has_margins and not Quartic().has_margins
+    assert jf.SquareLoss().targets_from(outputs) is outputs
+    assert Hinge().targets_from(outputs).tolist() == [0, 2]
+
+
+class Halved(jf.AbstractLoss):
+    """A loss of one's own whose targets are half of a teacher's outputs."""
+
+    def __call__(self, prediction, target):
+        return jnp.sum((prediction - target) ** 2)
+
+    def targets_from(self, outputs):
+        return outputs / 2
+
+
+def test_a_teacher_asks_a_loss_of_ones_own_for_its_targets():
+    task = jf.data.teacher_student(teacher(), inputs(), loss=Halved())
+    np.testing.assert_allclose(task.targets, teacher_outputs() / 2, rtol=1e-12)

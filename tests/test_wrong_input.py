@@ -260,7 +260,14 @@ STEPPED = {name: FLOWS[name] for name in ("gradient_flow", "ncf_flow")}
 def test_stepping(flow, argument, options):
     networks, data = ensemble(), task()
     with refused(argument):
-        flow(networks, data, **options)
+        flow(networks, data, **_grouped(options))
+
+
+def _grouped(options):
+    """What is seldom needed is given as a `Stepping`."""
+    rare = {name: options[name] for name in ("controller", "dt0") if name in options}
+    usual = {name: value for name, value in options.items() if name not in rare}
+    return usual | ({"stepping": jf.Stepping(**rare)} if rare else {})
 
 
 @pytest.mark.parametrize("flow", STEPPED.values(), ids=STEPPED)
@@ -469,17 +476,18 @@ def test_record_and_its_grid_go_together(flow, argument, options):
 
 
 @pytest.mark.parametrize(
-    ("flow", "over"),
+    ("flow", "over", "programs"),
     [
-        (FLOWS["gradient_flow"], "t"),
-        (FLOWS["gradient_flow"], None),
-        (FLOWS["gradient_descent"], "rescaled_time"),
+        # Which quantities a flow shows depends on the network's order.
+        (FLOWS["gradient_flow"], "t", [PROBE]),
+        (FLOWS["gradient_flow"], None, []),
+        (FLOWS["gradient_descent"], "rescaled_time", []),
     ],
     ids=["unknown", "none", "time of descent"],
 )
-def test_quantity_to_record_over(flow, over):
+def test_quantity_to_record_over(flow, over, programs):
     networks, data = ensemble(), task()
-    with refused("record_over"):
+    with refused("record_over", programs=programs):
         flow(networks, data, record={"norm": jf.norm}, record_at=GRID, record_over=over)
 
 
@@ -550,3 +558,12 @@ def test_errors_are_value_errors_with_found_and_expected():
     assert isinstance(caught.value, (jf.JaxflowError, ValueError))
     assert str(caught.value) == "scale: found -1; expected positive numbers."
     assert (caught.value.found, caught.value.expected) == ("-1", "positive numbers")
+
+
+@pytest.mark.parametrize("name", [*FLOWS])
+def test_keywords_that_no_call_has(name):
+    networks, data = ensemble(), task()
+    with pytest.raises(TypeError, match=f"{name}.*unexpected keyword argument 'speed'"):
+        FLOWS[name](networks, data, speed=3)
+    with pytest.raises(TypeError, match=r"pass stepping=jaxflow\.Stepping\(dt0=…\)"):
+        FLOWS[name](networks, data, dt0=0.1)

@@ -30,6 +30,10 @@ def watched_loss_below(see):
             )
             return self.value - loss
 
+        def known_by(self):
+            """Who watches changes no number."""
+            return {"value": self.value}
+
     return LossBelow
 
 

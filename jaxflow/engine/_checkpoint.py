@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from ._pool import Pool
 
 _MAGIC = b"jaxflow lanes 1\n"
+"""The first bytes of every file of lanes; another number for another form."""
 
 
 class InFlight(NamedTuple):

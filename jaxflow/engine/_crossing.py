@@ -16,13 +16,13 @@ def first_crossing(
     """A clock in `[start, end]` at which `gap` turns from negative to not negative.
 
     Needs `gap(start) < 0 <= gap(end)`. Where the crossing is not `wanted` the answer is
-    `end`, found in one iteration: under `vmap` the search costs only if somebody wants it.
+    `end`, found in one iteration: under `vmap` it costs only where a member wants it.
     """
     eps = float(jnp.finfo(start.dtype).eps)
 
     def sign(share, _):
-        # Bisection needs no more than a sign, and then stops by the bracket alone: a gap
-        # of minus infinity (the logarithm of time zero) is as good as any.
+        # Bisection needs only a sign. Given no more, it stops by the bracket alone, and a
+        # gap of minus infinity (the logarithm of time zero) does no harm.
         negative = gap(start + share * (end - start)) < 0
         return jnp.where(negative, -eps, eps).astype(start.dtype)
 

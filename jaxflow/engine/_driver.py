@@ -2,16 +2,18 @@
 
 The driver, in the caller's thread, draws members, compiles, and passes on what workers
 report. Members that are done go to the sink; lanes in flight go there too every so often,
-so that a run which is killed goes on from there. Nothing has to be consistent between
-workers: a member is done if the sink has it, goes on from its lane if one was saved, and
+so that a run which is killed goes on from there. Workers need not agree on
+anything: a member is done if the sink has it, goes on from its lane if one was saved, and
 starts from its beginning otherwise.
 """
 
+import functools
 import queue
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -19,25 +21,26 @@ from ..errors import StoreError
 from ._calibration import best_width, default_width
 from ._checkpoint import from_bytes, InFlight, to_bytes
 from ._lane import Problem
-from ._pool import join, Members, Outcome, pad, take
+from ._pool import fill, join, Members, Outcome, pad, take
 from ._programs import compile_programs, is_compiled, Programs
-from ._recording import Recorder
+from ._recording import Observer
 from ._schedule import Device, devices_of, Layout, layout, Schedule
 from ._worker import Batch, Report, Worker
 
 _WORTH_MEASURING = 8
-"""A run with fewer batches than this for every pool is too short to calibrate for."""
+"""A run with fewer batches than this for every pool is too short to calibrate. Chosen."""
 
 
 _DRAWN_BYTES = 2**24
-"""Members are drawn a few batches at a time, as many as fit in this."""
+"""Members are drawn a few batches at a time, as many as fit in this. Chosen; the part
+`linear` of benchmarks/engine.py, where memory hardly grows with the members, has it."""
 
 
 class Progress(NamedTuple):
     """How far a run has come."""
 
     done: int
-    total: int | None  # None if nobody knows
+    total: int | None  # None if it is not known
     failed: int
     in_flight: int
     steps: int  # attempted by members of this process, done or in flight
@@ -87,7 +90,7 @@ def run(
     source: Source,
     sink: Sink,
     *,
-    recorder: Recorder | None = None,
+    observer: Observer | None = None,
     schedule: Schedule | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
@@ -97,24 +100,46 @@ def run(
 
     - `problem`: what all members share.
     - `source`, `sink`: where members come from, and go when they are done.
-    - `recorder`: what is recorded; the source then gives recordings.
+    - `observer`: what is recorded; the source then gives recordings.
     - `schedule`: how the run is spread over the machine.
     - `on_progress`: called whenever something has happened.
     """
     if not source.has(0):
         return
-    _Driver(problem, source, sink, recorder, schedule or Schedule(), on_progress).run()
+    _Driver(problem, source, sink, observer, schedule or Schedule(), on_progress).run()
+
+
+def nobody(problem: Problem, source: Source, observer: Observer | None) -> Outcome:
+    """The outcome of no members at all, of the shapes that those of a source would have."""
+    example = jax.device_get(source.draw(np.zeros(1, np.int64)))
+    present = np.zeros(1, bool)
+    filled = functools.partial(fill, problem, observer)
+    pool = eqx.filter_eval_shape(filled, example, present)
+    lanes, recordings = pool.lanes, pool.recordings
+    work = jax.eval_shape(problem.stepper.cost, lanes.stepper_state, lanes.num_steps)
+    shapes = Outcome(
+        clock=lanes.clock,
+        state=lanes.state,
+        status=lanes.status,
+        num_steps=lanes.num_steps,
+        num_accepted=lanes.num_accepted,
+        work=work,
+        values=None if recordings is None else recordings.values,
+    )
+    return jax.tree_util.tree_map(
+        lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes
+    )
 
 
 class _Driver:
-    def __init__(self, problem, source, sink, recorder, schedule, on_progress):
+    def __init__(self, problem, source, sink, observer, schedule, on_progress):
         self.problem = problem
         self.source: Source = source
         self.sink: Sink = sink
-        self.recorder = recorder
+        self.observer = observer
         self.schedule: Schedule = schedule
         self.on_progress = on_progress
-        # A member to show what members look like; asked for before any other.
+        # One member, for shapes and dtypes; asked for before any other.
         self.example: Members = jax.device_get(source.draw(np.zeros(1, np.int64)))
         self.next_index = 0
         self.restored: InFlight | None = None
@@ -122,7 +147,7 @@ class _Driver:
         self.done_now: set[int] = set()  # of those
         self.num_done = self.num_failed = self.steps_done = 0
         self.last: dict[Worker, Report] = {}
-        self.in_flight: dict[Worker, InFlight | None] = {}  # as last told
+        self.in_flight: dict[Worker, InFlight | None] = {}  # as last reported
         self.batches: queue.Queue[Batch | None] = queue.Queue()
         self.reports: queue.Queue[Report] = queue.Queue()
 
@@ -162,7 +187,8 @@ class _Driver:
         if self.restored is not None:
             for first in range(0, len(self.restored.indices), width):
                 rows = slice(first, first + width)
-                yield Batch(self.restored.indices[rows], take(self.restored.pool, rows))
+                going_on = take(self.restored.pool, rows)
+                yield Batch(self.restored.indices[rows], None, going_on)
         chunk = width * self._batches_drawn_together(width)
         while True:
             indices = []
@@ -190,7 +216,7 @@ class _Driver:
         return 1 if few else int(np.clip(_DRAWN_BYTES // size, 1, 16))
 
     def _feed(self, num_workers: int) -> None:
-        """Keep a batch ready for every worker; after the last, tell each that it was."""
+        """Keep a batch ready for every worker; after the last batch send each a `None`."""
         while self.coming is not None and self.batches.qsize() < num_workers:
             batch = next(self.coming, None)
             if batch is None:
@@ -246,7 +272,7 @@ class _Driver:
         )
 
     def _save(self) -> None:
-        """Lanes as the workers last told them; those not told since as they were."""
+        """Save the lanes that workers last reported, and restored ones not yet reported."""
         parts = [part for part in self.in_flight.values() if part is not None]
         told = {int(index) for part in parts for index in part.indices}
         if self.restored is not None:
@@ -296,16 +322,16 @@ class _Driver:
     def compile(self, width: int, device: Device) -> Programs:
         """Programs for pools of this width."""
         members = pad(self.example, width)
-        return compile_programs(self.problem, self.recorder, members, device)
+        return compile_programs(self.problem, self.observer, members, device)
 
     def is_compiled(self, width: int, device: Device) -> bool:
         """Whether they are there already."""
         members = pad(self.example, width)
-        return is_compiled(self.problem, self.recorder, members, device)
+        return is_compiled(self.problem, self.observer, members, device)
 
 
 class _Saving:
-    """Asks workers for their lanes every so often, and tells when all have answered."""
+    """Asks workers for their lanes every so often, and says when all have answered."""
 
     def __init__(self, seconds: float):
         self._seconds = seconds
@@ -328,7 +354,7 @@ class _Saving:
 
 
 class _Narrowing:
-    """Offers narrower pools to workers that have few lanes left and nobody waiting.
+    """Offers narrower pools to workers with few lanes left and no members waiting.
 
     Programs that are there already are offered at once. Others are compiled when a worker
     has waited as long as that takes, which costs at most twice the best that could have

@@ -1,14 +1,13 @@
 """A lane: one initialization in flight, and one attempted step of it.
 
 A lane is what `diffrax.diffeqsolve` keeps between two iterations of its loop, so that a
-step here is a step there, and so that whoever drives lanes may stop and go on anywhere.
-With a solver that makes its steps one evaluation at a time, that may be within a step: no
+step here is a step there, and so that a run may stop and go on between any two of them.
+With a stepper that makes its steps one evaluation at a time, that may be within a step: no
 lane then waits for another that takes more stages.
-Everything in this file is about one lane; `pool.py` maps it over many.
+Everything in this file is about one lane; `_pool.py` maps it over many.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -16,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
-from ..flows import AbstractFlow, AbstractRandomizedFlow
-from ..solvers import AbstractStagedSolver, OptimizerSteps, Work
-from ..stopping import AbstractStop
+from .._arrays import select
+from ..flows import AbstractFlow
+from ..solvers import AbstractStepper, Step
+from ..stops import AbstractStop
 from . import _status as status
 from ._crossing import first_crossing
 
@@ -27,17 +27,10 @@ class Problem(eqx.Module):
     """What all lanes share: the flow, how a step is made, and when to give up."""
 
     flow: AbstractFlow
-    solver: diffrax.AbstractSolver
+    stepper: AbstractStepper
     controller: diffrax.AbstractStepSizeController
     max_steps: Int[Array, ""]
     first_step: Float[Array, ""] | None  # None: the controller chooses
-
-    def terms(self, args: PyTree) -> diffrax.AbstractTerm:
-        """What the solver integrates for a member with these `args`."""
-        flow = self.flow
-        if isinstance(flow, AbstractRandomizedFlow):
-            return flow.terms(args)
-        return diffrax.ODETerm(flow.vector_field)  # pyright: ignore[reportArgumentType]
 
 
 class Start(eqx.Module):
@@ -51,11 +44,11 @@ class Start(eqx.Module):
 class Lane(eqx.Module):
     """One initialization in flight, or many with leading axes `lanes`."""
 
-    elapsed: Real[Array, "*lanes"]  # on the flow's clock before `clock` was last reset
+    past: Real[Array, "*lanes"]  # on the flow's clock before `clock` was last reset
     clock: Real[Array, "*lanes"]
     next_clock: Real[Array, "*lanes"]
     state: PyTree
-    solver_state: PyTree
+    stepper_state: PyTree
     controller_state: PyTree
     args: PyTree
     stops: tuple[AbstractStop, ...]
@@ -64,17 +57,12 @@ class Lane(eqx.Module):
     status: Int[Array, "*lanes"]
 
     @property
-    def work(self) -> Work | None:
-        """What the steps have cost; `None` where every step costs the same."""
-        return getattr(self.solver_state, "work", None)
-
-    @property
     def is_live(self) -> Bool[Array, "*lanes"]:
         return self.status == status.RUNNING
 
 
 class Attempt(eqx.Module):
-    """The step that was just tried, for whoever reads values inside it."""
+    """The step that was just tried, from which values inside it are read."""
 
     start: Real[Array, ""]
     end: Real[Array, ""]
@@ -82,19 +70,22 @@ class Attempt(eqx.Module):
     accepted: Bool[Array, ""]
     arrival: Real[Array, ""]  # where the path ends: before `end` if a member landed
 
-    def interpolate(self, solver: diffrax.AbstractSolver, clock: Real[Array, ""]) -> PyTree:
-        """The state at a clock inside the step, by the solver's dense output."""
-        return _interpolation(solver, self.start, self.end, self.dense_info).evaluate(clock)
+    def interpolate(self, stepper: AbstractStepper, clock: Real[Array, ""]) -> PyTree:
+        """The state at a clock inside the step, by its dense output."""
+        return stepper.interpolation(self.start, self.end, self.dense_info).evaluate(clock)
 
 
 def start(problem: Problem, member: Start) -> Lane:
     """A lane before its first step; done already if a stop condition holds there."""
-    flow, solver = problem.flow, problem.solver
+    flow, stepper = problem.flow, problem.stepper
     state, args = member.state, member.args
-    terms = problem.terms(args)
+    terms = flow.terms(args)
     dtype = jnp.result_type(*jax.tree_util.tree_leaves(state))
     clock = jnp.zeros((), dtype)
-    last_clock = jnp.min(_last_clocks(flow, member.stops, args, dtype), initial=jnp.inf)
+    velocity = flow.vector_field(clock, state, args)
+    shown = flow.snapshot(clock, state, velocity, args)
+    stops = tuple(stop.begin(shown) for stop in member.stops)
+    last_clock = jnp.min(_last_clocks(flow, stops, args, dtype), initial=jnp.inf)
     next_clock, controller_state = problem.controller.init(
         terms,
         clock,
@@ -102,21 +93,20 @@ def start(problem: Problem, member: Start) -> Lane:
         state,
         problem.first_step,
         args,
-        solver.func,
-        solver.error_order(terms),
+        lambda terms, t0, y0, args: terms.vf(t0, y0, args),
+        stepper.error_order(terms),
     )
     next_clock = jnp.minimum(next_clock, last_clock).astype(dtype)
-    velocity = flow.vector_field(clock, state, args)
-    gaps = _gaps(flow, member.stops, clock, state, velocity, args, dtype)
+    gaps = _gaps(flow, stops, clock, state, velocity, args, dtype)
     return Lane(
-        elapsed=jnp.zeros_like(clock),
+        past=jnp.zeros_like(clock),
         clock=clock,
         next_clock=next_clock,
         state=state,
-        solver_state=_as_arrays(solver.init(terms, clock, next_clock, state, args)),
+        stepper_state=stepper.init(terms, clock, next_clock, state, args),
         controller_state=_as_arrays(controller_state),
         args=args,
-        stops=member.stops,
+        stops=stops,
         num_steps=jnp.zeros((), jnp.int32),
         num_accepted=jnp.zeros((), jnp.int32),
         status=jnp.where(
@@ -131,148 +121,162 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     The order of operations is that of diffrax's own loop. A lane that is done stays as
     it is. A step that is made one evaluation at a time may need several attempts.
     """
-    flow, solver = problem.flow, problem.solver
-    dtype = lane.clock.dtype
-    start, end = lane.clock, lane.next_clock
-    step = _try_step(problem, lane)
-    candidate, dense_info = step.candidate, step.dense_info
+    terms = problem.flow.terms(lane.args)
+    step = problem.stepper.attempt(
+        terms, lane.clock, lane.next_clock, lane.state, lane.args, lane.stepper_state
+    )
+    judged = judge(problem, lane, step)
+    landed = land(problem, lane, step, judged)
+    advanced = settle(problem, lane, step, judged, landed)
+    live = lane.is_live
+    tried = Attempt(
+        start=lane.clock,
+        end=lane.next_clock,
+        dense_info=step.dense_info,
+        accepted=landed.accepted & live,
+        arrival=landed.clock,
+    )
+    return select(live, advanced, lane), tried
+
+
+class Judged(NamedTuple):
+    """What the controller says of a step."""
+
+    kept: Bool[Array, ""]  # its error is small enough
+    finite: Bool[Array, ""]  # and its end is a number
+    proposal: Real[Array, ""]  # the clock that the controller wants to step to next
+    controller_state: PyTree
+    failed: Bool[Array, ""]  # no step is short enough
+
+
+def judge(problem: Problem, lane: Lane, step: Step) -> Judged:
+    """Whether the error of a step is small enough, and how long the next should be."""
     error = jax.tree_util.tree_map(
         lambda e: jnp.where(jnp.isnan(e), jnp.inf, e), step.error
     )
-    kept, _, proposal, _, controller_state, controller_result = (
-        problem.controller.adapt_step_size(
-            start,
-            end,
-            lane.state,
-            candidate,
-            lane.args,
-            error,
-            step.error_order,
-            lane.controller_state,
-        )
+    kept, _, proposal, _, controller_state, result = problem.controller.adapt_step_size(
+        lane.clock,
+        lane.next_clock,
+        lane.state,
+        step.candidate,
+        lane.args,
+        error,
+        step.error_order,
+        lane.controller_state,
     )
-    kept = jnp.asarray(kept) & step.ready
-    finite = _all_finite(candidate)
+    return Judged(
+        kept=jnp.asarray(kept) & step.ready,
+        finite=_all_finite(step.candidate),
+        proposal=jnp.asarray(proposal),
+        controller_state=_as_arrays(controller_state),
+        failed=_failed(result),
+    )
 
-    dense = _interpolation(solver, start, end, dense_info)
-    gaps = _gaps(flow, lane.stops, end, candidate, dense.derivative(end), lane.args, dtype)
+
+class Landed(NamedTuple):
+    """Where a step leaves the member, given its stop conditions."""
+
+    accepted: Bool[Array, ""]
+    state: PyTree
+    clock: Real[Array, ""]  # the lane's own again, where the step was not accepted
+    reached: Bool[Array, " stops"]
+    retried: Bool[Array, ""]  # to be tried again as far as `crossing`
+    crossing: Real[Array, ""]
+    last_clock: Real[Array, ""]  # where the member ends at the latest, infinity if unknown
+
+
+def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
+    """Find out which conditions a step meets, and where inside it if they are exact."""
+    flow, stepper = problem.flow, problem.stepper
+    dtype, begin, end = lane.clock.dtype, lane.clock, lane.next_clock
+    dense = stepper.interpolation(begin, end, step.dense_info)
+    velocity = dense.derivative(end)
+    gaps = _gaps(flow, lane.stops, end, step.candidate, velocity, lane.args, dtype)
     last_clocks = _last_clocks(flow, lane.stops, lane.args, dtype)
-    passed = kept & finite & ((gaps >= 0) | (end >= last_clocks))
-    divisible = not isinstance(solver, OptimizerSteps)  # an update is made or not made
-    if divisible and any(_is_searched(flow, stop, lane.args) for stop in lane.stops):
+    usable = judged.kept & judged.finite
+    passed = usable & ((gaps >= 0) | (end >= last_clocks))
+    if stepper.divisible and any(is_searched(flow, s, lane.args) for s in lane.stops):
         crossings = _crossings(flow, lane, dense, passed)
         crossing = jnp.min(crossings)
         crossed = crossing < end
         # A crossing well inside the step is reached by a step of its own, of full
         # accuracy; one next to either end of the step is read off the dense output. So is
         # one that rounding cannot tell from the start: a step there would lead nowhere.
-        depth = jnp.minimum(crossing - start, end - crossing)
+        depth = jnp.minimum(crossing - begin, end - crossing)
         leads_on = _differ(dense.evaluate(crossing), lane.state)
-        retried = crossed & (depth > _NEAR * (end - start)) & leads_on
-        landed = crossed & ~retried
-        reached = jnp.where(landed, crossings == crossing, passed)
-        arrival = jnp.where(landed, crossing, end)
-        state = _where(landed, dense.evaluate(arrival), candidate)
+        retried = crossed & (depth > _NEAR * (end - begin)) & leads_on
+        inside = crossed & ~retried
+        reached = jnp.where(inside, crossings == crossing, passed)
+        arrival = jnp.where(inside, crossing, end)
+        state = select(inside, dense.evaluate(arrival), step.candidate)
     else:  # no dense output is read, so that none is computed
-        crossing, arrival, state, reached = end, end, candidate, passed
+        crossing, arrival, state, reached = end, end, step.candidate, passed
         retried = jnp.zeros((), bool)
-    accepted = kept & finite & ~retried
-    reached = reached & accepted
+    accepted = usable & ~retried
+    return Landed(
+        accepted=accepted,
+        state=select(accepted, state, lane.state),
+        clock=jnp.where(accepted, arrival, begin),
+        reached=reached & accepted,
+        retried=retried,
+        crossing=crossing,
+        last_clock=jnp.min(last_clocks, initial=jnp.inf),
+    )
 
-    last_clock = jnp.min(last_clocks, initial=jnp.inf)
-    clock = arrival = jnp.where(accepted, arrival, start)
-    solver_state = step.solver_state(accepted)
-    if isinstance(solver, AbstractStagedSolver):
-        proposal = jnp.minimum(proposal, clock + solver.longest_step(solver_state))
-    proposal = _clip_to_end(clock, proposal, last_clock, kept)
-    next_clock = jnp.where(retried, crossing, proposal).astype(dtype)
-    next_clock = jnp.where(step.ready, next_clock, end)
+
+def settle(
+    problem: Problem, lane: Lane, step: Step, judged: Judged, landed: Landed
+) -> Lane:
+    """The lane before its next attempt: the next step's length, and whether it is done."""
+    dtype, clock = lane.clock.dtype, landed.clock
+    stepper_state = step.settle(landed.accepted)
+    next_clock = _next_clock(problem, lane, step, judged, landed, stepper_state)
     # A step of a few units in the last place of the clock leads nowhere. Not `<=`: a next
     # clock that is NaN is no progress either.
     least = 8 * jnp.finfo(dtype).eps * jnp.abs(clock)
     stuck = ~(next_clock - clock > least)
     # Where no clock is known at which to end, the clock starts again with every step: a
     # deep network moves slowly at first, and a large clock would round short steps away.
-    reset = jnp.isinf(last_clock)
+    reset = jnp.isinf(landed.last_clock)
     num_steps = lane.num_steps + step.ready.astype(jnp.int32)
-    advanced = Lane(
-        elapsed=lane.elapsed + jnp.where(reset, clock, 0.0),
+    return Lane(
+        past=lane.past + jnp.where(reset, clock, 0.0),
         clock=jnp.where(reset, 0.0, clock),
         next_clock=jnp.where(reset, next_clock - clock, next_clock),
-        state=_where(accepted, state, lane.state),
-        solver_state=solver_state,
-        controller_state=_where(
-            retried | ~step.ready, lane.controller_state, _as_arrays(controller_state)
+        state=landed.state,
+        stepper_state=stepper_state,
+        controller_state=select(
+            landed.retried | ~step.ready, lane.controller_state, judged.controller_state
         ),
         args=lane.args,
         stops=lane.stops,
         num_steps=num_steps,
-        num_accepted=lane.num_accepted + accepted.astype(jnp.int32),
+        num_accepted=lane.num_accepted + landed.accepted.astype(jnp.int32),
         status=_first_that_holds(
-            (jnp.any(reached), _first_reached(reached)),
-            (kept & ~finite, status.NON_FINITE),
-            (kept & _failed(step.result), status.SOLVER_FAILED),
-            (step.ready & _failed(controller_result), status.STEP_TOO_SMALL),
-            (stuck & ~finite, status.NON_FINITE),
+            (jnp.any(landed.reached), _first_reached(landed.reached)),
+            (judged.kept & ~judged.finite, status.NON_FINITE),
+            (judged.kept & _failed(step.result), status.SOLVER_FAILED),
+            (step.ready & judged.failed, status.STEP_TOO_SMALL),
+            (stuck & ~judged.finite, status.NON_FINITE),
             (stuck, status.STEP_TOO_SMALL),
             (num_steps >= problem.max_steps, status.MAX_STEPS),
         ),
     )
-    live = lane.is_live
-    tried = Attempt(start, end, dense_info, accepted & live, arrival)
-    return _where(live, advanced, lane), tried
 
 
-class _Step(NamedTuple):
-    """A step as the solver made it, before anybody has judged it."""
-
-    candidate: PyTree
-    error: PyTree
-    error_order: Any
-    dense_info: PyTree
-    result: diffrax.RESULTS
-    ready: Bool[Array, ""]  # else it goes on in the next attempt, and all else is void
-    solver_state: Callable[[Bool[Array, ""]], PyTree]  # after it was accepted, or not
+def _next_clock(problem, lane, step, judged, landed, stepper_state) -> Real[Array, ""]:
+    proposal = judged.proposal
+    longest = problem.stepper.longest_step(stepper_state)
+    if longest is not None:
+        proposal = jnp.minimum(proposal, landed.clock + longest)
+    proposal = _clip_to_end(landed.clock, proposal, landed.last_clock, judged.kept)
+    next_clock = jnp.where(landed.retried, landed.crossing, proposal)
+    return jnp.where(step.ready, next_clock.astype(lane.clock.dtype), lane.next_clock)
 
 
-def _try_step(problem: Problem, lane: Lane) -> _Step:
-    start, end, state, args = lane.clock, lane.next_clock, lane.state, lane.args
-    solver, terms = problem.solver, problem.terms(args)
-    if isinstance(solver, AbstractStagedSolver):
-        progress = solver.advance(terms, start, end, state, args, lane.solver_state)
-        ready = solver.is_ready(progress)
-        candidate, error, dense_info = solver.finish(start, end, state, progress)
-
-        def settled(accepted):
-            return _where(
-                ready, solver.settle(start, end, state, progress, accepted), progress
-            )
-
-        successful = diffrax.RESULTS.successful
-        order = solver.error_order_of(progress)
-        return _Step(candidate, error, order, dense_info, successful, ready, settled)
-    # Gradient flow does not depend on the clock, so nothing jumps and `made_jump` stays
-    # False: as a traced value it would cost FSAL solvers one evaluation in every step.
-    candidate, error, dense_info, solver_state, result = solver.step(
-        terms, start, end, state, args, lane.solver_state, False
-    )
-    return _Step(
-        candidate,
-        error,
-        solver.error_order(terms),
-        dense_info,
-        result,
-        jnp.asarray(True),
-        lambda accepted: _where(accepted, _as_arrays(solver_state), lane.solver_state),
-    )
-
-
-# A share of the step below which its dense output is as good as its end.
 _NEAR = 1e-4
-
-
-def _interpolation(solver, start, end, dense_info):
-    return solver.interpolation_cls(t0=start, t1=end, **dense_info)
+"""Share of the step, from either end, within which its dense output is taken to be as good
+as the state at that end. Chosen."""
 
 
 def _gaps(flow, stops, clock, state, velocity, args, dtype) -> Float[Array, " stops"]:
@@ -288,7 +292,7 @@ def _last_clocks(flow, stops, args, dtype) -> Float[Array, " stops"]:
     return jnp.stack(clocks) if clocks else jnp.zeros(0, dtype)
 
 
-def _is_searched(flow, stop, args) -> bool:
+def is_searched(flow: AbstractFlow, stop: AbstractStop, args: PyTree) -> bool:
     """Whether the end has to be found inside a step."""
     return stop.exact and stop.clock(flow, args) is None
 
@@ -297,7 +301,7 @@ def _crossings(flow, lane, dense, wanted) -> Float[Array, " stops"]:
     """Where each condition that is searched is met; infinity for the others."""
 
     def one(stop, wanted):
-        if not _is_searched(flow, stop, lane.args):
+        if not is_searched(flow, stop, lane.args):
             return jnp.full_like(lane.clock, jnp.inf)
 
         def gap(clock):
@@ -358,10 +362,6 @@ def _differ(new, old) -> Bool[Array, ""]:
     return jnp.any(jnp.stack(leaves))
 
 
-def _where(condition, new, old):
-    return jax.tree_util.tree_map(lambda a, b: jnp.where(condition, a, b), new, old)
-
-
 def _as_arrays(tree):
-    """Python numbers in a solver's or controller's state become arrays, to be carried."""
+    """Python numbers in a controller's state become arrays, to be carried."""
     return jax.tree_util.tree_map(jnp.asarray, tree)

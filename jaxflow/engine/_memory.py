@@ -38,7 +38,7 @@ class InMemory:
         self._outcomes.append(outcome)
 
     def save(self, in_flight: bytes) -> None:
-        """Memory is as safe as it gets."""
+        """Does nothing: memory does not outlive the process."""
 
     def saved(self) -> bytes | None:
         return None

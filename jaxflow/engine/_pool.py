@@ -1,6 +1,7 @@
 """A pool: lanes side by side on one device, advanced together by compiled calls."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
-from ..solvers import AbstractStagedSolver, Work
+from ..solvers import Work
 from . import _status as status
 from ._lane import Attempt, attempt, Lane, Problem, Start, start
-from ._recording import record_attempt, record_start, Recorder, Recording
+from ._recording import Observer, record_attempt, record_start, Recording
 
 
 class Members(NamedTuple):
@@ -37,28 +38,28 @@ class Outcome(NamedTuple):
     status: np.ndarray
     num_steps: np.ndarray
     num_accepted: np.ndarray
-    work: Work | None  # None where every step costs the same
+    work: Work
     values: PyTree  # recorded, (num, points, …); None if nothing was
 
 
 def fill(
     problem: Problem,
-    recorder: Recorder | None,
+    observer: Observer | None,
     members: Members,
     present: Bool[Array, " lanes"],
 ) -> Pool:
     """A pool whose lanes hold these members before their first step, where `present`."""
     lanes = jax.vmap(lambda member: start(problem, member))(members.starts)
     recordings = members.recordings
-    if recorder is not None and recordings is not None:
-        recordings = record_start(problem, recorder, lanes, recordings)
+    if observer is not None and recordings is not None:
+        recordings = record_start(problem, observer, lanes, recordings)
     codes = jnp.where(present, lanes.status, status.NOBODY)
     return Pool(eqx.tree_at(lambda lanes: lanes.status, lanes, codes), recordings)
 
 
 def advance(
     problem: Problem,
-    recorder: Recorder | None,
+    observer: Observer | None,
     pool: Pool,
     num_attempts: Int[Array, ""],
     enough: Int[Array, ""],
@@ -77,8 +78,8 @@ def advance(
         count, pool = carry
         lanes, attempts = _attempt_in_each(problem, pool.lanes)
         recordings = pool.recordings
-        if recorder is not None and recordings is not None:
-            recordings = record_attempt(problem, recorder, lanes, attempts, recordings)
+        if observer is not None and recordings is not None:
+            recordings = record_attempt(problem, observer, lanes, attempts, recordings)
         return count + 1, Pool(lanes, recordings)
 
     count = jnp.zeros_like(num_attempts)
@@ -95,9 +96,7 @@ def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
     """
     attempt_in_one = functools.partial(attempt, problem)
     at_once = jax.vmap(attempt_in_one)
-    # Staged solvers attempt a few evaluations, for which their whole state, many vectors,
-    # would be taken out of the pool and put back.
-    if isinstance(problem.solver, AbstractStagedSolver) or not _are_large(problem, lanes):
+    if problem.stepper.is_light or not _are_large(problem, lanes):
         return at_once(lanes)
 
     def one_by_one(lanes):
@@ -107,7 +106,7 @@ def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
 
 
 def _are_large(problem: Problem, lanes: Lane) -> bool:
-    """By what a lane has, not the pool: its company must not change how it is rounded."""
+    """By the sizes of one lane, so that rounding does not depend on the pool's width."""
     bytes_of = lambda tree: [
         leaf.nbytes for leaf in jax.tree_util.tree_leaves(eqx.filter(tree, eqx.is_array))
     ]
@@ -131,24 +130,27 @@ def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
     return jax.tree_util.tree_map(replaced, pool, fresh)
 
 
-def outcome(pool: Pool, rows: np.ndarray) -> Outcome:
-    """Where the members in these lanes ended."""
+def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -> Outcome:
+    """Where the members in these lanes ended.
+
+    **Arguments:** the stepper's `cost`, a pool, and the numbers of its lanes.
+    """
     lanes = pool.lanes
     values = None if pool.recordings is None else pool.recordings.values
-    elapsed, clock, *rest = take(
+    past, clock, *rest = take(
         (
-            lanes.elapsed,
+            lanes.past,
             lanes.clock,
             lanes.state,
             lanes.status,
             lanes.num_steps,
             lanes.num_accepted,
-            lanes.work,
+            cost(lanes.stepper_state, np.asarray(lanes.num_steps)),
             values,
         ),
         rows,
     )
-    return Outcome(elapsed + clock, *rest)
+    return Outcome(past + clock, *rest)
 
 
 def take(tree: PyTree, rows: Any) -> PyTree:

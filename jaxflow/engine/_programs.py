@@ -1,12 +1,13 @@
 """The compiled programs of a pool, for one width on one device.
 
-They are compiled ahead, by whoever drives the run, because workers are threads: JAX's
-settings (double precision, say) can belong to a thread, and a worker must compute with
-those of its caller. Programs are kept, so that nothing is compiled again when only
+They are compiled ahead, in the thread that drives the run, because workers are threads:
+JAX's settings (double precision, say) can belong to a thread, and a worker must compute
+with those of its caller. Programs are kept, so that nothing is compiled again when only
 numbers change.
 """
 
 import collections
+import functools
 import time
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ._lane import Problem
-from ._pool import advance, fill, Members, Pool, refill
-from ._recording import Recorder
+from ._pool import advance, fill, Members, Outcome, outcome, Pool, refill
+from ._recording import Observer
 from ._schedule import Device
 
 _KEPT = 64
+"""Sets of programs that are kept, the last used. Chosen."""
 _cache: "collections.OrderedDict[Hashable, _Compiled]" = collections.OrderedDict()
 
 
@@ -34,8 +36,9 @@ class Programs(NamedTuple):
     advance: Callable[
         ..., tuple[Pool, Any]
     ]  # of (pool, num_attempts, enough): see `advance`
-    refill: Callable[..., Pool]  # of (pool, fresh, source); uses the pool up
+    refill: Callable[..., Pool]  # of (pool, fresh, source); the pool is donated
     put: Callable[..., Any]  # arrays onto the device
+    outcome: Callable[[Pool, np.ndarray], Outcome]  # of (pool, rows), in NumPy
     shapes: PyTree  # of a pool
     seconds: float  # that compilation took
 
@@ -50,14 +53,14 @@ class _Compiled(NamedTuple):
 
 def compile_programs(
     problem: Problem,
-    recorder: Recorder | None,
+    observer: Observer | None,
     members: Members,
     device: Device,
 ) -> Programs:
     """Programs for pools as wide as `members`, of which only shapes and structure count."""
-    shared, structure = eqx.partition((problem, recorder), eqx.is_array)
+    shared, structure = eqx.partition((problem, observer), eqx.is_array)
     width = len(jax.tree_util.tree_leaves(members.starts)[0])
-    key = key_of((problem, recorder, members), device)
+    key = key_of((problem, observer, members), device)
     compiled = _cache.pop(key, None)
     if compiled is None:
         compiled = _compile(shared, structure, members, width, device)
@@ -67,7 +70,7 @@ def compile_programs(
 
     put = lambda tree: jax.device_put(tree, device)
     shared = put(shared)
-    # What is small goes in as NumPy has it: a compiled call takes it to its device faster
+    # Small arguments stay NumPy arrays: a compiled call takes them to its device faster
     # than `device_put` does.
     whole = lambda number: np.asarray(number, np.int32)
 
@@ -81,19 +84,20 @@ def compile_programs(
         advance=advance,
         refill=lambda pool, fresh, source: compiled.refill(pool, fresh, source),
         put=put,
+        outcome=functools.partial(outcome, problem.stepper.cost),
         shapes=compiled.shapes,
         seconds=compiled.seconds,
     )
 
 
 def is_compiled(
-    problem: Problem, recorder: Recorder | None, members: Members, device: Device
+    problem: Problem, observer: Observer | None, members: Members, device: Device
 ) -> bool:
     """Whether programs for pools as wide as `members` are there already."""
-    return key_of((problem, recorder, members), device) in _cache
+    return key_of((problem, observer, members), device) in _cache
 
 
-def clear() -> None:
+def forget_programs() -> None:
     """Forget every compiled program."""
     _cache.clear()
 
@@ -109,12 +113,12 @@ def _compile(shared, structure, members, width, device) -> _Compiled:
         return jax.tree_util.tree_map(shape_of, tree)
 
     def fill_lanes(shared, members, present):
-        problem, recorder = eqx.combine(shared, structure)
-        return fill(problem, recorder, members, present)
+        problem, observer = eqx.combine(shared, structure)
+        return fill(problem, observer, members, present)
 
     def advance_lanes(shared, pool, num_attempts, enough):
-        problem, recorder = eqx.combine(shared, structure)
-        return advance(problem, recorder, pool, num_attempts, enough)
+        problem, observer = eqx.combine(shared, structure)
+        return advance(problem, observer, pool, num_attempts, enough)
 
     numbers = shapes_of(shared)
     whole = shape_of(np.zeros((), np.int32))
@@ -141,7 +145,7 @@ def key_of(tree: PyTree, *devices: Device) -> Hashable:
         return (leaf.shape, str(leaf.dtype)) if eqx.is_array(leaf) else (type(leaf), leaf)
 
     leaves, structure = jax.tree_util.tree_flatten(tree)
-    # As attributes: these see settings of this thread alone.
+    # Read as attributes of the configuration, settings are those of this thread.
     names = ("jax_enable_x64", "jax_default_matmul_precision")
     settings = tuple(getattr(jax.config, name) for name in names)
     return structure, tuple(describe(leaf) for leaf in leaves), devices, settings

@@ -11,6 +11,7 @@ import rich.progress
 from ._driver import Progress
 
 _SECONDS_BETWEEN_LINES = 30.0
+"""Chosen, so that the log of a run of hours stays readable."""
 
 
 @contextlib.contextmanager
@@ -111,7 +112,7 @@ class _Speed:
     def _seconds(self, progress: Progress) -> float:
         now = time.monotonic()
         if self._begun is None:
-            # Members that an earlier run finished are no speed of this one.
+            # Members that an earlier run finished do not count for the speed of this one.
             self._begun, self._done_before = now, progress.done
         return now - self._begun
 

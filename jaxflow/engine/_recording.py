@@ -15,13 +15,17 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 from ._crossing import first_crossing
 from ._lane import Attempt, Lane, Problem
 
-_ROUNDING = 64  # units in the last place by which a member may miss its own end
+_ROUNDING = 64
+"""Units in the last place by which a member may miss its own end. Chosen."""
 
 
-class Recorder(eqx.Module):
-    """What is recorded, and over which quantity of a `Snapshot` the grid runs."""
+class Observer(eqx.Module):
+    """What is recorded, and over which quantity of a snapshot the grid runs.
 
-    observer: Callable[[Any], PyTree[Array]]  # None in it where members differ
+    **Arguments:** `observe`, a function of a snapshot and of what is a member's own.
+    """
+
+    observe: Callable[[Any, PyTree], PyTree[Array]]
     over: str = eqx.field(static=True)
 
 
@@ -34,7 +38,7 @@ class Recording(eqx.Module):
     grid: Float[Array, "*lanes points"]  # increasing
     index: Int[Array, "*lanes"]  # of the next point
     values: PyTree[Array]  # (points, …), NaN where the member never came
-    own: PyTree[Array]  # the part of the observer that is this member's own
+    own: PyTree[Array]  # what of the observer is this member's own
 
 
 def empty_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> Recording:
@@ -43,7 +47,7 @@ def empty_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> Recordi
     **Arguments:**
 
     - `grids`: (members, points).
-    - `own`: the part of the observer that is each member's own, with a leading axis.
+    - `own`: what of the observer is each member's own, with a leading axis.
     - `example`: what one member records at one point.
     """
     # By NumPy: JAX would compile a program for every shape.
@@ -55,7 +59,7 @@ def empty_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> Recordi
 
 
 def record_start(
-    problem: Problem, recorder: Recorder, lanes: Lane, recordings: Recording
+    problem: Problem, observer: Observer, lanes: Lane, recordings: Recording
 ) -> Recording:
     """Fill the points of the grid that lie at or before the initial state."""
 
@@ -63,13 +67,13 @@ def record_start(
         return _Piece(lane.clock, lane.clock, jnp.asarray(True), lane.args, lane.state)
 
     return _fill(
-        problem, recorder, recordings, jax.vmap(pieces)(lanes), lambda state, _: state
+        problem, observer, recordings, jax.vmap(pieces)(lanes), lambda state, _: state
     )
 
 
 def record_attempt(
     problem: Problem,
-    recorder: Recorder,
+    observer: Observer,
     lanes: Lane,
     attempts: Attempt,
     recordings: Recording,
@@ -81,9 +85,9 @@ def record_attempt(
         return _Piece(attempt.start, attempt.arrival, usable, lane.args, attempt)
 
     def inside(attempt, clock):
-        return attempt.interpolate(problem.solver, clock)
+        return attempt.interpolate(problem.stepper, clock)
 
-    return _fill(problem, recorder, recordings, jax.vmap(pieces)(lanes, attempts), inside)
+    return _fill(problem, observer, recordings, jax.vmap(pieces)(lanes, attempts), inside)
 
 
 class _Piece(eqx.Module):
@@ -96,7 +100,7 @@ class _Piece(eqx.Module):
     source: PyTree  # what the state is made from
 
 
-def _fill(problem, recorder, recordings, pieces, state_at) -> Recording:
+def _fill(problem, observer, recordings, pieces, state_at) -> Recording:
     """Read the points of the grid that lie on these pieces, until none is left."""
     length = recordings.grid.shape[-1]
 
@@ -106,10 +110,11 @@ def _fill(problem, recorder, recordings, pieces, state_at) -> Recording:
         return problem.flow.snapshot(clock, state, state, piece.args)
 
     def coordinate(piece, clock):
-        return getattr(snapshot(piece, clock), recorder.over)
+        return snapshot(piece, clock)[observer.over]
 
     last = jax.vmap(lambda piece: coordinate(piece, piece.end))(pieces)
-    # A member that stops at a point of the grid has passed it, whatever rounding says.
+    # A member that stops at a point of the grid has passed it, even if rounding puts its
+    # end just before the point.
     last = last + _ROUNDING * jnp.finfo(last.dtype).eps * jnp.abs(last)
 
     def target(recording):
@@ -129,8 +134,7 @@ def _fill(problem, recorder, recordings, pieces, state_at) -> Recording:
         inside = (gap(piece.start) < 0) & (piece.start < piece.end)
         crossing = first_crossing(gap, piece.start, piece.end, inside)
         clock = jnp.where(inside, crossing, piece.start)
-        observer = eqx.combine(recording.own, recorder.observer)
-        return observer(snapshot(piece, clock))
+        return observer.observe(snapshot(piece, clock), recording.own)
 
     def one_lane(recordings):
         lane = jnp.argmax(pending(recordings))
@@ -151,7 +155,7 @@ def _fill(problem, recorder, recordings, pieces, state_at) -> Recording:
     def read_next(recordings):
         # On a CPU one lane after the other: no lane computes what only another needs, and
         # LAPACK is called for single matrices (two batched calls at the same time can
-        # wait for each other for ever there). An accelerator wants them all together.
+        # block each other for good there). An accelerator wants them all together.
         return jax.lax.platform_dependent(recordings, cpu=one_lane, default=all_lanes)
 
     return jax.lax.while_loop(

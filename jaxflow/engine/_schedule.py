@@ -69,7 +69,7 @@ class Schedule:
 
 
 class Layout(NamedTuple):
-    """A schedule with every question answered."""
+    """A schedule in which everything that was left open is decided."""
 
     width: int
     devices: tuple[Device, ...]  # one for every pool
@@ -100,12 +100,13 @@ def layout(schedule: Schedule, width: int, total: int | None) -> Layout:
         width = min(width, -(-max(total, 1) // len(devices)))
         devices = devices[: max(total, 1)]
     width = _rounded_up(width, unit)
-    narrower = []
-    while (narrow := _rounded_up((narrower or [width])[-1] // 8, unit)) < (
-        narrower or [width]
-    )[-1]:
-        narrower.append(narrow)
-    return Layout(width, devices, tuple(narrower), schedule.steps_per_call)
+    return Layout(width, devices, _narrower(width, unit), schedule.steps_per_call)
+
+
+def _narrower(width: int, unit: int) -> tuple[int, ...]:
+    """Widths for the end of a run, each an eighth of the one before it."""
+    following = _rounded_up(width // 8, unit)
+    return (following, *_narrower(following, unit)) if following < width else ()
 
 
 def num_cores() -> int:

@@ -1,6 +1,10 @@
 """What ended a member, as numbers that fit in an array."""
 
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from ..stops import AbstractStop
 
 RUNNING = 0
 MAX_STEPS = -1
@@ -16,7 +20,7 @@ FAILURES = {
 }
 
 NOBODY = -100
-"""The status of a lane without a member: it is not live, and nobody asks for it."""
+"""The status of a lane without a member: it is not live, and has no outcome."""
 
 
 class StatusNames(NamedTuple):
@@ -26,8 +30,18 @@ class StatusNames(NamedTuple):
     names: tuple[str, ...]
 
 
-def status_names(stops: tuple) -> StatusNames:
+def status_names(stops: Sequence[AbstractStop]) -> StatusNames:
     """Codes 1, 2, … are the stop conditions in their order; negative ones are failures."""
-    named = {i: type(stop).__name__ for i, stop in enumerate(stops, start=1)}
+    named = dict(enumerate(distinct_names([stop.name for stop in stops]), start=1))
     named.update(FAILURES)
     return StatusNames(tuple(named), tuple(named.values()))
+
+
+def distinct_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names with a number behind those that come again: `LossBelow`, `LossBelow_2`."""
+    found: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        candidates = itertools.chain([name], numbered)
+        found[next(each for each in candidates if each not in found)] = None
+    return tuple(found)

@@ -2,7 +2,7 @@
 
 It takes batches of members from the driver, puts them into free lanes, advances the pool
 by compiled calls, and hands back members that are done. It calls compiled programs only;
-whatever JAX has to trace is traced by the driver (see `programs.py`).
+all tracing is done by the driver (see `_programs.py`).
 """
 
 import math
@@ -16,29 +16,35 @@ import numpy as np
 
 from . import _status as status
 from ._checkpoint import InFlight
-from ._pool import Members, Outcome, outcome, pad, Pool, take
+from ._pool import Members, Outcome, pad, Pool, take
 from ._programs import Programs
 
-_LONGEST_CALL = 0.25  # seconds, so that progress, checkpoints and Ctrl-C need not wait
-_FIRST_CALL = 8  # attempts, before anything is known about their cost
+_LONGEST_CALL = 0.25
+"""Seconds, so that progress, checkpoints and Ctrl-C need not wait longer. Chosen."""
+
+_FIRST_CALL = 8
+"""Attempts in the first call, before anything is known about their cost. Chosen."""
+
 _SMOOTHING = 0.3
+"""The weight of the newest measurement in running means of costs and rates. Chosen."""
 
 
 class Batch(NamedTuple):
-    """Members for a worker: before their start, or as `Pool` on their way already."""
+    """Members for a worker, as many as there are lanes or fewer."""
 
     indices: np.ndarray
-    members: Members | Pool  # as many rows as lanes, or fewer
+    members: Members | None  # before their start, or:
+    pool: Pool | None = None  # on their way already
 
 
 class Report(NamedTuple):
-    """What a worker tells after every call."""
+    """What a worker reports after every call."""
 
     worker: "Worker"
     indices: np.ndarray  # of the members in `outcome`
-    outcome: Outcome | None  # None if nobody is done
+    outcome: Outcome | None  # None if no member is done
     num_live: int
-    live_steps: int  # attempted so far by those who are not done
+    live_steps: int  # attempted so far by members that are not done
     in_flight: InFlight | None  # if the driver asked for it
     ended: bool
     error: BaseException | None = None
@@ -63,7 +69,7 @@ class Worker(threading.Thread):
         self.narrow_to: Programs | None = None
         self.wants_in_flight = threading.Event()
         self.leave = threading.Event()
-        # Of the thread that makes the worker, whose setting others do not see.
+        # The setting of the thread that makes the worker: a new thread may have another.
         self._double = bool(getattr(jax.config, "jax_enable_x64"))  # noqa: B009
         self._batches = batches
         self._reports = reports
@@ -96,7 +102,7 @@ class Worker(threading.Thread):
 
     @property
     def is_draining(self) -> bool:
-        """Whether nobody waits for a lane any more."""
+        """Whether no member waits for a lane any more."""
         return not self._more and not self._waiting
 
     def _advance(self) -> None:
@@ -119,7 +125,7 @@ class Worker(threading.Thread):
         assert self._pool is not None
         codes = np.array(self._pool.lanes.status)
         done = np.flatnonzero((codes != status.RUNNING) & (self._members >= 0))
-        finished = outcome(self._pool, done) if len(done) else None
+        finished = self.programs.outcome(self._pool, done) if len(done) else None
         indices = self._members[done]
         self._members[done] = -1
         self._report(indices, finished)
@@ -179,8 +185,8 @@ class Worker(threading.Thread):
                 self._more = False
                 return False
             present = np.arange(width) < len(batch.indices)
-            if isinstance(batch.members, Pool):
-                pool = pad(batch.members, width)
+            if batch.pool is not None:
+                pool = pad(batch.pool, width)
                 pool.lanes.status[~present] = status.NOBODY
                 self._ready = self.programs.put(pool)
             else:
@@ -189,9 +195,9 @@ class Worker(threading.Thread):
             codes = np.array(self._ready.lanes.status)[present]
             runs = codes == status.RUNNING
             self._waiting = [(row, int(batch.indices[row])) for row in np.flatnonzero(runs)]
-            # Told even if nobody is done: the driver then sends for the next batch.
+            # Reported even if no member is done: the driver then sends the next batch.
             done = np.flatnonzero(~runs)
-            finished = outcome(self._ready, done) if len(done) else None
+            finished = self.programs.outcome(self._ready, done) if len(done) else None
             self._report(batch.indices[done], finished)
         return bool(self._waiting)
 
@@ -207,7 +213,7 @@ class Worker(threading.Thread):
         pool = pad(take(self._pool, lanes), programs.width)
         self._members, old = _nobody(programs.width), self._members[lanes]
         self._members[: len(lanes)] = old
-        # The lanes that fill the pool up are copies of the last, and nobody's.
+        # The lanes that fill the pool up are copies of the last and hold no member.
         pool.lanes.status[len(lanes) :] = status.NOBODY
         self.programs, self._pool = programs, programs.put(pool)
         self._num_steps = np.array(pool.lanes.num_steps)
@@ -236,7 +242,7 @@ class _Pace:
     def learn(self, tried: int, seconds: float, num_done: int) -> None:
         if tried:
             wanted = _LONGEST_CALL * tried / max(seconds, 1e-6)
-            # Not at once: the first calls may be slower than those to come.
+            # At most eight times as long as the last, which may have been a slow one.
             self.attempts = int(min(max(wanted, 1), 8 * self.attempts, 2**20))
         rate = num_done / max(seconds, 1e-6)
         old = rate if self._rate is None else self._rate

@@ -1,7 +1,8 @@
 """Gradient flow with a log-norm and a direction for every block of parameters.
 
 While some neurons of a network are learned, others may still be at the scale δ. In one
-direction for all of them small weights are as accurate as large ones, that is not at all.
+direction for all of them the error of small weights is as large as that of large ones,
+and may be larger than the small weights themselves.
 With `w_b = e^(ρ_b) v_b`, `‖v_b‖ = 1` for each block `b`, `ρ = log ‖w‖`, the clock of the
 polar flow `dτ = e^((L-2)ρ) dt` and the gradient `g` at the unit vector `w/‖w‖`,
 
@@ -19,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Real
 
+from .._arrays import ratio
 from ..networks import flatten
 from ..solvers import ErrorView, Tolerances
-from ..tasks import Task
+from ..tasks import AbstractTask
 from ._abstract import AbstractNetworkFlow, Snapshot
 from ._elapsed import size_of_elapsed
 from ._geometry import log_norm_and_direction
@@ -29,7 +31,7 @@ from ._polar import PolarFlow, PolarState
 
 
 class BlockPolarState(NamedTuple):
-    direction: Float[Array, " parameters"]  # all v_b; norms may drift from one harmlessly
+    direction: Float[Array, " parameters"]  # all v_b, up to rounding of their norms
     log_growths: Float[Array, " blocks"]  # log(‖w_b‖/δ)
     elapsed: Float[Array, ""]  # stands for s/S
     log_unit: Float[Array, ""]  # log S, which stays as it is
@@ -42,10 +44,14 @@ class BlockPolarFlow(AbstractNetworkFlow):
     """
 
     network: eqx.Module
-    task: Task
+    task: AbstractTask
     order: int | float = eqx.field(static=True)
     block: Int[Array, " parameters"]
     num_blocks: int = eqx.field(static=True)
+
+    @property
+    def shows(self) -> tuple[str, ...]:  # pyright: ignore
+        return self._polar.shows
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> BlockPolarState:
         weights = flatten(network)
@@ -102,11 +108,13 @@ class BlockPolarFlow(AbstractNetworkFlow):
         )
         return self._polar.snapshot(clock, whole, turning, args)
 
-    def clock_at_rescaled_time(self, rescaled_time, args):
+    def clock_at(self, quantity, value, args):
         return None
 
-    def clock_at_log_time(self, log_time, args):
-        return None
+    @staticmethod
+    def weights(state: BlockPolarState) -> Float[Array, " parameters"]:
+        # Whatever positive factor a block has, its neurons are on the same side.
+        return state.direction
 
     @staticmethod
     def drives(state: BlockPolarState) -> BlockPolarState:
@@ -134,7 +142,7 @@ class BlockPolarFlow(AbstractNetworkFlow):
 
     @property
     def _polar(self) -> PolarFlow:
-        return PolarFlow(self.network, self.task, self.order)
+        return PolarFlow(self.network, self.task, self.order)  # pyright: ignore
 
     def _norms(self, vector):
         squares = jax.ops.segment_sum(vector**2, self.block, self.num_blocks)
@@ -143,7 +151,7 @@ class BlockPolarFlow(AbstractNetworkFlow):
     def _units(self, state: BlockPolarState) -> Float[Array, " parameters"]:
         """Every `v_b`, with the drift of its norm taken out."""
         norms = self._norms(state.direction)
-        return state.direction / jnp.where(norms > 0, norms, 1.0)[self.block]
+        return ratio(state.direction, norms[self.block])
 
     def _as_one(self, state: BlockPolarState) -> PolarState:
         """The same weights with one log-norm and one direction for all."""
@@ -155,8 +163,9 @@ class BlockPolarFlow(AbstractNetworkFlow):
 
 
 def block_polar_flow(
-    network: eqx.Module, task: Task, order: int | float, block: np.ndarray
+    network: eqx.Module, task: AbstractTask, order: int | float, block: np.ndarray
 ) -> BlockPolarFlow:
     """The flow for these blocks, numbered from zero."""
     numbers = jnp.asarray(block, jnp.int32)
-    return BlockPolarFlow(network, task, order, numbers, int(block.max()) + 1)
+    count = int(block.max()) + 1
+    return BlockPolarFlow(network, task, order, numbers, count)  # pyright: ignore

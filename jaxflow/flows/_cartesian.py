@@ -8,45 +8,37 @@ in which nothing under- or overflows at the start, whatever the scale δ. For an
 network `w` and the plain time `t`: the same formulas with δ = 1 after the start.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float, Real
 
 from ..networks import flatten
-from ..solvers import ErrorView, Tolerances
-from ..tasks import Task
-from ._abstract import AbstractNetworkFlow, Snapshot
+from ..tasks import AbstractTask
+from ._abstract import AbstractPlainFlow, Snapshot, snapshot
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import outputs_at, pull_back
 
 Vector = Float[Array, " parameters"]
 
+SHOWN_OF_WEIGHTS = ("log_norm", "loss", "gradient_norm", "turning_rate")
+TIMES = ("rescaled_time", "log_time", "time")
 
-class AbstractCartesianFlow(AbstractNetworkFlow):
-    """What flows have in common whose state is the vector of weights."""
 
-    @staticmethod
-    def drives(state: Vector) -> Vector:
-        return jnp.ones_like(state)
-
-    @staticmethod
-    def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
-        return view
+class AbstractCartesianFlow(AbstractPlainFlow):
+    """A flow whose state is the vector of weights."""
 
     @staticmethod
-    def error_norm(scaled_error: Any) -> Float[Array, ""]:
-        return optx.rms_norm(scaled_error)
+    def weights(state: Vector) -> Vector:
+        return state
 
 
 class CartesianFlow(AbstractCartesianFlow):
     """Gradient flow, rescaled if `order` is a number and plain if it is `None`."""
 
     network: eqx.Module
-    task: Task
+    task: AbstractTask
     order: int | float | None = eqx.field(static=True)
+    shows = (*TIMES, *SHOWN_OF_WEIGHTS)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> Vector:
         weights = flatten(network)
@@ -71,9 +63,8 @@ class CartesianFlow(AbstractCartesianFlow):
     ) -> Snapshot:
         log_norm, direction = log_norm_and_direction(state)
         outputs = outputs_at(self.network, self.task, state)
-        return Snapshot(
-            clock=clock,
-            direction=direction,
+        return snapshot(
+            direction,
             log_norm=log_norm if self.order is None else log_norm + args,
             rescaled_time=clock,
             log_time=jnp.log(clock) + self._log_unit_of_time(args),
@@ -82,11 +73,8 @@ class CartesianFlow(AbstractCartesianFlow):
             turning_rate=safe_norm(tangent_part(velocity, direction)),
         )
 
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return rescaled_time
-
-    def clock_at_log_time(self, log_time, args):
-        return jnp.exp(log_time - self._log_unit_of_time(args))
+    def clock_at(self, quantity, value, args):
+        return time_on_clock(quantity, value, self._log_unit_of_time(args))
 
     def _true_outputs(self, outputs, args):
         """`H(x; w) = δ^L H(x; u)`."""
@@ -95,3 +83,19 @@ class CartesianFlow(AbstractCartesianFlow):
     def _log_unit_of_time(self, args):
         """`log(t/s) = (2-L) log δ`; zero where the clock is the time itself."""
         return jnp.zeros_like(args) if self.order is None else (2 - self.order) * args
+
+
+def time_on_clock(
+    quantity: str, value: Float[Array, ""], log_unit: Float[Array, ""]
+) -> Float[Array, ""] | None:
+    """The clock at a time, for a flow whose clock is the rescaled time.
+
+    **Arguments:** which of the three times has the `value`, and the logarithm of `t/s`.
+    """
+    if quantity == "rescaled_time":
+        return value
+    if quantity == "log_time":
+        return jnp.exp(value - log_unit)
+    if quantity == "time":
+        return value * jnp.exp(-log_unit)
+    return None

@@ -1,7 +1,7 @@
 """Gradient descent as a flow whose clock counts steps.
 
 The vector field is `-∇𝓛(w)` in the physical weights; an optimizer turns it into steps
-(`jaxflow.solvers.OptimizerSteps`), so descent runs in the same lanes as every flow.
+(`jaxflow.solvers.Updates`), so descent runs in the same lanes as every flow.
 """
 
 import equinox as eqx
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
 from ..networks import flatten
-from ..tasks import Task
-from ._abstract import Snapshot
-from ._cartesian import AbstractCartesianFlow
+from ..tasks import AbstractTask
+from ._abstract import Snapshot, snapshot
+from ._cartesian import AbstractCartesianFlow, SHOWN_OF_WEIGHTS
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import outputs_at, pull_back
 
@@ -19,10 +19,15 @@ Vector = Float[Array, " parameters"]
 
 
 class DescentFlow(AbstractCartesianFlow):
-    """The negative gradient of the loss at the weights, for discrete optimizers."""
+    """The negative gradient of the loss at the weights, for discrete optimizers.
+
+    An optimizer has steps and no time: momentum and Adam are no discretization of the
+    flow, and even for sgd(η) the time η k is known to the caller alone.
+    """
 
     network: eqx.Module
-    task: Task
+    task: AbstractTask
+    shows = ("clock", *SHOWN_OF_WEIGHTS)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> Vector:
         return jnp.exp(args) * flatten(network)
@@ -40,22 +45,14 @@ class DescentFlow(AbstractCartesianFlow):
         args: Float[Array, ""],
     ) -> Snapshot:
         log_norm, direction = log_norm_and_direction(state)
-        # An optimizer has steps and no time: momentum and Adam are no discretization of
-        # the flow, and even for sgd(η) the time η k is known to the caller alone.
-        no_time = jnp.full_like(log_norm, jnp.nan)
-        return Snapshot(
+        return snapshot(
+            direction,
             clock=clock,
-            direction=direction,
             log_norm=log_norm,
-            rescaled_time=no_time,
-            log_time=no_time,
             loss=self.task.total_loss(outputs_at(self.network, self.task, state)),
             gradient_norm=safe_norm(velocity),
             turning_rate=safe_norm(tangent_part(velocity, direction)),
         )
 
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return None
-
-    def clock_at_log_time(self, log_time, args):
-        return None
+    def clock_at(self, quantity, value, args):
+        return jnp.asarray(value) if quantity == "clock" else None

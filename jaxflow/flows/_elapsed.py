@@ -15,7 +15,10 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_STRAIGHT = 1e4  # Z
+_STRAIGHT = 1e4
+"""`Z`. Chosen, so that plateaus of thousands of units are straight. With `log(1 + s)` for
+the time, and `s` up to 1e4, half of the steps of a network of order 7 followed the
+curvature of the logarithm while nothing else moved."""
 
 
 def rate_of_elapsed(

@@ -5,12 +5,14 @@
 whose stationary density is proportional to `exp(-𝓛(w)/T)`, where that can be normalized.
 """
 
+from typing import ClassVar
+
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, Real, UInt32
 
 from ..networks import flatten
 from ._cartesian import CartesianFlow
@@ -26,10 +28,11 @@ class LangevinFlow(AbstractRandomizedFlow):
     belongs to its steps.
     """
 
-    network: eqx.Module
     without_noise: CartesianFlow  # of order `None`: plain weights and plain time
     temperature: Float[Array, ""]
+    key_data: UInt32[Array, " words"]
     levy_area: type = eqx.field(static=True)  # what the solver needs of a Brownian path
+    repeatable: ClassVar[bool] = False
 
     def vector_field(
         self, clock: Real[Array, ""], state: Vector, args: Randomized

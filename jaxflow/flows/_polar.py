@@ -11,13 +11,12 @@ the flow is
 every right-hand side of order one at every scale δ. Two of the coordinates are kept in a
 form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and the time in units of
 `S = 1/‖g‖` at the start, in which the weights first change by their own size
-(`elapsed.py`).
+(`_elapsed.py`).
 
-For losses with an exponential tail the clock is another, `clocks.py`: every derivative
+For losses with an exponential tail the clock is another, `_clocks.py`: every derivative
 above is multiplied by `dτ/dσ = 𝓛(0)/𝓛`.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,11 +25,13 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float, Real
 
+from .._arrays import ratio
 from ..networks import flatten
 from ..solvers import ErrorView, Tolerances
-from ..tasks import margin_residual, Task
-from ._abstract import AbstractNetworkFlow, Snapshot
-from ._clocks import is_separated, pull_at
+from ..tasks import AbstractTask, is_separated, margin_residual
+from ._abstract import AbstractNetworkFlow, Snapshot, snapshot
+from ._cartesian import SHOWN_OF_WEIGHTS, TIMES
+from ._clocks import pull_at
 from ._elapsed import (
     log_rescaled_time,
     rate_of_elapsed,
@@ -42,7 +43,7 @@ from ._gradients import outputs_and_pull, outputs_at
 
 
 class PolarState(NamedTuple):
-    direction: Float[Array, " parameters"]  # v; its norm may drift from one harmlessly
+    direction: Float[Array, " parameters"]  # v, up to rounding of its norm
     log_growth: Float[Array, ""]  # log(‖w‖/δ)
     elapsed: Float[Array, ""]  # stands for s/S
     log_unit: Float[Array, ""]  # log S, which stays as it is
@@ -55,21 +56,25 @@ class PolarGradient(NamedTuple):
     log_pace: Float[Array, ""]  # log dτ/dσ
 
 
+SHOWN_IN_POLAR = (*SHOWN_OF_WEIGHTS, "growth_rate")
+
+
 class AbstractPolarFlow(AbstractNetworkFlow):
     """A flow of `PolarState`s: what all have in common but the vector field.
 
     Only integration can tell the clock at a given time.
     """
 
-    def clock_at_rescaled_time(self, rescaled_time, args):
-        return None
-
-    def clock_at_log_time(self, log_time, args):
+    def clock_at(self, quantity, value, args):
         return None
 
     @staticmethod
+    def weights(state: PolarState) -> Float[Array, " parameters"]:
+        return unit(state)
+
+    @staticmethod
     def drives(state: PolarState) -> PolarState:
-        """Nothing depends on the time that has elapsed."""
+        """Zero for the time, on which nothing depends, and one for all else."""
         one, zero = jnp.ones_like(state.log_growth), jnp.zeros_like(state.log_growth)
         return PolarState(jnp.ones_like(state.direction), one, zero, zero)
 
@@ -87,15 +92,17 @@ class AbstractPolarFlow(AbstractNetworkFlow):
         before, after, error = view
         turned = jnp.linalg.norm(after.direction - before.direction)
         path = jnp.hypot(turned, after.log_growth - before.log_growth)
-        turning = turned / jnp.where(path > 0, path, 1.0)
+        turning = ratio(turned, path)
         share = _SHARE_OF_REST * turning / tolerances.rtol
-        # An entry of a unit vector has size 1/√P; its rounding error may meet atol alone.
+        # So that rounding errors stay below rtol, and below atol for an entry of the usual
+        # size of one of a unit vector, 1/√P.
         rounding = 32 * jnp.finfo(turned.dtype).eps
         entry = after.direction.size**-0.5
         least = jnp.maximum(rounding / tolerances.rtol, rounding * entry / tolerances.atol)
-        # A step whose end is no number is judged by its error, which is infinite.
+        # Where a step ends in NaN, its error is infinite and need not be divided.
         share = jnp.where(jnp.isfinite(share), jnp.clip(share, least, 1.0), 1.0)
-        # A time of e^230 is known to 1e-5 only in single precision, whatever is asked for.
+        # Single precision holds a time of e^230 to a relative 1e-5 and no better, whatever
+        # the tolerances are.
         known = 8 * jnp.finfo(turned.dtype).eps / tolerances.rtol
         return ErrorView(
             _with_absolute_logarithms(before, known),
@@ -119,8 +126,18 @@ class PolarFlow(AbstractPolarFlow):
     """Gradient flow of a homogeneous network of order `L` in polar coordinates."""
 
     network: eqx.Module
-    task: Task
+    task: AbstractTask
     order: int | float = eqx.field(static=True)
+
+    @property
+    def shows(self) -> tuple[str, ...]:  # pyright: ignore
+        margins = ("margin_residual",) if self.task.has_margins else ()
+        return (*SHOWN_IN_POLAR, *TIMES, *margins)
+
+    def hint(self, quantity: str) -> str | None:
+        if quantity == "margin_residual" and not self.task.has_margins:
+            return f"the loss {self.task.loss} has no margins"
+        return None
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
         return polar_state(network, lambda state: self._gradient(state, args), self.order)
@@ -139,8 +156,7 @@ class PolarFlow(AbstractPolarFlow):
     ) -> Snapshot:
         at_unit = outputs_at(self.network, self.task, unit(state))
         outputs = self._true_outputs(at_unit, state, args)
-        snapshot = polar_snapshot(
-            clock,
+        shown = polar_snapshot(
             state,
             velocity,
             log_norm=state.log_growth + args,
@@ -150,19 +166,20 @@ class PolarFlow(AbstractPolarFlow):
             log_pace=pull_at(self.task, outputs).log_pace,
         )
         if not self.task.has_margins:
-            return snapshot
-        sine = snapshot.turning_rate / snapshot.gradient_norm
+            return shown
+        sine = shown.turning_rate / shown.gradient_norm
+        # Infinite before the loss separates the data.
         residual = jnp.where(
             is_separated(self.task, outputs),
             margin_residual(self.task, outputs, sine),
             jnp.inf,
         )
-        return dataclasses.replace(snapshot, margin_residual=residual)
+        return shown.showing(margin_residual=residual)
 
     def _gradient(self, state, args):
         at_unit, pull_back = outputs_and_pull(self.network, self.task, unit(state))
         pull = pull_at(self.task, self._true_outputs(at_unit, state, args))
-        return PolarGradient(pull_back(pull.weights), pull.log_pace)
+        return PolarGradient(pull_back(pull.coefficients), pull.log_pace)
 
     def _true_outputs(self, outputs, state, args):
         """`H(x; w) = e^(Lρ) H(x; v)`."""
@@ -201,7 +218,7 @@ def unit(state: PolarState) -> Float[Array, " parameters"]:
 def polar_velocity(
     state: PolarState, at_unit: PolarGradient, order: int | float
 ) -> PolarState:
-    """`dv/dσ`, `dρ/dσ` and `d log(1 + s/S)/dσ` from the gradient at the unit vector `v`."""
+    """`dv/dσ`, `dρ/dσ` and `de/dσ`, `e` as in `_elapsed.py`, from the gradient at `v`."""
     direction, gradient = unit(state), at_unit.gradient
     log_rate = (2 - order) * state.log_growth - state.log_unit + at_unit.log_pace  # of s/S
     return PolarState(
@@ -213,7 +230,6 @@ def polar_velocity(
 
 
 def polar_snapshot(
-    clock: Real[Array, ""],
     state: PolarState,
     velocity: PolarState,
     *,
@@ -223,20 +239,20 @@ def polar_snapshot(
     log_pace: Float[Array, ""],
 ) -> Snapshot:
     """The part of a snapshot that gradient flow and its δ → 0 limit have in common."""
-    # `g` falls with the loss. Where it would underflow it stays at the end of the range, so
-    # that its part that turns the direction keeps its share.
+    # `g` falls with the loss. Before it would underflow the factor is held fixed, so that
+    # the ratio of its two parts stays right.
     limits = jnp.finfo(log_pace.dtype)
-    scale = jnp.exp(jnp.maximum(-log_pace, jnp.log(limits.tiny / limits.eps)))
+    factor = jnp.exp(jnp.maximum(-log_pace, jnp.log(limits.tiny / limits.eps)))
     turning = jnp.linalg.norm(velocity.direction)
-    return Snapshot(
-        clock=clock,
-        direction=unit(state),
+    return snapshot(
+        unit(state),
         log_norm=log_norm,
         rescaled_time=rescaled_time(state.elapsed, state.log_unit),
         log_time=log_time,
         loss=loss,
-        gradient_norm=scale * jnp.hypot(turning, velocity.log_growth),
-        turning_rate=scale * turning,
+        gradient_norm=factor * jnp.hypot(turning, velocity.log_growth),
+        turning_rate=factor * turning,
+        growth_rate=factor * velocity.log_growth,
     )
 
 
@@ -250,3 +266,5 @@ def _with_absolute_logarithms(state: PolarState, known: Float[Array, ""]) -> Pol
 
 
 _SHARE_OF_REST = 1e-3
+"""The largest error of the direction as a share of its distance to rest. Chosen;
+docs/theory.md (Error control) says what it is for, not why a thousandth."""

@@ -1,13 +1,12 @@
 """Flows that draw random numbers: every member has a stream of its own."""
 
-import abc
 from typing import NamedTuple
 
-import diffrax
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray, Real, UInt32
 
+from ..networks import member_key
 from ._abstract import AbstractNetworkFlow, Snapshot
 from ._cartesian import AbstractCartesianFlow
 
@@ -29,15 +28,25 @@ class Randomized(NamedTuple):
 class AbstractRandomizedFlow(AbstractCartesianFlow):
     """A flow with noise, made from one without; its `args` are `Randomized`.
 
-    A subclass gives the terms of its equation. How members come in, what they look like and
-    where their clock stands is that of the flow without noise.
+    How members come in, what they look like and where their clock stands is that of the
+    flow without noise.
     """
 
     without_noise: eqx.AbstractVar[AbstractNetworkFlow]
+    key_data: eqx.AbstractVar[UInt32[Array, " words"]]
+    """Of the key from which every member's own is made."""
 
-    @abc.abstractmethod
-    def terms(self, args: Randomized) -> diffrax.AbstractTerm:
-        """What a solver integrates for one member."""
+    @property
+    def network(self) -> eqx.Module:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.without_noise.network
+
+    @property
+    def shows(self) -> tuple[str, ...]:  # pyright: ignore
+        return self.without_noise.shows
+
+    def member_args(self, log_scale, number):
+        key = member_key(jax.random.wrap_key_data(self.key_data), number)
+        return Randomized(log_scale, jax.random.key_data(key))
 
     def enter(self, network, args: Randomized) -> Vector:
         return self.without_noise.enter(network, args.log_scale)
@@ -51,8 +60,5 @@ class AbstractRandomizedFlow(AbstractCartesianFlow):
     ) -> Snapshot:
         return self.without_noise.snapshot(clock, state, velocity, args.log_scale)
 
-    def clock_at_rescaled_time(self, rescaled_time, args: Randomized):
-        return self.without_noise.clock_at_rescaled_time(rescaled_time, args.log_scale)
-
-    def clock_at_log_time(self, log_time, args: Randomized):
-        return self.without_noise.clock_at_log_time(log_time, args.log_scale)
+    def clock_at(self, quantity, value, args: Randomized):
+        return self.without_noise.clock_at(quantity, value, args.log_scale)

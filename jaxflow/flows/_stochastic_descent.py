@@ -8,11 +8,10 @@ all others, and the loss of all samples is replaced by
 whose mean it is.
 """
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real, UInt32
 
 from ._descent import DescentFlow
 from ._gradients import pull_back
@@ -22,28 +21,20 @@ Vector = Float[Array, " parameters"]
 
 
 class StochasticDescentFlow(AbstractRandomizedFlow):
-    """The negative gradient on a few samples; the clock counts steps and tells which."""
+    """The negative gradient on a few samples, drawn by the number of the step."""
 
-    network: eqx.Module
     without_noise: DescentFlow
+    key_data: UInt32[Array, " words"]
     batch_size: int = eqx.field(static=True)
-
-    def terms(self, args: Randomized) -> diffrax.AbstractTerm:
-        return diffrax.ODETerm(self.vector_field)  # pyright: ignore[reportArgumentType]
 
     def vector_field(
         self, clock: Real[Array, ""], state: Vector, args: Randomized
     ) -> Vector:
         task = self.without_noise.task
-        rows = self.batch(clock, args)
-        few = eqx.tree_at(
-            lambda t: (t.inputs, t.targets), task, (task.inputs[rows], task.targets[rows])
-        )
-        weight = task.num_samples / self.batch_size
-        return weight * pull_back(self.network, few, state, few.residuals)
+        few = task.sample(self.key_of_step(clock, args), self.batch_size)
+        factor = task.num_samples / self.batch_size
+        return factor * pull_back(self.network, few, state, few.residuals)
 
-    def batch(self, clock: Real[Array, ""], args: Randomized) -> Int[Array, " batch"]:
-        """The samples of a step."""
-        key = jax.random.fold_in(args.key, clock.astype(jnp.uint32))
-        num = self.without_noise.task.num_samples
-        return jax.random.permutation(key, num)[: self.batch_size]
+    def key_of_step(self, clock: Real[Array, ""], args: Randomized) -> PRNGKeyArray:
+        """The random key with which the samples of a step are drawn."""
+        return jax.random.fold_in(args.key, clock.astype(jnp.uint32))

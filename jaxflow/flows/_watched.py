@@ -6,13 +6,12 @@ at fixed `ρ`, for vectors `v` of any length. So `‖∇𝓛‖` is known at eve
 the flow `d log ‖∇𝓛‖ / dτ = ⟨G, DG(v) G⟩ / ‖G‖²` takes one Hessian-vector product.
 """
 
-import dataclasses
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
+from .._arrays import ratio
 from ._abstract import Snapshot
 from ._geometry import safe_norm
 from ._gradients import pull_back
@@ -25,8 +24,15 @@ class WatchedFlow(AbstractPolarFlow):
     Both are computed from the state alone, so that exact stop conditions may read them.
     """
 
-    network: eqx.Module
     polar: PolarFlow
+
+    @property
+    def network(self) -> eqx.Module:  # pyright: ignore
+        return self.polar.network
+
+    @property
+    def shows(self) -> tuple[str, ...]:  # pyright: ignore
+        return (*self.polar.shows, "log_gradient", "gradient_rate")
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
         return self.polar.enter(network, args)
@@ -48,10 +54,8 @@ class WatchedFlow(AbstractPolarFlow):
         gradient = scaled(shown.direction)
         _, change = jax.jvp(scaled, (shown.direction,), (gradient,))
         size = safe_norm(gradient)
-        along = gradient / jnp.where(size > 0, size, 1.0)
-        rate = jnp.dot(along, change) / jnp.where(size > 0, size, 1.0)
-        return dataclasses.replace(
-            shown,
+        rate = ratio(jnp.dot(ratio(gradient, size), change), size)
+        return shown.showing(
             log_gradient=jnp.log(size) + (self.polar.order - 1) * shown.log_norm,
             gradient_rate=rate,
         )
@@ -60,7 +64,7 @@ class WatchedFlow(AbstractPolarFlow):
 def scaled_gradient(polar: PolarFlow, log_norm: Float[Array, ""]):
     """The function `G` at this log-norm: `-∇𝓛(e^ρ v) = e^((L-1)ρ) G(v)`."""
 
-    def weights(outputs):
+    def residuals(outputs):
         return polar.task.residuals(jnp.exp(polar.order * log_norm) * outputs)
 
-    return lambda vector: pull_back(polar.network, polar.task, vector, weights)
+    return lambda vector: pull_back(polar.network, polar.task, vector, residuals)

@@ -1,4 +1,4 @@
-"""The second-order finish: from near a KKT point to its digits.
+"""The second-order finish: from near a KKT point to full accuracy.
 
 A KKT point solves, for `v` on the sphere and slopes `s` (of neurons on kinks, if any),
 
@@ -21,15 +21,34 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ._slopes import AbstractCorrelation
+from .._arrays import ratio, select
+from ._objective import AbstractObjective
 
-_SHARPNESS = 10.0  # γ
+# These were all chosen: none comes from a paper or from a measurement of its own. The tests
+# of find_kkt, among them brute force on data in the plane, and the table in docs/theory.md
+# (How often rank one) were run with them.
+
+_SHARPNESS = 10.0
+"""γ; every positive number has the same solutions."""
+
 _MAX_STEPS = 30
-_HASTY_STEPS = 5  # those in which all pairs may change sides at once
+"""Newton's steps from one start."""
+
+_FREE_STEPS = 5
+"""The first steps, in which all pairs may change sides at once; see `_switch`."""
+
 _LONGEST_STEP = 0.1
-_DAMPING = 0.1  # of the size of the residual
+"""On the unit sphere."""
+
+_DAMPING = 0.1
+"""Of the least squares, as a share of the size of the residual."""
+
 _LEAST_ROOM = 0.3
-_MAX_PRODUCTS = 500  # for one step
+"""The least factor by which the change of a slope next to an end of its interval is
+scaled; see `_newton_step`."""
+
+_MAX_PRODUCTS = 500
+"""Iterations of LSMR for one step."""
 
 
 class Finish(NamedTuple):
@@ -44,7 +63,7 @@ class Finish(NamedTuple):
 
 
 def finish(
-    correlation: AbstractCorrelation,
+    objective: AbstractObjective,
     start: Float[Array, " p"],
     tolerance: ArrayLike,
 ) -> Finish:
@@ -57,21 +76,21 @@ def finish(
 
     def look(vector, slopes) -> Finish:
         """The residual with slopes that the signs of `z` allow."""
-        least = correlation.least_slope
-        heights = correlation.heights(vector, slopes)
+        least = objective.least_slope
+        heights = objective.heights(vector, slopes)
         kinked = jnp.abs(heights.share) <= tolerance
         allowed = jnp.where(heights.cosine > 0, 1.0, least)
         inside = jnp.clip(slopes, least, 1.0)
         allowed = jnp.where(kinked, inside, allowed).astype(slopes.dtype)
-        gradient = correlation.gradient(vector, allowed)
+        gradient = objective.gradient(vector, allowed)
         rest = gradient - (vector @ gradient) * vector
         size = jnp.linalg.norm(gradient)
         return Finish(
             vector,
             allowed,
             kinked,
-            jnp.linalg.norm(rest) / jnp.where(size > 0, size, 1.0),
-            jnp.asarray(correlation.value(vector, allowed)),
+            ratio(jnp.linalg.norm(rest), size),
+            jnp.asarray(objective.value(vector, allowed)),
             jnp.linalg.norm(vector - start),
         )
 
@@ -81,38 +100,39 @@ def finish(
 
     def step(carry):
         vector, slopes, kinked, best, count = carry
-        vector, slopes = _newton_step(correlation, vector, slopes, kinked)
+        vector, slopes = _newton_step(objective, vector, slopes, kinked)
         found = look(vector, slopes)
         better = found.residual < best.residual
-        best = jax.tree_util.tree_map(lambda a, b: jnp.where(better, a, b), found, best)
-        kinked, slopes = _switch(correlation, vector, slopes, kinked, count >= _HASTY_STEPS)
+        best = select(better, found, best)
+        kinked, slopes = _switch(objective, vector, slopes, kinked, count >= _FREE_STEPS)
         return vector, slopes, kinked, best, count + 1
 
-    slopes, kinked = _first_sides(correlation, start)
+    slopes, kinked = _first_sides(objective, start)
     carry = (start, slopes, kinked, look(start, slopes), 0)
     return jax.lax.while_loop(again, step, carry)[3]
 
 
-def _first_sides(correlation: AbstractCorrelation, start):
+def _first_sides(objective: AbstractObjective, start):
     """The slopes at the end of a flow, and which pairs seem to be on their kinks."""
-    slopes, least = correlation.first_slopes(start), correlation.least_slope
+    slopes, least = objective.first_slopes(start), objective.least_slope
     # A smoothed slope misses those of its sides by (ε/2)² / (z/m)².
-    far = correlation.smoothing**0.5
-    missed = (1.0 - least) * (correlation.smoothing / (2 * far)) ** 2
+    far = objective.smoothing**0.5
+    missed = (1.0 - least) * (objective.smoothing / (2 * far)) ** 2
     near = jnp.minimum(slopes - least, 1.0 - slopes) > missed
-    kinked = near & (jnp.asarray(correlation.signals(start, slopes)) < 0)  # others repel
+    kinked = near & (jnp.asarray(objective.signals(start, slopes)) < 0)  # others repel
     side = jnp.where(slopes > (1.0 + least) / 2, 1.0, least)
     return jnp.where(kinked, slopes, side), kinked
 
 
-def _switch(correlation: AbstractCorrelation, vector, slopes, kinked, carefully):
+def _switch(objective: AbstractObjective, vector, slopes, kinked, carefully):
     """Which pairs are to be at their kinks next, and the slopes of the others.
 
-    `carefully`, only those change sides that miss their place by at least half as much as
-    the worst: all at once may come and go together for ever.
+    `carefully`, only those change sides that violate the conditions by at least half as
+    much as the worst: if all changed at once they might change back in the next step, and
+    so on without end.
     """
-    least = correlation.least_slope
-    shifted = slopes + _SHARPNESS * correlation.heights(vector, slopes).cosine
+    least = objective.least_slope
+    shifted = slopes + _SHARPNESS * objective.heights(vector, slopes).cosine
     inside = (shifted > least) & (shifted < 1.0)
     missed = jnp.where(inside, jnp.minimum(shifted - least, 1.0 - shifted), 0.0)
     missed = jnp.where(inside, missed, jnp.maximum(least - shifted, shifted - 1.0))
@@ -126,17 +146,18 @@ def _switch(correlation: AbstractCorrelation, vector, slopes, kinked, carefully)
     return kinked, jnp.where(kinked, slopes, jnp.clip(side, least, 1.0))
 
 
-def _newton_step(correlation: AbstractCorrelation, vector, slopes, kinked):
-    gradient, turn = jax.linearize(correlation.gradient, vector, slopes)
-    shares = lambda v, s: correlation.heights(v, s).share
+def _newton_step(objective: AbstractObjective, vector, slopes, kinked):
+    gradient, turn = jax.linearize(objective.gradient, vector, slopes)
+    shares = lambda v, s: objective.heights(v, s).share
     share, lift = jax.linearize(shares, vector, slopes)
     multiplier = vector @ gradient
     size = jnp.where(multiplier != 0, jnp.abs(multiplier), 1.0)
     tangent = lambda x: x - (vector @ x) * vector
 
-    # Slopes of neurons that point the same way can do each other's work: those with little
-    # room inside of their interval are to move less.
-    least = correlation.least_slope
+    # Where neurons point the same way, the slope of any of them can make the same change of
+    # `N`. Scaled by the room that a slope has inside of its interval, those with little
+    # room move less.
+    least = objective.least_slope
     room = 4 * (slopes - least) * (1.0 - slopes) / (1.0 - least) ** 2
     room = jnp.clip(room, _LEAST_ROOM, 1.0)
 
@@ -151,7 +172,7 @@ def _newton_step(correlation: AbstractCorrelation, vector, slopes, kinked):
     turned, off = -tangent(gradient) / size, jnp.where(kinked, -share, 0.0)
     damping = _DAMPING * jnp.sqrt(jnp.sum(turned**2) + jnp.sum(off**2))
     right = (turned, off, jnp.zeros_like(vector), jnp.zeros_like(slopes))
-    # LSMR mixes in JAX's default float.
+    # LSMR computes partly in JAX's default float, whatever the dtype of its arguments.
     wide, own = jnp.result_type(float), vector.dtype
     cast = lambda tree, dtype: jax.tree_util.tree_map(lambda a: a.astype(dtype), tree)
     operator = lx.FunctionLinearOperator(
@@ -164,6 +185,6 @@ def _newton_step(correlation: AbstractCorrelation, vector, slopes, kinked):
     solution = lx.linear_solve(operator, cast(right, wide), solver, throw=False)
     along, shift = cast(solution.value, own)
     length = jnp.linalg.norm(along)
-    along = along * jnp.minimum(1.0, _LONGEST_STEP / jnp.where(length > 0, length, 1.0))
+    along = along * jnp.minimum(1.0, ratio(_LONGEST_STEP, length))
     vector = vector + tangent(along)
     return vector / jnp.linalg.norm(vector), slopes + jnp.where(kinked, room * shift, 0.0)

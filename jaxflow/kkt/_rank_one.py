@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InputError
-from ..networks import FeedForward
+from ..networks import as_feed_forward, FeedForward
 from ..tasks import Task
 from ._activation import check_sharp, sigma_and_derivative
 
-_OFF = 1e-8  # of the largest entry of u_l: smaller ones are inactive neurons
+_OFF = 1e-8
+"""Share of the largest entry of `u_l` below which a neuron is inactive: about the square
+root of double rounding. Chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ def rank_one(network: eqx.Module, *, threshold: float = 1e-6) -> RankOne:
 
     **Arguments:**
 
-    - `network`: one feed-forward network.
+    - `network`: one feed-forward network, or a module that is such a chain of matrices.
     - `threshold`: singular values of at least this share of the largest count.
 
     **Returns:** a `RankOne`; its vectors are leading singular vectors.
@@ -91,11 +93,11 @@ def rank_one(network: eqx.Module, *, threshold: float = 1e-6) -> RankOne:
     >>> rank_one(network).is_rank_one
     True
     """
-    network = _feed_forward(network)
+    chain = _feed_forward(network)
     if not 0 < threshold < 1:
         raise InputError("threshold", repr(threshold), "a number between 0 and 1")
     ranks, norms, left, right, gaps = [], [], [], [], []
-    for matrix in (np.asarray(weight, np.float64) for weight in network.weights):
+    for matrix in (np.asarray(weight, np.float64) for weight in chain.weights):
         u, values, v = np.linalg.svd(matrix, full_matrices=False)
         first, second = values[0], values[1] if len(values) > 1 else 0.0
         sign = 1.0 if np.sum(np.sign(u[:, 0]) * u[:, 0] ** 2) >= 0 else -1.0
@@ -163,7 +165,8 @@ def rank_one_conditions(
 
     **Arguments:**
 
-    - `network`: a feed-forward network with a `LeakyReLU` that is not smoothed. For power 1
+    - `network`: a feed-forward network, a `FeedForward` or a module that is such a chain of
+      matrices, with a (leaky) ReLU that is not smoothed. For power 1
       no sample may lie on a kink, `τ_{l,i} ≠ 0`.
     - `task`: the data and the loss.
     - `tolerance`: the relative amount by which a condition may be missed.
@@ -181,10 +184,10 @@ def rank_one_conditions(
     >>> bool(rank_one_conditions(network, task).hold)
     False
     """
-    network = _feed_forward(network)
-    found, activation = rank_one(network), check_sharp("network", network.activation)
-    x, z = _data(task, network)
-    power, depth = int(activation.power), len(network.weights)
+    chain = _feed_forward(network)
+    found, activation = rank_one(chain), check_sharp("network", chain.activation)
+    x, z = _data(task, chain)
+    power, depth = int(activation.power), len(chain.weights)
     sigma = lambda t: sigma_and_derivative(t, activation.slope, power)
     u, v, s = found.left, found.right, found.norms
 
@@ -255,15 +258,17 @@ def _data(task: Task, network: FeedForward) -> tuple[np.ndarray, np.ndarray]:
     if rows.ndim == 2 and rows.shape[1] != out:
         raise InputError("task", f"targets of shape {task.targets.shape}", f"{out} outputs")
     none = jnp.zeros((task.num_samples, out), task.inputs.dtype)
-    weights = task.correlation_weights(none)
-    return np.asarray(task.inputs, np.float64), np.asarray(weights, np.float64)
+    z = task.correlation_weights(none)
+    return np.asarray(task.inputs, np.float64), np.asarray(z, np.float64)
 
 
 def _feed_forward(network: eqx.Module) -> FeedForward:
-    if not isinstance(network, FeedForward):
-        raise InputError("network", type(network).__name__, "a FeedForward network")
-    if any(weight.ndim != 2 for weight in network.weights):
+    chain = as_feed_forward(network)
+    if chain is None:
+        expected = "a FeedForward network, or one module that is such a network"
+        raise InputError("network", type(network).__name__, expected)
+    if any(weight.ndim != 2 for weight in chain.weights):
         raise InputError("network", "an ensemble of networks", "one network")
-    if not all(np.isfinite(np.asarray(weight)).all() for weight in network.weights):
+    if not all(np.isfinite(np.asarray(weight)).all() for weight in chain.weights):
         raise InputError("network", "NaN or infinite weights", "finite weights")
-    return network
+    return chain

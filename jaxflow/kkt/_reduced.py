@@ -19,14 +19,21 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._arrays import by_precision
+from .._rows import map_lanes
 from ..errors import InputError
 from ..networks import FeedForward, LeakyReLU
 from ..tasks import Task
 from ._activation import check_sharp, sigma_and_derivative
 from ._rank_one import squared_norms
 
-_SAME = 1e-7  # distance below which two directions are one
-_ZERO = 1e-12  # share of Σ_i |z_i| φ(|x_i|) below which a value is zero
+_SAME = 1e-7
+"""The distance below which two directions in the plane are one; chosen. Tests hold the
+points against a scan of all angles."""
+
+_ZERO = 1e-12
+"""Share of `Σ_i |z_i| φ(|x_i|)` below which a value is zero: thousands of units in the last
+place. Chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,14 +99,14 @@ def reduced_kkt(
         raise InputError("task", f"inputs of shape {task.inputs.shape}", "(n, d)")
     if task.target_rows.ndim != 2 or task.target_rows.shape[1] != 1:
         raise InputError("task", f"targets of shape {task.targets.shape}", "one a sample")
-    weights = task.correlation_weights(jnp.zeros((task.num_samples, 1), task.inputs.dtype))
-    x, z = np.asarray(task.inputs, np.float64), np.asarray(weights[:, 0], np.float64)
+    pulls = task.correlation_weights(jnp.zeros((task.num_samples, 1), task.inputs.dtype))
+    x, z = np.asarray(task.inputs, np.float64), np.asarray(pulls[:, 0], np.float64)
     found = []
     for number, signs in enumerate(itertools.product((1, -1), repeat=depth - 1)):
         chain = _Chain(activation.slope, int(activation.power), signs)
         size = np.abs(z) @ np.abs(chain.value(np.linalg.norm(x, axis=1)))
         if size == 0:
-            continue  # nothing passes, or there is nothing to correlate with
+            continue  # φ is zero on all inputs, or all z_i are zero
         if x.shape[1] == 1:
             candidates = [(np.array([side]), False) for side in (1.0, -1.0)]
         elif x.shape[1] == 2:
@@ -278,8 +285,8 @@ def _on_circle(chain: _Chain, x, z, size) -> list[tuple[np.ndarray, bool]]:
 def _polished(turned, arc, root: float, start: float, end: float) -> float:
     """A root of `turned`, from one of its interpolant, by Newton steps inside the arc.
 
-    The interpolant knows the root as well as the largest value on the arc is rounded; where
-    the value at the root is far smaller, the function itself has to say.
+    The interpolant is accurate to the rounding of its largest value on the arc. Near a root
+    the function itself may be much more accurate.
     """
     slope = arc.deriv()
     rest = abs(float(turned(np.array(root))))
@@ -300,9 +307,9 @@ def _polished(turned, arc, root: float, start: float, end: float) -> float:
 def _on_sphere(chain: _Chain, x, z, num_starts, key) -> list[tuple[np.ndarray, bool]]:
     """Critical directions that random starts lead to."""
     starts = jax.random.normal(key, (num_starts, x.shape[1]))
-    inputs, weights = jnp.asarray(x, starts.dtype), jnp.asarray(z, starts.dtype)
-    vectors, residuals = map(np.asarray, _solved(chain, inputs, weights, starts))
-    precision = 1e-9 if starts.dtype == jnp.float64 else 1e-4
+    inputs, pulls = jnp.asarray(x, starts.dtype), jnp.asarray(z, starts.dtype)
+    vectors, residuals = map(np.asarray, _solved(chain, inputs, pulls, starts))
+    precision = by_precision(starts.dtype, double=1e-9, single=1e-4)
     distinct: list[np.ndarray] = []
     for v in vectors[residuals <= precision].astype(np.float64):
         if all(np.linalg.norm(v - other) > 100 * precision for other in distinct):
@@ -338,4 +345,4 @@ def _solved(chain: _Chain, x, z, starts):
         rest = jnp.linalg.norm(g - multiplier * v)
         return v, jnp.where(multiplier == 0, jnp.inf, rest / jnp.abs(multiplier))
 
-    return jax.lax.map(one, starts, batch_size=64)
+    return map_lanes(one, starts)

@@ -8,13 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._rows import map_rows
-from ..flows._correlation import ncf
+from ..flows import ncf
 from ..networks import unflattener
 from ._finish import Finish
-from ._slopes import AbstractCorrelation
+from ._objective import AbstractObjective
 
-_ZERO = 1e-6  # share of λ below which an eigenvalue is zero
-_DEPENDENT = 1e-8  # relative singular value below which constraints depend on each other
+_ZERO = 1e-6
+"""Share of `λ` below which an eigenvalue counts as zero. Chosen; spectra are tested against
+differences along geodesics."""
+
+_DEPENDENT = 1e-8
+"""Relative singular value below which constraints depend on each other: about the square
+root of double rounding. Chosen."""
 
 
 class SecondOrder(NamedTuple):
@@ -28,7 +33,7 @@ class SecondOrder(NamedTuple):
     """The number of samples that are on the kink of an active neuron."""
 
 
-def second_order(correlation: AbstractCorrelation, point: Finish) -> SecondOrder:
+def second_order(objective: AbstractObjective, point: Finish) -> SecondOrder:
     """The spectrum and the index of one KKT point.
 
     On kinks `N` is smooth along the surface on which the same pre-activations vanish, and
@@ -43,11 +48,12 @@ def second_order(correlation: AbstractCorrelation, point: Finish) -> SecondOrder
     """
     vector = point.vector.astype(np.float64)
     columns, rises, gradient, parameters, pairs = map(
-        np.asarray, _derivatives(correlation, point.vector, point.slopes)
+        np.asarray, _derivatives(objective, point.vector, point.slopes)
     )
     multiplier = float(vector @ gradient)
-    rows, groups = rises.T.astype(np.float64), correlation.groups()
-    # Where a layer's input vanishes, its kinks follow those before it.
+    rows, groups = rises.T.astype(np.float64), objective.groups()
+    # Where a layer's input is zero, its pre-activations are zero whatever its weights: such
+    # kinks are no constraints.
     kinked = point.kinked & pairs & (np.linalg.norm(rows, axis=1) > _DEPENDENT)
     constraints = [vector[None], rows[kinked], np.eye(len(vector))[~parameters]]
     basis = _null_space(np.concatenate(constraints))
@@ -56,12 +62,12 @@ def second_order(correlation: AbstractCorrelation, point: Finish) -> SecondOrder
     ascending = int(np.sum(spectrum > _ZERO * abs(multiplier)))
     groups = groups[kinked]
     if len(groups):
-        ascending += _rising(correlation, point, rows[kinked], groups, multiplier)
-    samples = np.unique(groups % correlation.task.num_samples)
+        ascending += _rising(objective, point, rows[kinked], groups, multiplier)
+    samples = np.unique(groups % objective.task.num_samples)
     return SecondOrder(spectrum, ascending, len(samples))
 
 
-def _rising(correlation, point: Finish, rows, groups, multiplier: float) -> int:
+def _rising(objective, point: Finish, rows, groups, multiplier: float) -> int:
     """The number of groups of kinks on some side of which `N` rises."""
     vector = point.vector
     off = np.linalg.pinv(rows, rcond=_DEPENDENT).T  # from one kink, staying on the others
@@ -72,7 +78,7 @@ def _rising(correlation, point: Finish, rows, groups, multiplier: float) -> int:
     length = float(np.finfo(vector.dtype).eps) ** 0.25
     tried = vector + length * np.concatenate([directions, -directions])
     tried /= np.linalg.norm(tried, axis=1, keepdims=True)
-    value = eqx.Partial(_value, correlation.network, correlation.task)
+    value = eqx.Partial(_value, objective.network, objective.task)
     values = map_rows(value, tried.astype(vector.dtype))
     rises = (values - point.value) / length > 10 * length * abs(multiplier)
     belongs = np.tile(np.concatenate([groups, np.unique(groups)]), 2)
@@ -84,10 +90,10 @@ def _value(network, task, row):
 
 
 @eqx.filter_jit
-def _derivatives(correlation, vector, slopes):
+def _derivatives(objective, vector, slopes):
     """The Hessian and the derivatives of the heights, a parameter in each row."""
-    gradient = lambda v: correlation.gradient(v, slopes)
-    heights = lambda v: correlation.heights(v, slopes).share
+    gradient = lambda v: objective.gradient(v, slopes)
+    heights = lambda v: objective.heights(v, slopes).share
 
     def along(direction):
         _, column = jax.jvp(gradient, (vector,), (direction,))
@@ -95,7 +101,7 @@ def _derivatives(correlation, vector, slopes):
         return column, rise
 
     columns, rises = jax.vmap(along)(jnp.eye(vector.size, dtype=vector.dtype))
-    active = correlation.active(vector)
+    active = objective.active(vector)
     return columns, rises, gradient(vector), *active
 
 

@@ -1,12 +1,25 @@
 """Homogeneous Equinox modules, their order, and ensembles of them."""
 
-from ._activations import LeakyReLU as LeakyReLU
-from ._blocks import are_separable as are_separable, blocks as blocks
+from ._activations import (
+    has_kink as has_kink,
+    is_linear as is_linear,
+    LeakyReLU as LeakyReLU,
+    smoothed as smoothed,
+)
+from ._blocks import (
+    are_separable as are_separable,
+    blocks as blocks,
+    own_blocks as own_blocks,
+)
+from ._chains import as_feed_forward as as_feed_forward
 from ._convolutional import ConvNet as ConvNet
 from ._diagonal import DiagonalLinear as DiagonalLinear
 from ._ensembles import (
     Initializations as Initializations,
     member as member,
+    member_key as member_key,
+    member_numbers as member_numbers,
+    MemberNumber as MemberNumber,
     members as members,
     num_members as num_members,
     sample_ensemble as sample_ensemble,
@@ -20,6 +33,7 @@ from ._parameters import (
     flatten as flatten,
     flatten_rows as flatten_rows,
     parameter_dtype as parameter_dtype,
+    Parameters as Parameters,
     unflatten_rows as unflatten_rows,
     unflattener as unflattener,
 )

@@ -1,10 +1,16 @@
 """The activations under which a bias-free network is homogeneous in its parameters."""
 
+from collections.abc import Callable
+from typing import Any, TypeGuard, TypeVar
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+
+Module = TypeVar("Module", bound=eqx.Module)
 
 
 class LeakyReLU(eqx.Module):
@@ -81,6 +87,38 @@ class LeakyReLU(eqx.Module):
         return self.slope * z + (1 - self.slope) * (z + root) / 2
 
 
-def needs_radius(activation) -> bool:
+def needs_radius(activation: Any) -> bool:
     """Whether a layer has to hand this activation its radius `m²`."""
     return isinstance(activation, LeakyReLU) and activation.smoothing > 0
+
+
+def is_linear(activation: Any) -> bool:
+    """Whether this is known to be the identity."""
+    return isinstance(activation, LeakyReLU) and activation.is_linear
+
+
+def has_kink(activation: Any) -> bool:
+    """Whether this is known to have a derivative that jumps at zero."""
+    return isinstance(activation, LeakyReLU) and activation.has_kink
+
+
+def leaky_relus(module: Any) -> list[LeakyReLU]:
+    """The different `LeakyReLU`s in a module, wherever it keeps them."""
+    leaves = jax.tree_util.tree_leaves(module, is_leaf=_is_leaky_relu)
+    return list(dict.fromkeys(filter(_is_leaky_relu, leaves)))
+
+
+def replace_kinked(module: Module, make: Callable[[LeakyReLU], Any]) -> Module:
+    """The module with `make(activation)` for every `LeakyReLU` that has a kink."""
+    return jax.tree_util.tree_map(
+        lambda leaf: make(leaf) if has_kink(leaf) else leaf, module, is_leaf=_is_leaky_relu
+    )
+
+
+def smoothed(module: Module, smoothing: float) -> Module:
+    """The same network (or ensemble) with every kink rounded by this `smoothing`."""
+    return replace_kinked(module, lambda a: LeakyReLU(a.slope, a.power, smoothing))
+
+
+def _is_leaky_relu(leaf: Any) -> TypeGuard[LeakyReLU]:
+    return isinstance(leaf, LeakyReLU)

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..errors import InputError
@@ -55,6 +56,10 @@ class DiagonalLinear(eqx.Module):
     def layer_matrices(self) -> tuple[Float[Array, "rows columns"], ...]:
         """Each factor as the linear map that it is: a block-diagonal matrix."""
         return tuple(jnp.diag(factor.reshape(-1)) for factor in self.factors)
+
+    def blocks(self) -> np.ndarray:
+        """The coordinate of every parameter: the output is a sum over coordinates."""
+        return np.concatenate([np.arange(factor.size) for factor in self.factors])
 
     def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""

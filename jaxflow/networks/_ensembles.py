@@ -4,18 +4,21 @@ Or a recipe for one, `Initializations`, for more members than memory holds.
 """
 
 import dataclasses
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from ..errors import InputError
 from ._parameters import as_jax, flatten, parameter_dtype, unflatten_rows, unflattener
 
 Network = TypeVar("Network", bound=eqx.Module)
+
+_MOST = 2**63 - 1  # members are numbered by 64-bit integers
+_MOST_AT_ONCE = 2**31 - 1  # in one ensemble in memory
 
 
 def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network:
@@ -26,13 +29,13 @@ def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network
     **Arguments:**
 
     - `network`: any Equinox module; its inexact arrays are the parameters.
-    - `num`: the number of members.
+    - `num`: the number of members, below 2³¹; `Initializations` has room for more.
     - `key`: a PRNG key. Member `i` is drawn from `jax.random.fold_in(key, i)`, so that it
       does not depend on how many there are.
 
     **Returns:** the same module, every array with a leading axis of length `num`.
 
-    **Raises:** `InputError` if `num` is not positive or a parameter is not floating.
+    **Raises:** `InputError` if `num` is out of range or a parameter is not floating.
 
     **Source:** arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
 
@@ -41,9 +44,9 @@ def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network
     >>> sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
     (5, 1, 3)
     """
-    _check_count(num, least=1)
+    _check_count(num, least=1, most=_MOST_AT_ONCE)
     parameter_dtype(network)
-    return _draw(network, key, np.arange(int(num), dtype=np.int32))
+    return _draw(network, key, member_numbers(np.arange(int(num))))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -51,52 +54,119 @@ class Initializations(Generic[Network]):
     """The members that `sample_ensemble` would draw, drawn when they are needed.
 
     `w₀ = g / ‖g‖` as there, and the same numbers. For ensembles that memory should not
-    hold at once, with `store=`.
+    hold at once, with `store=`, and for a part of one: all members that a key can draw are
+    numbered, from 0 to 2⁶³ - 1, and these are `num` of them.
+
+    `initializations[10:20]` are some of them, `len()` says how many there are, and they can
+    be pickled, as far as the network can.
 
     **Arguments:**
 
     - `network`: any Equinox module; its inexact arrays are the parameters.
     - `num`: the number of members, which may be zero.
     - `key`: a PRNG key.
+    - `start`: the number of the first member.
 
-    **Raises:** `InputError` if `num` is negative or a parameter is not floating.
+    **Raises:** `InputError` if `num` or `start` is negative, a member's number is 2⁶³ or
+    more, or a parameter is not floating.
 
     **Source:** arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
 
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> Initializations(network, 1_000_000, key=jax.random.key(1))
+    >>> many = Initializations(network, 1_000_000, key=jax.random.key(1))
+    >>> many
     Initializations(1,000,000 of DiagonalLinear)
+    >>> many[10:20]
+    Initializations(10 of DiagonalLinear, from 10)
     """
 
     network: Network
     num: int
     key: PRNGKeyArray = dataclasses.field(kw_only=True)
+    start: int = dataclasses.field(kw_only=True, default=0)
 
     def __post_init__(self):
         _check_count(self.num, least=0)
+        _check_count(self.start, least=0, argument="start")
+        if int(self.start) + int(self.num) > _MOST:
+            found = f"{self.num} members from {self.start}"
+            raise InputError("num, start", found, "a sum of at most 2**63 - 1")
         parameter_dtype(self.network)
 
     def __repr__(self) -> str:
-        return f"Initializations({int(self.num):,} of {type(self.network).__name__})"
+        first = f", from {int(self.start):,}" if self.start else ""
+        return f"Initializations({int(self.num):,} of {type(self.network).__name__}{first})"
+
+    def __len__(self) -> int:
+        return int(self.num)
+
+    def __getitem__(self, chosen: slice) -> "Initializations[Network]":
+        """The members of this range."""
+        if not isinstance(chosen, slice) or chosen.step not in (None, 1):
+            raise InputError("members", repr(chosen), "a range first:end without a step")
+        first, end, _ = chosen.indices(int(self.num))
+        return dataclasses.replace(
+            self, num=max(end - first, 0), start=int(self.start) + first
+        )
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers of members among all that the key can draw, from those here."""
+        return int(self.start) + np.asarray(rows, np.int64)
 
     def members(self, rows: np.ndarray) -> Network:
-        """The members with these numbers, stacked."""
-        return _draw(self.network, self.key, rows.astype(np.int32))
+        """The members with these numbers, counted from `start`, stacked."""
+        return _draw(self.network, self.key, member_numbers(self.numbers(rows)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Typed keys cannot be pickled; the integers that they are made of can.
+        state = {**vars(self)}
+        if jnp.issubdtype(self.key.dtype, jax.dtypes.prng_key):
+            state["key"] = np.asarray(jax.random.key_data(self.key))
+            state["key_impl"] = str(jax.random.key_impl(self.key))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = {**state}
+        impl = state.pop("key_impl", None)
+        if impl is not None:
+            state["key"] = jax.random.wrap_key_data(jnp.asarray(state["key"]), impl=impl)
+        vars(self).update(state)
+
+
+class MemberNumber(NamedTuple):
+    """A member's number in halves of 32 bits: JAX has no wider integers unless told."""
+
+    low: UInt32[Array | np.ndarray, "*members"]
+    high: UInt32[Array | np.ndarray, "*members"]
+
+
+def member_numbers(numbers: np.ndarray) -> MemberNumber:
+    """Numbers of members, (members,), for use under a trace."""
+    numbers = np.asarray(numbers, np.int64)
+    low = (numbers & 0xFFFFFFFF).astype(np.uint32)
+    return MemberNumber(low, (numbers >> 32).astype(np.uint32))
+
+
+def member_key(key: PRNGKeyArray, number: MemberNumber) -> PRNGKeyArray:
+    """The key of one member, from its number alone.
+
+    `fold_in(key, i)` for `i < 2³²`; beyond, the upper half of the number is folded in too.
+    """
+    lower = jax.random.fold_in(key, number.low)
+    return jnp.where(number.high == 0, lower, jax.random.fold_in(lower, number.high))
 
 
 @eqx.filter_jit
-def _draw(network: Network, key: PRNGKeyArray, rows) -> Network:
+def _draw(network: Network, key: PRNGKeyArray, words: MemberNumber) -> Network:
     vector = flatten(network)
 
-    def direction(row):
-        gaussian = jax.random.normal(
-            jax.random.fold_in(key, row), vector.shape, vector.dtype
-        )
+    def direction(word: MemberNumber) -> Float[Array, " parameters"]:
+        gaussian = jax.random.normal(member_key(key, word), vector.shape, vector.dtype)
         return gaussian / jnp.linalg.norm(gaussian)
 
     # One after another: a batch would be rounded differently for every number of rows.
-    return eqx.filter_vmap(unflattener(network))(jax.lax.map(direction, rows))
+    return eqx.filter_vmap(unflattener(network))(jax.lax.map(direction, words))
 
 
 def slice_ensemble(
@@ -140,13 +210,16 @@ def slice_ensemble(
     return as_jax(unflatten_rows(center, rows / lengths))
 
 
-def _check_count(num, least: int, argument: str = "num") -> None:
+def _check_count(num, least: int, most: int = _MOST, argument: str = "num") -> None:
     try:
-        usable = int(num) == num and num >= least
-    except (TypeError, ValueError):
+        usable = int(num) == num and least <= num <= most
+    except (TypeError, ValueError, OverflowError):
         usable = False
     if not usable:
-        raise InputError(argument, repr(num), f"a whole number, at least {least}")
+        bits = (most + 1).bit_length() - 1
+        raise InputError(
+            argument, repr(num), f"a whole number, at least {least} and below 2**{bits}"
+        )
 
 
 def num_members(ensemble: eqx.Module, argument: str = "networks") -> int:

@@ -67,6 +67,10 @@ class FeedForward(eqx.Module):
     def layer_matrices(self) -> tuple[Float[Array, "out in"], ...]:
         return self.weights
 
+    def as_feed_forward(self) -> "FeedForward":
+        """This network: it has the form that `jaxflow.networks.as_feed_forward` finds."""
+        return self
+
     def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         if x.shape != self.input_shape:

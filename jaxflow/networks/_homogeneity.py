@@ -19,10 +19,12 @@ from jaxtyping import ArrayLike
 from ..errors import InputError, NotHomogeneousError
 from ._parameters import parameter_dtype
 
-_NUM_POINTS = 8
-_NUM_INPUTS = 8
-_ATTEMPTS = 4
+_NUM_POINTS, _NUM_INPUTS, _ATTEMPTS = 8, 8, 4
+"""Random weights and samples, and how often they are drawn again while all outputs are
+zero. Chosen: several, since a ReLU network is zero at many of them."""
+
 _SCALINGS = (0.5, 2.0)
+"""Factors `c` of the scaling law: powers of two, which are multiplied without rounding."""
 
 
 def order(

@@ -1,5 +1,7 @@
 """The layers of a network as matrices."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
@@ -8,9 +10,9 @@ from jaxtyping import Array, Float
 def layer_matrices(network: eqx.Module) -> tuple[Float[Array, "rows columns"], ...]:
     """The layers of a network as matrices, from input to output.
 
-    The module's own `layer_matrices` where it has them; otherwise every parameter array
-    in the order of the module's leaves, with kernels flattened to (out, everything else)
-    and vectors as single columns.
+    The module's own `layer_matrices`, a property or a method, where it has them; otherwise
+    every parameter array in the order of the module's leaves, with kernels flattened to
+    (out, everything else) and vectors as single columns.
 
     **Arguments:** one `network`. **Returns:** a tuple of matrices.
 
@@ -19,9 +21,10 @@ def layer_matrices(network: eqx.Module) -> tuple[Float[Array, "rows columns"], .
     >>> [matrix.shape for matrix in layer_matrices(network)]
     [(3, 4), (1, 3)]
     """
-    own = getattr(network, "layer_matrices", None)
+    own: Any = getattr(network, "layer_matrices", None)
     if own is not None:
-        return tuple(own)
+        matrices: Any = own() if callable(own) else own
+        return tuple(matrices)
     arrays = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_inexact_array))
     return tuple(
         array.reshape(array.shape[0], -1) if array.ndim > 1 else array.reshape(-1, 1)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..errors import InputError
 
@@ -29,6 +29,18 @@ def unflattener(network: eqx.Module) -> Callable[[Float[Array, " parameters"]], 
     parameters, structure = eqx.partition(network, eqx.is_inexact_array)
     _, unravel = ravel_pytree(parameters)
     return lambda vector: eqx.combine(unravel(vector), structure)
+
+
+class Parameters(eqx.Module):
+    """Puts a vector of parameters into the pytree that an optimizer sees.
+
+    **Arguments:** `network`, of which only the structure is read.
+    """
+
+    network: eqx.Module
+
+    def __call__(self, vector: Float[Array, " parameters"]) -> PyTree:
+        return eqx.filter(unflattener(self.network)(vector), eqx.is_inexact_array)
 
 
 def parameter_dtype(network: eqx.Module, argument: str = "network") -> jnp.dtype:

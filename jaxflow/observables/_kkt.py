@@ -1,17 +1,17 @@
 """How far a direction is from a KKT point of the neural correlation function."""
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._arrays import ratio
 from ..flows import ncf_gradient
 from ..flows._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ..networks import flatten, unflattener
-from ..tasks import Task
+from ..tasks import AbstractTask
 
 
 def kkt_residual(
-    network: eqx.Module, task: Task, *, relative: bool = False
+    network: eqx.Module, task: AbstractTask, *, relative: bool = False
 ) -> Float[Array, ""]:
     """How far the direction is from a KKT point: `‖∇N(v) - L N(v) v‖` at `v = w/‖w‖`.
 
@@ -34,4 +34,4 @@ def kkt_residual(
     gradient = ncf_gradient(unflattener(network)(direction), task)
     residual = safe_norm(tangent_part(gradient, direction))
     size = safe_norm(gradient)
-    return residual / jnp.where(size > 0, size, 1.0) if relative else residual
+    return ratio(residual, size) if relative else residual

@@ -4,10 +4,10 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from ..networks import parameter_dtype
-from ..tasks import Task
+from ..tasks import AbstractTask
 
 
-def loss(network: eqx.Module, task: Task) -> Float[Array, ""]:
+def loss(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The loss `𝓛(w) = Σ_i ℓ(H(x_i; w), y_i)`, a sum over samples.
 
     **Arguments:** one `network` and a `task`. **Returns:** a scalar.

@@ -13,13 +13,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._arrays import ratio
 from ..flows._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ..flows._gradients import outputs_and_pull, outputs_at
 from ..networks import flatten, parameter_dtype
-from ..tasks import margin_residual, Task
+from ..tasks import AbstractTask, margin_residual
 
 
-def margin(network: eqx.Module, task: Task) -> Float[Array, ""]:
+def margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The margin `q_min(w) = min_i q_i(w)`: positive if all samples are classified right.
 
     **Arguments:** one `network` and a `task`. **Returns:** a scalar.
@@ -36,7 +37,7 @@ def margin(network: eqx.Module, task: Task) -> Float[Array, ""]:
     return jnp.min(task.margins(task.outputs(network)))
 
 
-def normalized_margin(network: eqx.Module, task: Task) -> Float[Array, ""]:
+def normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The normalized margin `q_min(w/‖w‖)`, which is `q_min(w)/‖w‖^L` for homogeneous `H`.
 
     **Arguments:** one `network` and a `task`. **Returns:** a scalar.
@@ -57,7 +58,7 @@ def normalized_margin(network: eqx.Module, task: Task) -> Float[Array, ""]:
     return jnp.min(task.margins(outputs_at(network, task, direction)))
 
 
-def smoothed_normalized_margin(network: eqx.Module, task: Task) -> Float[Array, ""]:
+def smoothed_normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The smoothed normalized margin `q̃(𝓛(w))/‖w‖^L`, which never falls once `𝓛 < ℓ(0)`.
 
     `q̃(𝓛)` is the single margin that has this loss: `log(1/𝓛)` for the exponential loss,
@@ -88,7 +89,7 @@ def smoothed_normalized_margin(network: eqx.Module, task: Task) -> Float[Array, 
     return task.margin_loss.margin_at(task.log_loss(outputs)) / power
 
 
-def margin_kkt_residual(network: eqx.Module, task: Task) -> Float[Array, ""]:
+def margin_kkt_residual(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """How far `w`, up to its norm, is from a KKT point of the margin problem.
 
     A KKT point has `w = Σ_i λ_i ∇q_i(w)` and `λ_i (q_i(w) - q_min(w)) = 0` with `λ_i >= 0`,
@@ -127,5 +128,5 @@ def margin_kkt_residual(network: eqx.Module, task: Task) -> Float[Array, ""]:
     _, direction = log_norm_and_direction(weights)
     size = safe_norm(gradient)
     turning = safe_norm(tangent_part(gradient, direction))
-    sine = turning / jnp.where(size > 0, size, 1.0)
+    sine = ratio(turning, size)
     return margin_residual(task, outputs, sine)

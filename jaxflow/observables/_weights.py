@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._arrays import ratio
 from ..flows._geometry import log_norm_and_direction, safe_norm
 from ..networks import flatten, layer_matrices
-from ..tasks import Task
+from ..tasks import AbstractTask
 
 
-def norm(network: eqx.Module, task: Task | None = None) -> Float[Array, ""]:
+def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, ""]:
     """The norm `‖w‖` of all parameters together.
 
     **Arguments:** one `network`; the task is not used. **Returns:** a scalar.
@@ -30,7 +31,9 @@ def norm(network: eqx.Module, task: Task | None = None) -> Float[Array, ""]:
     return safe_norm(flatten(network))
 
 
-def layer_norms(network: eqx.Module, task: Task | None = None) -> Float[Array, " layers"]:
+def layer_norms(
+    network: eqx.Module, task: AbstractTask | None = None
+) -> Float[Array, " layers"]:
     """The Frobenius norm `‖W_l‖_F` of every layer.
 
     At a KKT point of the correlation function of a feed-forward network of power `p`,
@@ -47,7 +50,7 @@ def layer_norms(network: eqx.Module, task: Task | None = None) -> Float[Array, "
 
 
 def singular_values(
-    network: eqx.Module, task: Task | None = None
+    network: eqx.Module, task: AbstractTask | None = None
 ) -> Float[Array, "layers rank"]:
     """The singular values of every layer, largest first.
 
@@ -67,7 +70,9 @@ def singular_values(
     return jnp.stack(rows)
 
 
-def stable_rank(network: eqx.Module, task: Task | None = None) -> Float[Array, " layers"]:
+def stable_rank(
+    network: eqx.Module, task: AbstractTask | None = None
+) -> Float[Array, " layers"]:
     """The stable rank `‖W_l‖_F² / ‖W_l‖₂²` of every layer: 1 for a matrix of rank one.
 
     **Arguments:** one `network`; the task is not used. **Returns:** (layers,), NaN for a
@@ -117,7 +122,9 @@ class CosineTo(eqx.Module):
     reference: eqx.Module
     per_member: bool = eqx.field(static=True, default=False)
 
-    def __call__(self, network: eqx.Module, task: Task | None = None) -> Float[Array, ""]:
+    def __call__(
+        self, network: eqx.Module, task: AbstractTask | None = None
+    ) -> Float[Array, ""]:
         return cosine(network, self.reference)
 
 
@@ -140,7 +147,7 @@ def _singular_values(matrices) -> Float[Array, "layers rank"]:
     """The singular values of matrices of any shapes, filled up with zeros.
 
     One matrix after the other, in one shape: independent decompositions side by side can
-    wait for each other for ever on a CPU once they are batched (jaxlib hands a batch to
+    block each other for good on a CPU once they are batched (jaxlib hands a batch to
     the threads that run the decompositions themselves).
     """
     rows = max(matrix.shape[0] for matrix in matrices)
@@ -155,7 +162,7 @@ def _singular_values(matrices) -> Float[Array, "layers rank"]:
 
     def decompose(matrix):
         size = jnp.max(jnp.abs(matrix))
-        scaled = matrix / jnp.where(size > 0, size, 1.0)
+        scaled = ratio(matrix, size)
         return size * jnp.linalg.svd(scaled, compute_uv=False)[:most]
 
     return jax.lax.map(decompose, padded)

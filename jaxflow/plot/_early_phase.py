@@ -51,7 +51,7 @@ def early_phase(
         ax.grid(alpha=0.25)
     for ax in axes[:2]:
         ax.set_xlabel("")
-    order = float(dataset.attrs["order"])
+    order = float(dataset.attrs["jaxflow"]["settings"]["order"])
     # What the norm tends to once the direction rests, with dρ/dτ = L N.
     rate = (order - 2) * order * dataset["kkt_value"].values[:, None] * end
     theory = dataset["scale"].values[:, None] * (rate * left) ** (-1 / (order - 2))
@@ -90,7 +90,7 @@ def early_convergence(
     """
     axes = panels(1, 2, (9.5, 3.8)) if axes is None else list(axes)
     left, right = axes
-    deltas, flows = found.dataset["delta"].values, dataset_of(found.flows)
+    scales, flows = found.dataset["scale"].values, dataset_of(found.flows)
     closest = found.dataset["closest"].values
     going = np.isfinite(closest[-1])
     # The smallest scale comes last, and its members are as many as any scale's.
@@ -101,12 +101,12 @@ def early_convergence(
         draw_members(left, x, y, (median(x), median(y)))
         left.legend(frameon=False)
         shown = np.maximum(closest[:, going].T, 1e-16)
-        middle = (deltas, np.nanmedian(closest[:, going], axis=1))
-        draw_members(right, [deltas] * len(shown), shown, middle, "C1", "o-")
+        middle = (scales, np.nanmedian(closest[:, going], axis=1))
+        draw_members(right, [scales] * len(shown), shown, middle, "C1", "o-")
         right.legend(frameon=False)
     left.set(xscale="log", yscale="log", ylabel="1 - cosine to the KKT point")
     left.invert_xaxis()
-    left.set_xlabel(f"share of the time to the escape that is left, δ = {deltas[-1]:g}")
+    left.set_xlabel(f"share of the time to the escape that is left, δ = {scales[-1]:g}")
     right.set(xscale="log", yscale="log", xlabel="initialization scale δ")
     right.set_ylabel(r"1 - cosine where $\|w\| = \sqrt{\delta}$")
     for ax in axes:

@@ -30,7 +30,7 @@ def saddle_to_saddle(
     'loss'
     """
     dataset = dataset_of(found)
-    order = float(dataset.attrs["order"])
+    order = float(dataset.attrs["jaxflow"]["settings"]["order"])
     final_loss, status = dataset["final_loss"].values, dataset["status"].values
     loss, rank = dataset["loss"].values, dataset["rank"].values
     visited = np.arange(loss.shape[1]) < dataset["num_saddles"].values[:, None]

@@ -1,11 +1,54 @@
 """What a run gives back, in memory and on disk. It knows nothing of how it was made."""
 
-from ._records import Records as Records, Stats as Stats
-from ._run_store import RunStore as RunStore, UNFINISHED as UNFINISHED
-from ._solution import load as load, open_stored as open_stored, Solution as Solution
-from ._store import check_storable as check_storable, SINGLE as SINGLE
-from ._tables import (
-    RECORDED_OVER as RECORDED_OVER,
-    RESERVED as RESERVED,
+from ._columns import (
+    Column as Column,
+    column as column,
+    joined as joined,
+    same_bits as same_bits,
+)
+from ._declarations import (
+    AbstractDeclaration as AbstractDeclaration,
+    AbstractOwner as AbstractOwner,
+    AbstractSource as AbstractSource,
+    declarations as declarations,
+    declared as declared,
+    MEMBERS as MEMBERS,
+    Sheet as Sheet,
+)
+from ._indexing import Given as Given, Index as Index
+from ._loading import load as load, open_stored as open_stored
+from ._members import brief as brief, numbers as numbers
+from ._records import (
+    GRID_POINTS as GRID_POINTS,
+    Records as Records,
+    Stats as Stats,
+)
+from ._result import (
+    AbstractResult as AbstractResult,
+    concat as concat,
+    stacked as stacked,
     to_dataset as to_dataset,
 )
+from ._run_store import RunStore as RunStore
+from ._settings import check_attributes as check_attributes, settings_of as settings_of
+from ._solution import RESERVED as RESERVED, Solution as Solution
+from ._status import (
+    decode as decode,
+    status_code as status_code,
+    status_column as status_column,
+    status_table as status_table,
+    UNFINISHED as UNFINISHED,
+)
+from ._store import SIMULATION as SIMULATION, SINGLE as SINGLE
+from ._summary import (
+    median as median,
+    power_of_ten as power_of_ten,
+    Summary as Summary,
+)
+from ._weights import (
+    check_storable as check_storable,
+    rebuild_value as rebuild_value,
+    stacked_networks as stacked_networks,
+    weights_dataset as weights_dataset,
+)
+from ._within import within as within

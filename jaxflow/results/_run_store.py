@@ -1,9 +1,9 @@
 """A store that fills while a run goes on, and from which a killed run goes on.
 
-    run.zarr/                the dataset, as `store.py` writes it; `status` is 0 for
+    run.zarr/                the dataset, as `_store.py` writes it; `status` is 0 for
                              members that are not done
-    run.zarr/directions      the parameters, one array each
-    run.zarr/lanes           the lanes in flight, in one file with a checksum
+    run.zarr/directions      the weights, one array each
+    run.zarr/lanes/files     the lanes in flight, in one file with a checksum
 
 Members are written at their own places, a chunk of members at a time. Every chunk carries
 a checksum and takes its place under its name in one piece. The status of a member is
@@ -14,11 +14,10 @@ are then no longer done.
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import pathlib
-import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,25 +26,18 @@ import numpy as np
 import xarray
 import zarr
 import zarr.codecs
-import zarr.errors
 
 from ..errors import StoreError
-from ._store import (
-    DIRECTIONS,
-    FORMAT,
-    FORMAT_ATTR,
-    IDENTITY_ATTR,
-    MEMBERS,
-    parameters_of,
-    STRUCTURE_ATTR,
-    UNFINISHED_ATTR,
-)
+from ._chunks import chunks, empty, holds, is_written, reads_back
+from ._declarations import ABOUT, MEMBERS
+from ._members import NUMBER_ATTRS
+from ._opening import clear_away, create, files_of, lock, open_again
+from ._plain import plain
+from ._status import STATUS
+from ._store import DIRECTIONS, UNFINISHED_ATTR
+from ._weights import STRUCTURE_ATTR, weights_dataset
 
-UNFINISHED = "unfinished"
-"""The status of a member that is not done; its code is zero."""
-_LANES = "lanes"
 _IN_FLIGHT = "in_flight"
-_STATUS = "status"
 _CHUNK_BYTES = 2**22
 _CHUNK_ROWS = (64, 8192)  # fewest and most members in a chunk
 
@@ -58,28 +50,32 @@ class RunStore:
     - `path`: the folder of the store.
     - `identity`: all that makes this run what it is, by name, as numbers and strings.
     - `total`: how many members there are; `None` if nobody knows yet.
+    - `first`: the number of the member in row 0, for a run of some members of many.
 
     **Raises:** `StoreError` if the folder holds something else, or another run.
     """
 
-    def __init__(self, path: pathlib.Path, identity: Mapping[str, Any], total: int | None):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        identity: Mapping[str, Any],
+        total: int | None,
+        first: int = 0,
+    ):
         self.path = path
         self._total = total
+        self._first = first
         identity = json.loads(json.dumps(dict(identity)))
         self._lock = None
-        # Lanes go into another run's store with nobody noticing: this tells them apart.
+        # The file of the lanes may come from another run, and would read back as well: it
+        # begins with this.
         self._tag = hashlib.sha256(json.dumps(identity).encode()).digest()
-        if path.exists() and not path.is_dir():
-            raise StoreError(
-                f"{path} exists and is no store of a run: choose another name."
-            )
         try:
             with _disk_errors(path):
-                if not path.exists() or _is_stillborn(path):
-                    self._create(identity)
-                self._root = self._open(identity)
-                self._lock = self._locked()
-                self._clear_away()
+                create(path, identity)
+                self._root = open_again(path, identity)
+                self._lock = lock(path)
+                clear_away(path)
                 self._done = self._whole_members()
         except BaseException:
             self.close()
@@ -105,17 +101,18 @@ class RunStore:
 
         **Arguments:**
 
-        - `indices`: their numbers.
+        - `indices`: their rows in the store, from 0.
         - `dataset`: their rows, in that order, with every status that can occur.
         - `directions`: their networks, stacked likewise.
         """
-        parameters, structure = parameters_of(directions)
+        parameters = weights_dataset(directions, MEMBERS)
         with _disk_errors(self.path):
-            if STRUCTURE_ATTR not in self._root.attrs:
-                attrs = {**dataset.attrs, STRUCTURE_ATTR: json.dumps(structure)}
-                self._root.attrs.update(attrs)
+            if ABOUT not in self._root.attrs:
+                self._root.attrs.update(dataset.attrs)
             self._make_room(int(np.max(indices, initial=-1)) + 1)
             group = self._root.require_group(DIRECTIONS)
+            if STRUCTURE_ATTR not in group.attrs:
+                group.attrs.update(parameters.attrs)
             rows = [(group, name) for name in parameters.variables]
             rows += [
                 (self._root, name)
@@ -126,8 +123,8 @@ class RunStore:
                 self._forget(np.ones(len(self._done), bool))  # arrays have gone
             for name, variable in parameters.variables.items():
                 self._write_rows(group, str(name), variable, indices)
-            rest = [name for name in dataset.variables if name not in (_STATUS, MEMBERS)]
-            for name in [*rest, _STATUS]:
+            rest = [name for name in dataset.variables if name not in (STATUS, MEMBERS)]
+            for name in [*rest, STATUS]:
                 variable = dataset.variables[name]
                 if variable.dims[:1] == (MEMBERS,):
                     self._write_rows(self._root, str(name), variable, indices)
@@ -141,10 +138,33 @@ class RunStore:
             for array in self._arrays():
                 if array.shape[0] != total:
                     array.resize((total, *array.shape[1:]))
-            members = xarray.Variable((MEMBERS,), np.arange(total))
+            numbers = self._first + np.arange(total, dtype=np.int64)
+            members = xarray.Variable((MEMBERS,), numbers, NUMBER_ATTRS)
             self._write_whole(MEMBERS, members)
             self._root.attrs[UNFINISHED_ATTR] = False
             self._in_flight_file.unlink(missing_ok=True)
+
+    def set_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Put the caller's attributes in the place of those that an earlier call gave."""
+        root, attrs = self._root.attrs, plain(attrs)
+        ours = {n: v for n, v in root.items() if n.startswith(ABOUT)}
+        if ABOUT in ours and {n: v for n, v in root.items() if n not in ours} != attrs:
+            with _disk_errors(self.path):
+                root.put({**ours, **attrs})
+
+    def keep(self, name: str, dataset: xarray.Dataset) -> None:
+        """Keep a dataset in a group of its own, in one piece, unless it is there."""
+        if name in self._root:
+            return
+        with (
+            _disk_errors(self.path),
+            tempfile.TemporaryDirectory(
+                prefix=f".{name}-", dir=self.path, ignore_cleanup_errors=True
+            ) as folder,
+        ):
+            new = pathlib.Path(folder) / name
+            dataset.to_zarr(new, mode="w", consolidated=False, zarr_format=3)
+            os.rename(new, self.path / name)
 
     def save_in_flight(self, lanes: bytes) -> None:
         """Keep the lanes in flight in place of those kept before."""
@@ -166,100 +186,30 @@ class RunStore:
         tag = self._tag
         return found[len(tag) :] or None if found.startswith(tag) else None
 
-    # -- opening --
-
-    def _create(self, identity) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # In one piece as well: the root appears with its attributes or not at all.
-        root = zarr.open_group(
-            self.path,
-            mode="w",
-            zarr_format=3,
-            attributes={
-                FORMAT_ATTR: FORMAT,
-                IDENTITY_ATTR: identity,
-                UNFINISHED_ATTR: True,
-            },
-        )
-        root.require_group(_LANES)
-
-    def _open(self, identity) -> zarr.Group:
-        try:
-            root = zarr.open_group(self.path, mode="r+")
-            found = root.attrs.get(IDENTITY_ATTR)
-            form = root.attrs.get(FORMAT_ATTR)
-        except (zarr.errors.GroupNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{self.path} exists and is no store of a run: choose another name."
-            ) from error
-        if not isinstance(found, dict) or form != FORMAT:
-            raise StoreError(
-                f"{self.path} exists and is no store of a run that this jaxflow can go on "
-                "with: choose another name."
-            )
-        if differences := list(_differences(found, identity)):
-            raise StoreError(
-                f"{self.path} holds another run: choose another name, or repeat the call "
-                "that made it. Differences:\n  " + "\n  ".join(differences)
-            )
-        root.require_group(_LANES)
-        return root
-
-    def _locked(self):
-        """Keep other processes away, until this one ends or forgets the store."""
-        try:
-            import fcntl
-        except ImportError:  # not on every system
-            return None
-        lock = open(self.path / _LANES / "lock", "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise StoreError(f"{self.path} is being written by another run.") from error
-        return lock
-
     def close(self) -> None:
         """Let others write the store."""
         if self._lock is not None:
             self._lock.close()
 
-    def _clear_away(self) -> None:
-        """Remove what killed runs left half-written, and arrays that cannot be opened."""
-        for file in [*self.path.rglob("*.partial"), *self.path.rglob("in_flight.new")]:
-            file.unlink(missing_ok=True)
-        for folder in (self.path / DIRECTIONS, self.path):
-            for array in folder.glob("*/"):
-                if array == self.path / DIRECTIONS:
-                    opened = zarr.open_group
-                elif (array / "c").exists() or (
-                    (array / "zarr.json").exists() and array.name != _LANES
-                ):
-                    opened = zarr.open_array
-                else:
-                    continue
-                try:
-                    opened(array, mode="r")
-                except Exception:  # whatever becomes of damaged text
-                    shutil.rmtree(array)
+    # -- what is whole --
 
     def _whole_members(self) -> np.ndarray:
         """Who is done, after every chunk has been read; damaged chunks are emptied."""
-        if _STATUS not in self._root:
+        if STATUS not in self._root:
             return np.zeros(self._total or 0, bool)
-        status: Any = self._root[_STATUS]
+        status: Any = self._root[STATUS]
         arrays = list(self._arrays())
         num = max(array.shape[0] for array in arrays)
         for array in arrays:  # some are shorter if room was being made
             if array.shape[0] < num:
                 array.resize((num, *array.shape[1:]))
-        status = self._root[_STATUS]
+        status = self._root[STATUS]
         done, damaged = np.zeros(num, bool), np.zeros(num, bool)
-        for place in _chunks(status):
-            done[place] = _is_written(status, place)
+        for place in chunks(status):
+            done[place] = is_written(status, place)
         for array in self._arrays():
-            for place in _chunks(array):
-                if np.any(done[place]) and not _reads_back(array, self.path, place):
+            for place in chunks(array):
+                if np.any(done[place]) and not reads_back(array, self.path, place):
                     damaged[place] = True
         self._done = done
         if not np.all(done):
@@ -272,13 +222,13 @@ class RunStore:
         """These members are not done after all. Everything else may stay as it is."""
         self._done = self._done & ~members
         self._root.attrs[UNFINISHED_ATTR] = True
-        if _STATUS not in self._root:
+        if STATUS not in self._root:
             return
-        status: Any = self._root[_STATUS]
-        for place in _chunks(status):
+        status: Any = self._root[STATUS]
+        for place in chunks(status):
             if np.any(members[place]):
                 known = np.any(self._done[place])
-                codes = status[place] if known else _empty(status, place)
+                codes = status[place] if known else empty(status, place)
                 status[place] = np.where(self._done[place], codes, 0)
 
     # -- arrays --
@@ -306,6 +256,8 @@ class RunStore:
     def _write_rows(self, group, name: str, variable: xarray.Variable, indices) -> None:
         values = np.asarray(variable.values)
         array: Any = group[name] if name in group else self._new(group, name, variable)
+        # Said anew for an array that is opened again; a chunk that is not there is damage.
+        array = array.with_config({"write_empty_chunks": True})
         chunk = array.chunks[0]
         for which in np.unique(indices // chunk):
             here = np.flatnonzero(indices // chunk == which)
@@ -313,7 +265,7 @@ class RunStore:
             place = slice(first, min(first + chunk, array.shape[0]))
             # The chunk as a whole, so that it is replaced in one piece.
             known = np.any(self._done[place])
-            rows = array[place] if known else _empty(array, place)
+            rows = array[place] if known else empty(array, place)
             rows[indices[here] - first] = values[here]
             array[place] = rows
 
@@ -324,16 +276,13 @@ class RunStore:
         if self._total is not None:
             rows = max(1, min(self._total, rows))
         fill = np.nan if variable.dtype.kind == "f" else 0
-        dims = variable.dims
-        if group.name.strip("/") == DIRECTIONS:
-            dims = (MEMBERS, *dims[1:])
         return group.create_array(
             name,
             shape=(len(self._done), *variable.shape[1:]),
             chunks=(rows, *(max(1, n) for n in variable.shape[1:])),
             dtype=variable.dtype,
             fill_value=fill,
-            dimension_names=[str(dim) for dim in dims],
+            dimension_names=[str(dim) for dim in variable.dims],
             compressors=[zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
             attributes=dict(variable.attrs),
             config={"write_empty_chunks": True},  # a chunk that is not there is damage
@@ -341,7 +290,7 @@ class RunStore:
 
     def _write_whole(self, name: str, variable: xarray.Variable) -> None:
         values = np.asarray(variable.values)
-        if name in self._root and _holds(self._root[name], values):
+        if name in self._root and holds(self._root[name], values):
             return
         array = self._root.create_array(
             name,
@@ -357,67 +306,7 @@ class RunStore:
 
     @property
     def _in_flight_file(self) -> pathlib.Path:
-        return self.path / _LANES / _IN_FLIGHT
-
-
-def _empty(array, place: slice) -> np.ndarray:
-    shape = (place.stop - place.start, *array.shape[1:])
-    return np.full(shape, array.fill_value, array.dtype)
-
-
-def _chunks(array) -> Iterator[slice]:
-    rows = array.chunks[0]
-    for first in range(0, array.shape[0], rows):
-        yield slice(first, min(first + rows, array.shape[0]))
-
-
-def _holds(array, values: np.ndarray) -> bool:
-    try:
-        whole = array.nchunks_initialized == array.nchunks
-        return bool(whole and np.array_equal(array[...], values))
-    except Exception:  # whatever a codec makes of damaged bytes
-        return False
-
-
-def _reads_back(array, path: pathlib.Path, place: slice) -> bool:
-    """Whether a chunk is there as it was written."""
-    number = place.start // array.chunks[0]
-    rest = itertools.repeat(0, array.ndim - 1)
-    file = path.joinpath(array.path, "c", *map(str, (number, *rest)))
-    if not file.exists():
-        return False
-    try:
-        array[place]
-    except Exception:  # whatever a codec makes of damaged bytes
-        return False
-    return True
-
-
-def _is_stillborn(path: pathlib.Path) -> bool:
-    """Whether a run was killed before its store had begun."""
-    return path.is_dir() and all(name.name.endswith(".partial") for name in path.iterdir())
-
-
-def _is_written(status, place: slice) -> np.ndarray:
-    try:
-        return np.asarray(status[place]) != 0
-    except Exception:  # the statuses are damaged themselves
-        return np.ones(place.stop - place.start, bool)
-
-
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    for name in [*wanted, *(name for name in found if name not in wanted)]:
-        missing = object()
-        old, new = found.get(name, missing), wanted.get(name, missing)
-        if old != new:
-            there = "nothing" if old is missing else _brief(old)
-            here = "nothing" if new is missing else _brief(new)
-            yield f"{name}: {there} in the store, {here} in this call"
-
-
-def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+        return files_of(self.path) / _IN_FLIGHT
 
 
 @contextlib.contextmanager

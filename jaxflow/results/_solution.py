@@ -2,46 +2,35 @@
 
 import dataclasses
 import functools
-import pathlib
-import types
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray
 
-from ..errors import StoreError
-from . import _store as store, _summary as summary, _tables as tables
-from ._records import Records, Stats
-
-
-class _OnDemand:
-    """A field that may be given as a function, which is called when it is first read."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def __get__(self, solution, owner=None) -> Any:
-        if solution is None:
-            return self
-        value = vars(solution)[self._name]
-        if isinstance(value, types.FunctionType):
-            value = vars(solution)[self._name] = value()
-        return value
-
-    def __set__(self, solution, value):
-        vars(solution)[self._name] = value
+from ..quantities import CLOCKS
+from ._columns import column
+from ._declarations import declarations, MEMBERS, part
+from ._members import numbers
+from ._overview import summarize
+from ._records import GRID_POINTS, recorded, Records, Stats
+from ._result import AbstractResult
+from ._settings import attributes, check_attributes, setting, settings_of
+from ._status import status_column
+from ._store import DIRECTIONS
+from ._summary import Summary
+from ._weights import reader
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Solution:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Solution(AbstractResult):
     """Where every initialization ended, and what was recorded on the way.
 
     Arrays have a leading axis of members, `(num,)`, and are scalars for a single network.
-    Printing a solution shows a summary.
+    Printing a solution shows a summary. `solution[3]` is the solution of one member,
+    `solution[10:20]` or `solution[mask]` that of some.
 
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
@@ -50,44 +39,72 @@ class Solution:
     >>> solution = jf.gradient_flow(ensemble, task, stop=[jf.RescaledTime(0.1)])
     >>> solution.status.tolist()
     ['RescaledTime', 'RescaledTime', 'RescaledTime', 'RescaledTime']
-    >>> solution.dataset.sizes["init"]
-    4
+    >>> solution[2:].dataset["init"].values.tolist()
+    [2, 3]
     """
 
-    kind: str
+    counted: ClassVar[str] = "log_norm"
+
+    kind: str = setting()
     """`"gradient flow"`, `"neural correlation flow"` or `"gradient descent"`."""
-    directions: Any
-    """The final directions `w/‖w‖`, as (stacked) networks of unit norm. A run with
-    `store=` reads them from its store when they are asked for."""
-    log_norm: np.ndarray
+    read_directions: Callable[[], Any] = reader(DIRECTIONS)
+    """A function without arguments that gives the `directions`; `Given(directions)` where
+    they are in memory."""
+    log_norm: np.ndarray = column(
+        MEMBERS,
+        "natural logarithm of ‖w‖ (of ‖w‖/δ in the limit δ → 0)",
+        name="final_log_norm",
+    )
     """`log ‖w‖`; `log ‖u‖ = log(‖w‖/δ)` in the limit δ → 0."""
-    scale: np.ndarray
+    scale: np.ndarray = column(MEMBERS, "initialization scale δ: w(0) = δ w₀")
     """The initialization scale δ."""
-    rescaled_time: np.ndarray
+    rescaled_time: np.ndarray = column(
+        MEMBERS, "s = δ^(L-2) t", "rescaled time", name="final_rescaled_time"
+    )
     """`s = δ^(L-2) t`."""
-    log_time: np.ndarray
+    log_time: np.ndarray = column(
+        MEMBERS, "natural logarithm of the physical time t", name="final_log_time"
+    )
     """`log t`, natural logarithm."""
-    loss: np.ndarray
+    loss: np.ndarray = column(MEMBERS, "loss, a sum over samples", name="final_loss")
     """`𝓛(w)`, a sum over samples."""
-    status: np.ndarray
-    """The name of the stop condition that ended each member, or of what made it fail:
+    status: np.ndarray = status_column()
+    """The name of the stop condition that ended each member, with a number behind it for a
+    second one of its class (`"LossBelow_2"`), or of what made the member fail:
     `"max_steps"`, `"non_finite"`, `"step_too_small"`, `"solver_failed"`."""
-    stats: Stats
-    records: Records | None
-    blow_up_time: np.ndarray | None
+    stats: Stats = part(Stats)
+    records: Records | None = recorded()
+    blow_up_time: np.ndarray | None = column(
+        MEMBERS,
+        "T*, where the δ → 0 limit becomes infinite",
+        "rescaled time",
+        optional=True,
+    )
     """`T*` of the limit flow: infinity if none, NaN if not known yet; `None` otherwise."""
-    attrs: Mapping[str, Any]
-    """Settings, versions and whatever the caller added."""
-    opened: xarray.Dataset | None = None
-    """The dataset of a run with `store=`, whose arrays are read when they are used."""
+    settings: Mapping[str, Any] = settings_of()
+    """What jaxflow says of the run: the solver, the order, tolerances, versions."""
+    attrs: Mapping[str, Any] = attributes()
+    """Whatever the caller added, and nothing else."""
+    members: np.ndarray | None = numbers()
+    """The number of each member, (num,), which it keeps when members are picked; `None`
+    for 0, 1, …; the coordinate `init` of the dataset."""
+
+    def __post_init__(self):
+        check_attributes(self.attrs)
 
     @property
     def is_ensemble(self) -> bool:
         """Whether there is a leading axis of members."""
-        return np.ndim(self.log_norm) == 1
+        return not self.is_single
 
     @functools.cached_property
-    def networks(self) -> eqx.Module:
+    def directions(self) -> Any:
+        """The final directions `w/‖w‖`, as (stacked) networks of unit norm. A run with
+        `store=` reads them from its store when they are asked for."""
+        return self.read_directions()
+
+    @functools.cached_property
+    def networks(self) -> Any:
         """The final weights `w = e^ρ v`, as (stacked) networks."""
         factor = jnp.exp(jnp.asarray(self.log_norm))
 
@@ -98,74 +115,21 @@ class Solution:
 
         return jax.tree_util.tree_map(scaled, self.directions)
 
-    @functools.cached_property
-    def dataset(self) -> xarray.Dataset:
-        """Everything but the weights as an `xarray.Dataset`.
-
-        Dimensions `init` and, for records, the quantity that the grid runs over; final
-        values are named `final_…`. Units and descriptions are in the attributes. After a
-        run with `store=` it is opened lazily.
-        """
-        return self.opened if self.opened is not None else tables.to_dataset(self)
-
-    def save(self, path: str | pathlib.Path, *, overwrite: bool = False) -> None:
-        """Write the solution to a Zarr store that `jaxflow.load` reads back.
-
-        The store appears under its name only when it is whole. Its root group is
-        `dataset`, which opens with `xarray.open_zarr` and without jaxflow.
-
-        **Arguments:** the `path` of a folder; `overwrite` replaces an existing one.
-
-        **Raises:** `StoreError` if the path exists, or if a part of the network (a lambda,
-        say) cannot be described in a file.
-        """
-        store.write(pathlib.Path(path), self.dataset, self.directions, overwrite=overwrite)
-
-    def __repr__(self) -> str:
-        return summary.summarize(self)
+    def summary(self) -> Summary:
+        """What printing the solution shows."""
+        return summarize(self)
 
 
-# Not in the class, where a dataclass would take it for a default.
-Solution.directions = _OnDemand("directions")
+def _names(cls: type) -> list[str]:
+    """The names that fields have in a dataset."""
+    return [
+        getattr(declaration, "name", None) or name
+        for name, declaration in declarations(cls).items()
+    ]
 
 
-def load(path: str | pathlib.Path, network: eqx.Module | None = None) -> Solution:
-    """Read a solution that `Solution.save` wrote, network included.
-
-    **Arguments:**
-
-    - `path`: the folder of the store.
-    - `network`: any network of the same structure; needed only where the class of the
-      saved one cannot be imported any more. Its arrays are not read.
-
-    **Returns:** the `Solution`.
-
-    **Raises:** `StoreError` if there is no whole solution at the path, or if its network
-    cannot be rebuilt.
-
-    >>> import jax, jaxflow as jf, tempfile
-    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> solution = jf.gradient_flow(network, task, stop=[jf.RescaledTime(0.1)])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     solution.save(f"{folder}/run.zarr")
-    ...     again = load(f"{folder}/run.zarr")
-    >>> bool(again.loss == solution.loss)
-    True
-    """
-    return _from_store(pathlib.Path(path), network, lazily=False)
-
-
-def open_stored(path: pathlib.Path, network: eqx.Module) -> Solution:
-    """The solution in a store, whose weights and records are read when they are used."""
-    return _from_store(path, network, lazily=True)
-
-
-def _from_store(path, network, *, lazily) -> Solution:
-    stored = store.read(path, network, lazily=lazily)
-    try:
-        fields = tables.from_dataset(stored.dataset)
-    except KeyError as error:
-        raise StoreError(f"{path} is not a whole solution: {error}") from error
-    opened = stored.dataset if lazily else None
-    return Solution(directions=stored.directions, opened=opened, **fields)  # pyright: ignore
+_GROUPS = (DIRECTIONS, "lanes")  # of a store: its weights, and the lanes in flight
+RESERVED = frozenset(
+    [*_names(Solution), *_names(Stats), *CLOCKS, MEMBERS, GRID_POINTS, *_GROUPS]
+)
+"""Names that a recorded function cannot have."""

@@ -1,121 +1,93 @@
-"""A solution in a few lines of text."""
+"""A summary of a result, declared once and shown as text or in a notebook."""
 
-import collections
+import html
 import math
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-import equinox as eqx
-import jax
 import numpy as np
 
-if TYPE_CHECKING:
-    from ._solution import Solution
-
-_WIDTH = 15
+_NAMES = 15  # wide enough for the names of rows
 
 
-def summarize(solution: "Solution") -> str:
-    """The text that printing a solution shows."""
-    if not np.size(solution.log_norm):
-        return f"{solution.kind.capitalize()}: no initializations"
-    rows = [
-        ("ended by", _statuses(solution.status)),
-        ("loss", _range(solution.loss)),
-        ("‖w‖/δ" if solution.blow_up_time is None else "‖u‖", _growth(solution)),
-        ("rescaled time", _range(solution.rescaled_time)),
-        ("time", _powers(solution.log_time)),
-    ]
-    if solution.blow_up_time is not None:
-        rows.append(("blow-up time", _range(solution.blow_up_time)))
-    stats = solution.stats
-    steps = f"{_range(stats.num_steps)}; {_share(stats)} rejected"
-    if stats.num_stabilized is not None:
-        steps += f", {np.sum(stats.num_stabilized):,} stabilized in all"
-    rows.append(("steps", steps))
-    if stats.num_vjps is not None:
-        rows.append(("VJPs", f"{_range(stats.num_vjps)}; {stats.num_vjps.sum():,} in all"))
-    if solution.records is not None:
-        names = ", ".join(solution.records.values)
-        points = solution.records.grid.shape[-1]
-        rows.append(("recorded", f"{names} at {points} points in {solution.records.over}"))
-    lines = [f"  {name:<{_WIDTH}}{text}" for name, text in rows if text]
-    return "\n".join([_headline(solution), *lines])
+class Summary(NamedTuple):
+    """What printing a result shows: a table between some lines of text.
+
+    Without a `header` the first cell of each row is its name.
+    """
+
+    headline: str
+    rows: tuple[tuple[str, ...], ...] = ()
+    header: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
+    """The least width of each column of text."""
 
 
-def _headline(solution) -> str:
-    num = solution.log_norm.size
-    who = f"{num:,} initializations of " if solution.is_ensemble else ""
-    order = solution.attrs.get("order")
-    degree = f", order {order:g}" if isinstance(order, (int, float)) else ""
-    scale = "" if solution.blow_up_time is not None else f", δ = {_range(solution.scale)}"
-    name, parameters = _network(solution)
-    return (
-        f"{solution.kind.capitalize()}: {who}{name} "
-        f"({parameters:,} parameters{degree}){scale}"
-    )
+def median(values: np.ndarray) -> float:
+    """The median of the values that are not NaN; NaN if there are none.
+
+    Of an even number the mean of the two in the middle, or the lower one where either is
+    infinite.
+    """
+    values = np.asarray(values, float)
+    known = np.sort(values[~np.isnan(values)])
+    if not known.size:
+        return math.nan
+    low, high = known[(known.size - 1) // 2], known[known.size // 2]
+    return float((low + high) / 2 if np.isfinite(low) and np.isfinite(high) else low)
 
 
-def _network(solution) -> tuple[str, int]:
-    """The class of the networks, and how many parameters one has."""
-    attrs = solution.attrs
-    if "network" in attrs and "num_parameters" in attrs:
-        return attrs["network"], attrs[
-            "num_parameters"
-        ]  # weights may be large, and on disk
-    arrays = jax.tree_util.tree_leaves(
-        eqx.filter(solution.directions, eqx.is_inexact_array)
-    )
-    parameters = sum(array.size for array in arrays) // max(solution.log_norm.size, 1)
-    return type(solution.directions).__name__, parameters
-
-
-def _statuses(status) -> str:
-    counts = collections.Counter(np.ravel(status).tolist())
-    return " · ".join(f"{name} {count:,}" for name, count in counts.most_common())
-
-
-def _growth(solution) -> str:
-    start = np.zeros_like(solution.log_norm)
-    if solution.blow_up_time is None:
-        start = np.log(solution.scale)
-    return _powers(solution.log_norm - start)
-
-
-def _range(values) -> str:
-    """The median, and the smallest and largest where they differ."""
-    values = np.ravel(values).astype(float)
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return "infinite" if np.any(np.isinf(values)) else ""
-    if finite.size == values.size == 1 or finite.min() == finite.max():
-        text = f"{finite[0]:.4g}"
-    else:
-        text = f"median {np.median(finite):.4g} ({finite.min():.4g} to {finite.max():.4g})"
-    infinite = int(np.isinf(values).sum())
-    unknown = int(np.isnan(values).sum())
-    text += f", infinite for {infinite}" if infinite else ""
-    return text + (f", unknown for {unknown}" if unknown else "")
-
-
-def _powers(logarithms) -> str:
-    """Numbers given by their natural logarithms, which may be too large to write out."""
-    exponents = np.ravel(logarithms) / math.log(10)
-    finite = exponents[np.isfinite(exponents)]
-    if not finite.size:
-        return "infinite" if np.any(exponents == np.inf) else ""
-    if finite.size == 1 or finite.max() - finite.min() < 5e-3:
-        return _power(finite[0])
-    middle = _power(np.median(finite))
-    return f"median {middle} ({_power(finite.min())} to {_power(finite.max())})"
-
-
-def _power(exponent) -> str:
+def power_of_ten(exponent: float) -> str:
+    """`10**exponent` in words, also where no float holds it."""
     if abs(exponent) < 4:
         return f"{10**exponent:.4g}"
-    whole = math.floor(exponent)
+    # A mantissa of 9.995 or more would be written as 10.00.
+    whole = math.floor(exponent + 1 - math.log10(9.995))
     return f"{10 ** (exponent - whole):.2f}e{whole:+d}"
 
 
-def _share(stats) -> str:
-    tried = stats.num_steps.sum()
-    return f"{stats.num_rejected.sum() / tried:.0%}" if tried else "none"
+def as_text(summary: Summary) -> str:
+    """The summary in lines of text."""
+    lines = [
+        *summary.before,
+        *(_table(summary) if summary.header else _named_rows(summary)),
+        *summary.after,
+    ]
+    return "\n".join([summary.headline, *(f"  {line}" for line in lines)])
+
+
+def _named_rows(summary: Summary) -> list[str]:
+    return [f"{name:<{_NAMES}}{'  '.join(cells)}" for name, *cells in summary.rows]
+
+
+def _table(summary: Summary) -> list[str]:
+    rows = [summary.header, *summary.rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [*map(max, widths, summary.widths or widths)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows
+    ]
+
+
+def as_html(summary: Summary) -> str:
+    """The same cells as an HTML table."""
+    rows = [_row("td", cells, bool(summary.header)) for cells in summary.rows]
+    header = [_row("th", summary.header, True)] if summary.header else []
+    return "".join(
+        [
+            f"<div><strong>{html.escape(summary.headline)}</strong></div>",
+            *(f"<div>{html.escape(line)}</div>" for line in summary.before),
+            "<table>",
+            *header,
+            *rows,
+            "</table>",
+            *(f"<div>{html.escape(line)}</div>" for line in summary.after),
+        ]
+    )
+
+
+def _row(tag: str, cells: tuple[str, ...], to_the_right: bool) -> str:
+    style = f' style="text-align: {"right" if to_the_right else "left"}"'
+    inside = "".join(f"<{tag}{style}>{html.escape(cell)}</{tag}>" for cell in cells)
+    return f"<tr>{inside}</tr>"

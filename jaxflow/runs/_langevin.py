@@ -1,37 +1,100 @@
 """Gradient flow with noise."""
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray
 
-from ..engine import Schedule
 from ..errors import InputError
-from ..flows import CartesianFlow, LangevinFlow
+from ..flows import AbstractNetworkFlow, CartesianFlow, LangevinFlow
+from ..networks import parameter_dtype
 from ..results import Solution
-from ..stopping import AbstractStop, LogTime, RescaledTime, Time
-from ..tasks import Task
-from ._checks import (
-    check_key,
-    check_networks,
-    check_positive,
-    check_record,
-    check_scale,
-    check_schedule,
-    check_stops,
-    check_store,
-    Stepping,
-)
-from ._functions import Networks, Noise, simulate
+from ..stops import AbstractStop, Time
+from ..tasks import AbstractTask
+from ._equation import AbstractEquation, Defaults
+from ._execution import check_keywords, Execution, run, Unpack
+from ._given import given_record, given_scale, NetworksLike
+from ._numbers import check_positive, key_words
+from ._record import Record
+from ._simulation import Simulation
+from ._stepping import Stepping
+
+
+class Langevin(AbstractEquation):
+    """`dw = -∇𝓛(w) dt + sqrt(2T) dB`, `w(0) = δ w₀`: overdamped Langevin dynamics.
+
+    **Arguments:** `temperature`, `time`, `step`, `key` and `solver` as for
+    `jaxflow.langevin_flow`.
+
+    **Raises:** `InputError` for arguments that do not fit.
+
+    >>> import jax
+    >>> Langevin(temperature=0.1, time=1.0, step=0.1, key=jax.random.key(0)).kind
+    'Langevin flow'
+    """
+
+    temperature: float
+    time: float
+    step: float
+    key_data: np.ndarray
+    solver: diffrax.AbstractSolver
+    kind = "Langevin flow"
+
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        time: float,
+        step: float,
+        key: PRNGKeyArray,
+        solver: diffrax.AbstractSolver | None = None,
+    ):
+        self.temperature = check_positive("temperature", temperature)
+        self.time, self.step = check_positive("time", time), check_positive("step", step)
+        if self.step > self.time:
+            raise InputError("step", f"{step:g}", f"at most the time {time:g}")
+        if self.num_steps >= 2**31:
+            raise InputError("step", f"{step:g}", f"a larger part of the time {time:g}")
+        self.key_data = key_words(key)
+        self.solver = diffrax.ShARK() if solver is None else solver
+        _levy_area(self.solver)
+
+    @property
+    def num_steps(self) -> int:
+        """The most steps that a member takes, the last of which may be shorter."""
+        return math.ceil(self.time / self.step * (1 + 1e-9)) + 1
+
+    def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
+        return LangevinFlow(  # pyright: ignore[reportCallIssue]
+            CartesianFlow(network, task, None),
+            jnp.asarray(self.temperature, parameter_dtype(network)),
+            jnp.asarray(self.key_data),
+            _levy_area(self.solver),
+        )
+
+    def defaults(self, network, task, dtype):
+        stepping = Stepping(
+            solver=self.solver,
+            rtol=0.0,
+            atol=0.0,
+            controller=diffrax.ConstantStepSize(),
+            dt0=self.step,
+            max_steps=self.num_steps,
+        )
+        return Defaults(stepping, ends=(Time(self.time),), steps_are_given=True)
+
+    def describe(self):
+        return {"temperature": self.temperature, "flow_coordinates": "cartesian"}
 
 
 def langevin_flow(
-    networks: Networks,
-    task: Task,
+    networks: NetworksLike,
+    task: AbstractTask,
     *,
     temperature: float,
     time: float,
@@ -40,14 +103,11 @@ def langevin_flow(
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
     solver: diffrax.AbstractSolver | None = None,
-    record: Mapping[str, Callable] | None = None,
+    record: Record | Mapping[str, Callable] | None = None,
     record_at: ArrayLike | Sequence | None = None,
     record_over: str = "rescaled_time",
     ensemble: bool | None = None,
-    schedule: Schedule | None = None,
-    store: str | os.PathLike | None = None,
-    progress: bool | None = None,
-    attrs: Mapping[str, Any] | None = None,
+    **execution: Unpack[Execution],
 ) -> Solution:
     """Gradient flow with noise, overdamped Langevin dynamics, from many initializations.
 
@@ -85,58 +145,17 @@ def langevin_flow(
     >>> bool(abs(weights[:, 0, 1].mean() - 2.0) < 0.03)
     True
     """
-    checked = check_networks(networks, task, ensemble)
-    task = task.astype(checked.dtype)
-    temperature = check_positive("temperature", temperature)
-    time, step = check_positive("time", time), check_positive("step", step)
-    if step > time:
-        raise InputError("step", f"{step:g}", f"at most the time {time:g}")
-    num_steps = math.ceil(time / step * (1 + 1e-9)) + 1
-    if num_steps >= 2**31:
-        raise InputError("step", f"{step:g}", f"a larger part of the time {time:g}")
-    check_key(key)
-    stops = check_stops(stop, checked)
-    for given in stops:
-        if given.exact and not isinstance(given, (Time, RescaledTime, LogTime)):
-            raise InputError(
-                "stop",
-                f"{type(given).__name__}, which holds at one moment within a step",
-                "conditions on the time, or such as hold after a step",
-            )
-    solver = diffrax.ShARK() if solver is None else solver
-    without_noise = CartesianFlow(checked.one, task, None)
-    flow = LangevinFlow(
-        checked.one,
-        without_noise,
-        jnp.asarray(temperature, checked.dtype),
-        _levy_area(solver),
-    )
-    return simulate(
-        "Langevin flow",
-        without_noise,
-        checked,
+    check_keywords("langevin_flow", execution)
+    simulation = Simulation(
+        Langevin(temperature=temperature, time=time, step=step, key=key, solver=solver),
+        networks,
         task,
-        scale=check_scale(scale, checked),
-        stops=(*stops, *check_stops(Time(time), checked)),
-        stepping=Stepping(
-            solver=solver,
-            controller=diffrax.ConstantStepSize(),
-            rtol=0.0,
-            atol=0.0,
-            first_step=step,
-            max_steps=num_steps,
-        ),
-        recordables=check_record(record, record_at, record_over, checked, task),
-        schedule=check_schedule(schedule),
-        store=check_store(store),
-        progress=progress,
-        attrs={
-            "temperature": temperature,
-            "flow_coordinates": "cartesian",
-            **(attrs or {}),
-        },
-        noise=Noise(flow, key),
+        scale=given_scale(scale),
+        stop=stop,
+        record=given_record(record, record_at, record_over),
+        ensemble=ensemble,
     )
+    return run(simulation, **execution)
 
 
 def _levy_area(solver: Any) -> type:

@@ -9,100 +9,105 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ..engine import join, Outcome, status_names, take
-from ..flows import AbstractNetworkFlow, blow_up_time, CorrelationFlow, Snapshot
+from .._rows import map_lanes
+from ..engine import join, Outcome, Problem, status_names, take
 from ..networks import unflatten_rows
-from ..observables import dimensions
-from ..results import Records, Solution, Stats
-from ..solvers import AbstractStagedSolver, count_evaluations, Work
-from ..stopping import AbstractStop, Stationary
-from ._checks import Recordables, Stepping
-from ._networks import rows_of
+from ..results import brief, Given, Records, Solution, Stats
+from ..solvers import EVALUATIONS_OF_CHOICE, Work
+from ._simulation import Simulation
+from ._source import starts_of
 
 _PIECE = 256
 """Members are evaluated in pieces of at most this many, so that few sizes are compiled."""
+_FINAL = ("log_norm", "rescaled_time", "log_time", "loss")
 
 
 class Outcomes:
     """Makes solutions of any members of one run.
 
-    **Arguments:** all that the members have in common.
+    **Arguments:** the simulation, its problem, and what results keep: `settings` of the
+    run and the caller's `attrs`.
     """
 
     def __init__(
         self,
-        kind: str,
-        flow: AbstractNetworkFlow,
-        *,
-        scales: np.ndarray,  # δ and log δ, one number or one for each member
-        log_scales: np.ndarray,
-        stops: tuple[AbstractStop, ...],
-        stepping: Stepping,
-        recordables: Recordables | None,
+        simulation: Simulation,
+        problem: Problem,
+        settings: Mapping[str, Any],
         attrs: Mapping[str, Any],
     ):
-        self.kind = kind
-        self.attrs = attrs
-        self._flow = flow
-        self._scales = scales
-        self._log_scales = log_scales
-        self._stepping = stepping
-        self._recordables = recordables
-        self._names = dict(zip(*status_names(stops)))
+        self._simulation = simulation
+        self._one, self._dtype = simulation.networks.one, simulation.networks.dtype
+        self._problem = problem
+        self._settings = settings
+        self._attrs = attrs
+        self._names = dict(zip(*status_names(simulation.stops)))
+        self._at_rest = [False, *(stop.at_rest for stop in simulation.stops)]
+        self._dims = {}
+        if (record := simulation.record) is not None:
+            examples = record.examples(simulation.networks, simulation.task)
+            self._dims = record.dims(examples)
 
     @property
     def statuses(self) -> tuple[str, ...]:
         """What can end a member."""
         return tuple(self._names.values())
 
-    def solution(self, indices: np.ndarray, outcome: Outcome) -> Solution:
-        """The solution of these members."""
-        log_scales = rows_of(self._log_scales, indices)
-        status = np.array([self._names[int(code)] for code in outcome.status], dtype=str)
-        at_rest = status == Stationary.__name__
-        final = _in_pieces(
-            _final, self._flow, (outcome.clock, outcome.state, log_scales, at_rest)
-        )
-        snapshot = final.snapshot
+    def solution(self, rows: np.ndarray, outcome: Outcome) -> Solution:
+        """The solution of the members in these rows."""
+        simulation, flow = self._simulation, self._problem.flow
+        at_rest = np.array(self._at_rest)[np.maximum(outcome.status, 0)]
+        starts = starts_of(simulation, rows)
+        final = _in_pieces(_final, flow, (outcome.clock, outcome.state, starts, at_rest))
+        none = np.full(len(rows), np.nan, self._dtype)
+        known = {name: final.quantities.get(name, none) for name in _FINAL}
         return Solution(
-            kind=self.kind,
-            directions=unflatten_rows(self._flow.network, snapshot.direction),
-            log_norm=snapshot.log_norm,
-            scale=rows_of(self._scales, indices),
-            rescaled_time=snapshot.rescaled_time,
-            log_time=snapshot.log_time,
-            loss=snapshot.loss,
-            status=status,
-            stats=_stats(outcome, self._stepping),
-            records=_records(outcome, self._recordables, indices),
-            blow_up_time=final.blow_up_time,
-            attrs=self.attrs,
+            kind=simulation.equation.kind,
+            read_directions=Given(unflatten_rows(self._one, final.direction)),
+            scale=simulation.scale.of(rows).values,
+            status=np.array([self._names[int(code)] for code in outcome.status], dtype=str),
+            stats=self._stats(outcome),
+            records=self._records(outcome, rows),
+            blow_up_time=final.further.get("blow_up_time"),
+            settings=self._settings,
+            attrs=self._attrs,
+            members=brief(rows + simulation.networks.start),
+            **known,
         )
 
-    def none(self) -> Outcome:
-        """The outcome of no members at all, of the shapes that one would have."""
-        real = np.zeros(0, self._log_scales.dtype)
-        whole = np.zeros(0, np.int32)
-        log_scale = jax.ShapeDtypeStruct((), real.dtype)
-        example = eqx.filter_eval_shape(self._flow.enter, self._flow.network, log_scale)
-        state = jax.tree_util.tree_map(
-            lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), example
+    def _stats(self, outcome: Outcome) -> Stats:
+        work: Work = outcome.work
+        counted = lambda count: None if count is None else np.asarray(count)
+        num_vjps = counted(work.num_evaluations)
+        if num_vjps is not None and self._problem.first_step is None:
+            num_vjps = num_vjps + EVALUATIONS_OF_CHOICE
+        return Stats(
+            num_steps=outcome.num_steps,
+            num_accepted=outcome.num_accepted,
+            num_rejected=outcome.num_steps - outcome.num_accepted,
+            num_vjps=num_vjps,
+            num_stabilized=counted(work.num_stabilized),
+            num_power_iterations=counted(work.num_power_iterations),
         )
-        values = None
-        if self._recordables is not None:
-            points = self._recordables.grid.shape[-1]
-            values = {
-                name: np.zeros((0, points, *leaf.shape), leaf.dtype)
-                for name, leaf in self._recordables.example.items()
-            }
-        counted = isinstance(self._stepping.solver, AbstractStagedSolver)
-        work = Work(whole, whole, whole) if counted else None
-        return Outcome(real, state, whole, whole, whole, work, values)
+
+    def _records(self, outcome: Outcome, rows: np.ndarray) -> Records | None:
+        record = self._simulation.record
+        if record is None:
+            return None
+        assert record.over is not None
+        return Records(
+            over=record.over,
+            grid=record.grids(rows),
+            # In the caller's order; JAX sorts the keys of dicts.
+            values={name: outcome.values[name] for name in record.functions},
+            dims=self._dims,
+        )
 
 
 class _Final(NamedTuple):
-    snapshot: Snapshot
-    blow_up_time: Any  # None but in the limit δ → 0
+    direction: Any
+    quantities: dict[str, Any]
+    further: dict[str, Any]  # columns that only this flow has
 
 
 @eqx.filter_jit
@@ -110,15 +115,14 @@ def _final(flow, members) -> _Final:
     """Every member where it ended."""
 
     def one(member):
-        clock, state, log_scale, at_rest = member
-        velocity = flow.vector_field(clock, state, log_scale)
-        snapshot = flow.snapshot(clock, state, velocity, log_scale)
-        if not isinstance(flow, CorrelationFlow):
-            return _Final(snapshot, None)
-        return _Final(snapshot, blow_up_time(snapshot, velocity, flow.order, at_rest))
+        clock, state, start, at_rest = member
+        args = flow.member_args(*start)
+        velocity = flow.vector_field(clock, state, args)
+        shown = flow.snapshot(clock, state, velocity, args)
+        quantities = {k: v for k, v in shown.quantities.items() if k in _FINAL}
+        return _Final(shown.direction, quantities, flow.at_end(shown, at_rest))
 
-    # In pieces: all members at once would need all their activations at once.
-    return jax.lax.map(one, jax.tree_util.tree_map(jnp.asarray, members), batch_size=64)
+    return map_lanes(one, jax.tree_util.tree_map(jnp.asarray, members))
 
 
 def _in_pieces(function, flow, members: PyTree) -> Any:
@@ -135,79 +139,3 @@ def _in_pieces(function, flow, members: PyTree) -> Any:
         piece = jax.device_get(function(flow, take(members, rows)))
         pieces.append(take(piece, slice(num - first)))
     return join(pieces)
-
-
-def _stats(outcome: Outcome, stepping: Stepping) -> Stats:
-    evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
-    work = outcome.work
-    num_vjps = None
-    if work is not None:
-        num_vjps = evaluations.at_start + np.asarray(work.num_evaluations)
-    elif evaluations.per_attempt is not None:
-        num_vjps = evaluations.at_start + evaluations.per_attempt * outcome.num_steps
-    return Stats(
-        num_steps=outcome.num_steps,
-        num_accepted=outcome.num_accepted,
-        num_rejected=outcome.num_steps - outcome.num_accepted,
-        num_vjps=num_vjps,
-        num_stabilized=None if work is None else np.asarray(work.num_stabilized),
-        num_power_iterations=(
-            None if work is None else np.asarray(work.num_power_iterations)
-        ),
-    )
-
-
-def _records(outcome: Outcome, recordables: Recordables | None, indices) -> Records | None:
-    if recordables is None:
-        return None
-    grid = recordables.grid
-    return Records(
-        over=recordables.over,
-        grid=grid if grid.ndim == 1 else grid[indices],
-        # In the caller's order; JAX sorts the keys of dicts.
-        values={name: outcome.values[name] for name in recordables.functions},
-        dims={
-            name: dimensions(name, function, len(recordables.example[name].shape))
-            for name, function in recordables.functions.items()
-        },
-    )
-
-
-def without_axis(solution: Solution) -> Solution:
-    """The solution of a single network, which has no axis of members."""
-
-    def first(tree):
-        return jax.tree_util.tree_map(
-            lambda leaf: _first(leaf) if eqx.is_array(leaf) else leaf, tree
-        )
-
-    stats, records = solution.stats, solution.records
-    fields = {
-        name: first(getattr(solution, name))
-        for name in (
-            "directions",
-            "log_norm",
-            "scale",
-            "rescaled_time",
-            "log_time",
-            "loss",
-            "status",
-            "blow_up_time",
-        )
-    }
-    if records is not None:
-        grid = records.grid if records.grid.ndim == 1 else records.grid[0]
-        values = {name: first(array) for name, array in records.values.items()}
-        records = Records(records.over, grid, values, records.dims)
-    return Solution(
-        kind=solution.kind,
-        stats=Stats(**{k: first(v) for k, v in vars(stats).items()}),
-        records=records,
-        attrs=solution.attrs,
-        **fields,
-    )
-
-
-def _first(leaf):
-    """The first row; a NumPy array stays one when no axis is left."""
-    return np.asarray(leaf[0]) if isinstance(leaf, np.ndarray) else leaf[0]

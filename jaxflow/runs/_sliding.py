@@ -2,20 +2,32 @@
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from ..errors import InputError
-from ..flows import Sides
-from ..networks import parameter_dtype, switches
+from ..networks import as_feed_forward, parameter_dtype, switches, unflattener
 from ..solvers import SlidingSteps
-from ..tasks import Task
+from ..tasks import AbstractTask
+
+
+class Sides(eqx.Module):
+    """Tells for every sample and neuron the side of its kink, from the weights.
+
+    **Arguments:** a `network`, of which only the structure is read, and the `task`.
+    """
+
+    network: eqx.Module
+    task: AbstractTask
+
+    def __call__(self, weights: Float[Array, " parameters"]) -> Bool[Array, "n neurons"]:
+        return switches(unflattener(self.network)(weights), self.task.inputs)
 
 
 def sliding_solver(
     solver: diffrax.AbstractSolver,
     network: eqx.Module,
-    task: Task,
+    task: AbstractTask,
     *,
     factor: float = 30.0,
 ) -> SlidingSteps:
@@ -31,7 +43,8 @@ def sliding_solver(
     - `solver`: an explicit Runge–Kutta method of diffrax; one of low order, such as
       `Bosh3()`, is best.
     - `network`: one network (not an ensemble) with a `LeakyReLU` of power 1, a slope
-      other than 1 and no smoothing.
+      other than 1 and no smoothing; or any module without biases that is a chain of
+      matrices and (leaky) ReLUs, or that has a method `switches(x)`.
     - `task`: the task of the run.
     - `factor`: at least 1.
 
@@ -40,7 +53,7 @@ def sliding_solver(
 
     **Raises:** `InputError` for arguments that do not fit or a network without kinks.
 
-    >>> import jaxflow as jf
+    >>> import diffrax, jax, jaxflow as jf
     >>> key = jax.random.key(0)
     >>> network = jf.FeedForward((3, 8, 8, 1), jf.LeakyReLU(0.5), key=key)
     >>> x = jf.data.sphere_points(10, 3, key=key)
@@ -60,8 +73,11 @@ def sliding_solver(
         raise InputError("factor", repr(factor), "a number >= 1")
     dtype = parameter_dtype(network)
     task = task.astype(dtype)
+    # A chain with the same parameters, if it is one: its kinks are known, whatever its
+    # module calls its activation.
+    network = as_feed_forward(network, task.inputs) or network
     try:
-        jax.eval_shape(switches, network, task.inputs)
+        eqx.filter_eval_shape(switches, network, task.inputs)
     except InputError:
         raise
     except (TypeError, ValueError) as error:

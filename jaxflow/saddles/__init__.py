@@ -1,9 +1,8 @@
-"""Saddles of the loss: what has grown there and what is small, and how visits are told."""
+"""Saddles of the loss: what has grown there, what is small, and the result."""
 
 from ._growth import (
     AbstractParts as AbstractParts,
-    is_linear as is_linear,
     parts_of as parts_of,
 )
-from ._journey import saddle_to_saddle as saddle_to_saddle
+from ._saddle_to_saddle import saddle_to_saddle as saddle_to_saddle
 from ._visits import SaddleToSaddle as SaddleToSaddle

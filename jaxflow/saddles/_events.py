@@ -1,42 +1,66 @@
 """What happens to a member on its way from saddle to saddle, as stop conditions.
 
-Every member has all of them at all times, with thresholds that switch off those that are
-not its turn: so one compiled program serves every leg of every member.
+Every member has all of them at all times, and each says for whom it is `on`: so one
+compiled program serves every leg of every member.
 """
 
-from typing import ClassVar
+import abc
+from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from .._arrays import ratio
 from ..flows import Snapshot
-from ..stopping import AbstractStop, Threshold
+from ..stops import AbstractStop, Threshold
 
-OFF = 1e30
-"""A threshold that is never met, with its sign; also in float32."""
+
+class AbstractEvent(AbstractStop):
+    """A condition for those members alone for which it is `on`."""
+
+    on: Any
+
+    def gap(self, shown: Snapshot) -> Float[Array, ""]:
+        gap = self.gap_if_on(shown)
+        return jnp.where(self.on, gap, jnp.full_like(gap, -jnp.inf))
+
+    @abc.abstractmethod
+    def gap_if_on(self, shown: Snapshot) -> Float[Array, ""]:
+        """The gap of a member that has the condition."""
+
+
+class Waits(AbstractEvent):
+    """Members that are to stay where they are."""
+
+    exact = False
+    needs = ("loss",)
+
+    def gap_if_on(self, shown):
+        return jnp.zeros_like(shown.loss)
 
 
 class AtRest(AbstractStop):
     """Nothing moves any more: `‖g‖ <= e^log_floor`, with `g` the polar flow's gradient.
 
     Or the direction rests while the norm falls: `log ‖w‖ <= log_norm`, as for weights that
-    go to zero.
+    go to zero. Minus infinity is a bound that is never met, but by a gradient of zero.
     """
 
     log_floor: Threshold
     log_norm: Threshold
-    exact: ClassVar[bool] = False
+    exact = False
+    needs = ("gradient_norm", "turning_rate", "log_norm")
 
-    def gap(self, snapshot):
-        still = self.log_floor - jnp.log(snapshot.gradient_norm)
-        straight = _STRAIGHT * snapshot.gradient_norm - snapshot.turning_rate
-        shrunk = self.log_norm - snapshot.log_norm
+    def gap(self, shown):
+        size = shown.gradient_norm
+        some = jnp.where(size > 0, size, 1.0)
+        still = jnp.where(size > 0, self.log_floor - jnp.log(some), jnp.inf)
+        straight = _STRAIGHT * size - shown.turning_rate
+        shrunk = self.log_norm - shown.log_norm
         return jnp.maximum(still, jnp.minimum(straight, shrunk))
 
-    def clock(self, flow, args):
-        return None
 
-
-class Arrival(AbstractStop):
+class Arrival(AbstractEvent):
     """`‖∇𝓛‖` is below a share `η` of its root mean square since the departure.
 
     As `∫ ‖∇𝓛‖² dt` is what the loss has fallen, that is
@@ -45,84 +69,66 @@ class Arrival(AbstractStop):
 
     log_share: Threshold
     departure_loss: Threshold
-    on: Threshold
-    exact: ClassVar[bool] = True
+    exact = True
+    needs = ("loss", "log_time", "log_gradient")
 
-    def gap(self, snapshot):
-        fallen = self.departure_loss - snapshot.loss
+    def gap_if_on(self, shown):
+        fallen = self.departure_loss - shown.loss
         rounding = 64 * jnp.finfo(fallen.dtype).eps * jnp.abs(self.departure_loss)
-        known = (fallen > rounding) & jnp.isfinite(snapshot.log_time) & (self.on > 0)
-        log_square = jnp.log(jnp.where(known, fallen, 1.0)) - snapshot.log_time
-        gap = 2 * self.log_share + log_square - 2 * _log_gradient(snapshot)
-        return jnp.where(known, gap, -OFF)
-
-    def clock(self, flow, args):
-        return None
+        known = (fallen > rounding) & jnp.isfinite(shown.log_time)
+        log_square = jnp.log(jnp.where(known, fallen, 1.0)) - shown.log_time
+        gap = 2 * self.log_share + log_square - 2 * shown.log_gradient
+        return jnp.where(known, gap, -jnp.inf)
 
 
-class Closest(AbstractStop):
+class Closest(AbstractEvent):
     """`‖∇𝓛‖` has begun to rise, or is so small that the errors of steps hide it."""
 
     log_enough: Threshold
-    on: Threshold
-    exact: ClassVar[bool] = False
+    exact = False
+    needs = ("gradient_rate", "log_gradient")
 
-    def gap(self, snapshot):
-        rate = snapshot.gradient_rate
-        assert rate is not None  # the flow is watched
-        small = self.log_enough - _log_gradient(snapshot)
-        return jnp.where(self.on > 0, jnp.maximum(rate, small), -OFF)
-
-    def clock(self, flow, args):
-        return None
+    def gap_if_on(self, shown):
+        return jnp.maximum(shown.gradient_rate, self.log_enough - shown.log_gradient)
 
 
-class Departure(AbstractStop):
+class Departure(AbstractEvent):
     """The loss has fallen to `loss` while `‖∇𝓛‖` rose, or `‖∇𝓛‖` is above its arrival's."""
 
     loss: Threshold
     log_risen: Threshold
     log_above: Threshold
-    on: Threshold
-    exact: ClassVar[bool] = True
+    exact = True
+    needs = ("loss", "log_gradient")
 
-    def gap(self, snapshot):
+    def gap_if_on(self, shown):
         size = jnp.abs(self.loss)
-        fallen = (self.loss - snapshot.loss) / jnp.where(size > 0, size, 1.0)
-        log_gradient = _log_gradient(snapshot)
-        left = jnp.minimum(fallen, log_gradient - self.log_risen)
-        gap = jnp.maximum(left, log_gradient - self.log_above)
-        return jnp.where(self.on > 0, gap, -OFF)
-
-    def clock(self, flow, args):
-        return None
+        fallen = ratio(self.loss - shown.loss, size)
+        left = jnp.minimum(fallen, shown.log_gradient - self.log_risen)
+        return jnp.maximum(left, shown.log_gradient - self.log_above)
 
 
 class SmallPartsLeave(AbstractStop):
     """In a `ResidualFlow`: `log N_r(u) >= log_fall`, or `log ‖∇N_r(u)‖ >= log_above`.
 
-    The logarithms may be those of numbers that no float holds.
+    The logarithms may be those of numbers that no float holds, and infinite for what never
+    happens. Members with `at_once` stay where they are.
     """
 
     log_fall: Threshold
     log_above: Threshold
     order: Threshold
-    exact: ClassVar[bool] = True
+    at_once: Any
+    exact = True
+    needs = ("loss", "log_norm", "log_gradient")
 
-    def gap(self, snapshot):
-        risen = snapshot.loss < 0
-        log_value = jnp.log(jnp.where(risen, -snapshot.loss, 1.0))
-        log_fall = jnp.where(risen, self.order * snapshot.log_norm + log_value, -OFF)
-        above = _log_gradient(snapshot) - self.log_above
-        return jnp.maximum(log_fall - self.log_fall, above)
-
-    def clock(self, flow, args):
-        return None
+    def gap(self, shown):
+        risen = shown.loss < 0
+        log_value = jnp.log(jnp.where(risen, -shown.loss, 1.0))
+        log_fall = jnp.where(risen, self.order * shown.log_norm + log_value, -jnp.inf)
+        gap = jnp.maximum(log_fall - self.log_fall, shown.log_gradient - self.log_above)
+        return jnp.where(self.at_once, 0.0, gap)
 
 
 _STRAIGHT = 1e-8
-
-
-def _log_gradient(snapshot: Snapshot):
-    assert snapshot.log_gradient is not None  # the flow is watched
-    return snapshot.log_gradient
+"""The relative turning rate at which a direction rests. Chosen."""

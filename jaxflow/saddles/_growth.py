@@ -5,7 +5,8 @@ neurons, have grown and the others are still tiny. Where the tiny parts form a n
 their own, they follow the flow of the correlation function of the residual. This holds for
 
 - two layers: parts are hidden neurons;
-- diagonal linear networks: parts are coordinates;
+- modules with blocks of their own, of which the output is a sum: parts are these blocks,
+  as the coordinates of a diagonal linear network are;
 - linear networks of any depth: parts are singular directions, layer by layer.
 
 Everything here is NumPy, with a leading axis of members.
@@ -17,8 +18,9 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+from jaxtyping import ArrayLike
 
-from ..networks import DiagonalLinear, FeedForward, LeakyReLU, unflatten_rows
+from ..networks import as_feed_forward, FeedForward, is_linear, own_blocks, unflatten_rows
 
 
 class AbstractParts(abc.ABC):
@@ -26,6 +28,8 @@ class AbstractParts(abc.ABC):
 
     separates: bool
     """Whether the small parts are a network of their own."""
+    mixes: bool = False
+    """Whether weights are sums of what has grown and what is small."""
 
     @abc.abstractmethod
     def sizes(self, rows: np.ndarray) -> np.ndarray:
@@ -51,27 +55,21 @@ class AbstractParts(abc.ABC):
         return _large(self.sizes(rows), share)
 
 
-def parts_of(network: eqx.Module) -> AbstractParts:
-    """How this network falls into parts."""
-    if isinstance(network, DiagonalLinear):
-        return Coordinates(network)
-    if isinstance(network, FeedForward):
-        if _is_linear(network) and len(network.weights) > 1:
-            return SingularDirections(network)
-        if len(network.weights) == 2:
-            return HiddenNeurons(network)
-        return DeepNeurons(network)
-    return Whole()
+def parts_of(network: eqx.Module, inputs: ArrayLike | None = None) -> AbstractParts:
+    """How this network falls into parts.
 
-
-def is_linear(network: eqx.Module) -> bool:
-    """Whether entries of small parts are sums with those of large ones."""
-    return isinstance(network, FeedForward) and _is_linear(network)
-
-
-def _is_linear(network: FeedForward) -> bool:
-    activation = network.activation
-    return isinstance(activation, LeakyReLU) and activation.is_linear
+    **Arguments:** one `network`, and samples to find out its form at, as for
+    `as_feed_forward`.
+    """
+    own = own_blocks(network)
+    if own is not None:
+        return OwnBlocks(own)
+    chain = as_feed_forward(network, inputs)
+    if chain is None:
+        return Whole()
+    if is_linear(chain.activation) and len(chain.weights) > 1:
+        return SingularDirections(chain)
+    return HiddenNeurons(chain) if len(chain.weights) == 2 else DeepNeurons(chain)
 
 
 def _large(sizes: np.ndarray, share: float) -> np.ndarray:
@@ -132,29 +130,34 @@ class HiddenNeurons(AbstractUnits):
         return _rows((first, second))
 
 
-class Coordinates(AbstractUnits):
-    """The coordinates of a diagonal linear network, one for each input of each output."""
+class OwnBlocks(AbstractUnits):
+    """The blocks that a module says its output is a sum of.
+
+    **Arguments:** `block`, the number of each parameter's block, (parameters,).
+    """
 
     separates = True
 
-    def __init__(self, network: DiagonalLinear):
-        self._depth = network.depth
-        self._num = int(network.factors[0].size)
+    def __init__(self, block: np.ndarray):
+        self._block = block
+        self._order = np.argsort(block, kind="stable")
+        self._starts = np.flatnonzero(np.diff(block[self._order], prepend=-1))
 
     def sizes(self, rows):
-        # The norm, not the product: a coordinate counts by what it may become.
-        factors = rows.reshape(len(rows), self._depth, self._num)
-        return np.linalg.norm(factors, axis=1)
+        # The norm of a block, not the product of its factors: one factor that is large is
+        # enough for the coordinate to have grown.
+        squares = rows[:, self._order] ** 2
+        return np.sqrt(np.add.reduceat(squares, self._starts, axis=1))
 
     def small(self, rows, share, reference):
-        kept = ~self.active(reference, share)
-        return rows * np.tile(kept, (1, self._depth))
+        return rows * ~self.active(reference, share)[:, self._block]
 
 
 class SingularDirections(AbstractParts):
     """The singular directions of every layer of a deep linear network."""
 
     separates = True
+    mixes = True
 
     def __init__(self, network: FeedForward):
         self._neurons = DeepNeurons(network)
@@ -170,13 +173,13 @@ class SingularDirections(AbstractParts):
         layers, rest = _layers(self._network, rows), []
         for layer, grown in zip(layers, self._grown(reference, share)):
             left, values, right = np.linalg.svd(layer, full_matrices=False)
-            # As many as had grown, of the directions that the layer has now.
+            # As many leading directions are taken out as had grown at the reference.
             values = np.where(grown, 0.0, values)
             rest.append(np.einsum("mik,mk,mkj->mij", left, values, right))
         return _rows(tuple(rest))
 
     def full(self, rows, share):
-        # A product has no more rank than its thinnest factor.
+        # The rank of a product is at most that of the factor with the lowest.
         return np.any([np.all(g, axis=1) for g in self._grown(rows, share)], axis=0)
 
     def _grown(self, rows, share) -> list[np.ndarray]:

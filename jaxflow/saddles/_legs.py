@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._rows import map_lanes
 from ..engine import (
     Given,
     InMemory,
@@ -20,18 +21,14 @@ from ..engine import (
 )
 from ..flows import AbstractNetworkFlow, Snapshot
 from ..networks import unflattener
-from ..runs._checks import Stepping
-from ..runs._functions import problem_of
-from ..solvers import count_evaluations
-from ..stopping import AbstractStop
+from ..runs import problem_of, Stepping
+from ..stops import AbstractStop
 
 
 class RowEnds(NamedTuple):
     """Where every member ended, arrays with a leading axis of members."""
 
     at: Snapshot  # in NumPy
-    log_gradient: np.ndarray
-    growth_rate: np.ndarray  # dρ/dτ = ⟨v, g⟩, with its sign
     status: np.ndarray  # the name of what ended the member
     num_steps: np.ndarray
     num_vjps: np.ndarray | None
@@ -57,7 +54,6 @@ class RowFlow:
     ):
         self._flow = flow
         self._problem = problem_of(flow, stepping, dtype)
-        self._evaluations = count_evaluations(stepping.solver, stepping.first_step is None)
         self._dtype = dtype
         self._schedule = schedule
         self._progress = progress
@@ -71,13 +67,11 @@ class RowFlow:
         **Arguments:** `rows` (members, parameters); `args` and every threshold with a
         leading axis of members.
         """
-        cast = lambda tree: jax.tree_util.tree_map(
-            lambda leaf: jnp.asarray(leaf, self._dtype), tree
-        )
+        cast = lambda tree: jax.tree_util.tree_map(self._as_array, tree)
         args, stops = cast(args), cast(stops)
         states = _states(self._flow, cast(rows), args)
         sink = InMemory()
-        per_step = self._evaluations.per_attempt
+        per_step = self._problem.stepper.evaluations_per_attempt
         with progress_bar(self._title, self._progress, per_step) as on_progress:
             run(
                 self._problem,
@@ -88,19 +82,22 @@ class RowFlow:
             )
         outcome = sink.outcome()
         assert outcome is not None
-        at, growth_rate = jax.device_get(
-            _ends(self._flow, cast(outcome.clock), outcome.state, args)
-        )
+        at = jax.device_get(_ends(self._flow, cast(outcome.clock), outcome.state, args))
         names = dict(zip(*status_names(stops)))
-        work = outcome.work
         return RowEnds(
             at=at,
-            log_gradient=np.asarray(at.log_gradient),
-            growth_rate=growth_rate,
             status=np.array([names[int(code)] for code in outcome.status], dtype=object),
             num_steps=outcome.num_steps.astype(np.int64),
-            num_vjps=None if work is None else np.asarray(work.num_evaluations, np.int64),
+            num_vjps=_counted(outcome.work.num_evaluations),
         )
+
+    def _as_array(self, leaf: Any) -> Any:
+        real = np.asarray(leaf).dtype.kind == "f"
+        return jnp.asarray(leaf, self._dtype if real else None)
+
+
+def _counted(numbers: Any) -> np.ndarray | None:
+    return None if numbers is None else np.asarray(numbers, np.int64)
 
 
 @eqx.filter_jit
@@ -109,14 +106,14 @@ def _states(flow: AbstractNetworkFlow, rows, args) -> PyTree:
         row, own = member
         return flow.enter(unflattener(flow.network)(row), own)
 
-    return jax.lax.map(one, (rows, args), batch_size=64)
+    return map_lanes(one, (rows, args))
 
 
 @eqx.filter_jit
-def _ends(flow: AbstractNetworkFlow, clocks, states, args) -> tuple[Snapshot, Any]:
+def _ends(flow: AbstractNetworkFlow, clocks, states, args) -> Snapshot:
     def one(member):
         clock, state, own = member
         velocity = flow.vector_field(clock, state, own)
-        return flow.snapshot(clock, state, velocity, own), velocity.log_growth
+        return flow.snapshot(clock, state, velocity, own)
 
-    return jax.lax.map(one, (clocks, states, args), batch_size=64)
+    return map_lanes(one, (clocks, states, args))

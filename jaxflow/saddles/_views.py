@@ -9,21 +9,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..flows import AbstractNetworkFlow, PolarFlow, ResidualFlow
-from ..flows._geometry import safe_norm, tangent_part
-from ..flows._gradients import outputs_at, pull_back
+from .._arrays import ratio
+from .._rows import map_rows
+from ..flows import (
+    AbstractNetworkFlow,
+    outputs_at,
+    PolarFlow,
+    pull_back,
+    ResidualFlow,
+    safe_norm,
+    tangent_part,
+)
 from ..flows._watched import scaled_gradient
-from ..stopping import Stationary
+from ..stops import Stationary
 from ..tasks import Task
-from ._events import OFF, SmallPartsLeave
-from ._growth import parts_of
+from ._events import SmallPartsLeave
+from ._growth import AbstractParts
 from ._legs import RowFlow
 
+# Chosen, like those of the journey.
+
 _MOST_CURVATURES = 2_000
-_NEGATIVE = 1e-6  # share of the largest curvature below which one counts as zero
-_AT_KKT = 1e-8
-_DEAD = 1e-9
-_FAINT = 1e-9  # share of the first residual below which no small part has anything to learn
+"""Parameters up to which the Hessian is computed: 32 MB a member in double precision."""
+
+_NEGATIVE = 1e-6
+"""Share of the largest curvature below which one counts as zero (docs/theory.md, Index)."""
+
+_AT_KKT, _DEAD = 1e-8, 1e-9
+"""Where the limit flow of the small parts ends: at this residual, or where the
+gradient is this share of its first, which is the share that `Stationary` has."""
+
+_FAINT = 1e-9
+"""Share of the first residual below which the pull on a small part counts as zero."""
 
 
 @dataclasses.dataclass
@@ -74,12 +91,19 @@ class Viewer:
     """Looks at saddles.
 
     **Arguments:** a network, whose structure alone is read; the task; the network's order;
-    the `share` of the largest above which a part has grown.
+    how it falls into `parts`, and the `share` of the largest above which one has grown.
     """
 
-    def __init__(self, one: eqx.Module, task: Task, order: int | float, share: float):
-        self._polar = PolarFlow(one, task, order)
-        self._parts = parts_of(one)
+    def __init__(
+        self,
+        one: eqx.Module,
+        task: Task,
+        order: int | float,
+        parts: AbstractParts,
+        share: float,
+    ):
+        self._polar = PolarFlow(one, task, order)  # pyright: ignore[reportCallIssue]
+        self._parts = parts
         self._share = share
         self._first_residual: float | None = None
 
@@ -92,12 +116,13 @@ class Viewer:
         # Before anything has grown all of the network is small.
         small = np.where(origin[:, None], rows, parts.small(rows, share, rows))
         grown = rows - np.where(np.isnan(small), 0.0, small)
-        residual = _padded(_residuals, self._polar, grown, log_norm)
+        residual = self._map(_residual, grown, log_norm)
         if self._first_residual is None:  # at the origin, where it is largest
             self._first_residual = float(np.max(np.linalg.norm(residual[0], axis=-1)))
         curvature = np.full((len(rows), 1), np.nan)
         if rows.shape[1] <= _MOST_CURVATURES:
-            curvature = _padded(_curvatures, self._polar, rows, log_norm).astype(float)
+            found = self._map(_curvature, rows, log_norm, in_turn=True)
+            curvature = found.astype(float)
         largest = np.max(np.abs(curvature), axis=1)
         index = np.sum(curvature < -_NEGATIVE * largest[:, None], axis=1)
         index = np.where(np.isnan(largest), -1, index)
@@ -107,7 +132,7 @@ class Viewer:
         active = parts.active(rows, share) & ~origin[:, None]
         rank = np.where(origin, 0, parts.rank(rows, share))
         if parts.separates:
-            pull = _padded(_pulls, self._polar, _directions(small), residual)
+            pull = self._map(_pull, _directions(small), residual)
             faint = pull[:, 0] <= _FAINT * self._first_residual
             minimum = (index == 0) & (faint | parts.full(rows, share))
         else:
@@ -149,8 +174,9 @@ class Viewer:
             log_small = np.log(size) + np.array([visit.log_norm for visit in visits])
         loss = np.array([visit.loss for visit in visits])
         polar = self._polar
+        limit = ResidualFlow(polar.network, polar.task, polar.order)  # pyright: ignore
         ahead = _look_ahead(
-            make_flow(ResidualFlow(polar.network, polar.task, polar.order)),
+            make_flow(limit),
             _directions(small),
             residual,
             usable=size > 0,
@@ -161,7 +187,7 @@ class Viewer:
         )
         direction = _directions(at_departure)
         known = left & (size > 0) & (np.linalg.norm(at_departure, axis=1) > 0)
-        off = _padded(_pulls, polar, direction, residual)[:, 1]
+        off = self._map(_pull, direction, residual)[:, 1]
         where = lambda values: np.where(known, values, np.nan)
         return Outlook(
             log_small=log_small,
@@ -172,6 +198,17 @@ class Viewer:
             kkt_residual=where(off),
             log_wait=np.where(np.isnan(size), np.nan, ahead.log_wait),
         )
+
+    def _map(
+        self,
+        function: Callable,
+        rows: np.ndarray,
+        others: np.ndarray,
+        in_turn: bool = False,
+    ) -> np.ndarray:
+        """`function(polar flow, row, other)` of every row and what belongs to it."""
+        of_pair = eqx.Partial(_of_pair, function, self._polar)
+        return map_rows(of_pair, (rows, others.astype(rows.dtype)), in_turn=in_turn)
 
 
 class _Ahead(NamedTuple):
@@ -195,16 +232,16 @@ def _look_ahead(
     num = len(directions)
     fill = lambda value: np.full(num, value)
 
-    def go(tolerance, gradient, log_fall, log_above):
-        leave = SmallPartsLeave(log_fall, log_above, fill(order))
+    def go(tolerance, gradient, log_fall, log_above, at_once):
+        leave = SmallPartsLeave(log_fall, log_above, fill(float(order)), at_once)
         return flow.run(directions, residual, (Stationary(tolerance, gradient), leave))
 
-    start = go(fill(-1.0), fill(-1.0), fill(-2 * OFF), fill(-2 * OFF))
+    never = fill(np.inf)
+    start = go(fill(-1.0), fill(-1.0), never, never, fill(True))
     size = np.asarray(start.at.gradient_norm, float)
-    # Who has no small parts goes nowhere.
-    never = np.where(usable, OFF, -2 * OFF)
-    limit = go(fill(_AT_KKT), _DEAD * size, never, never)
-    value = np.asarray(limit.growth_rate, float) / order
+    # Members without small parts stay where they are.
+    limit = go(fill(_AT_KKT), _DEAD * size, never, never, ~usable)
+    value = np.asarray(limit.at.growth_rate, float) / order
     rises = usable & (value > 0)
     log_small = np.where(usable, log_small, 0.0)
     # What has fallen is counted from here on: N_r(u) - N_r(û) times a^L.
@@ -213,8 +250,9 @@ def _look_ahead(
     end = go(
         fill(-1.0),
         fill(-1.0),
-        np.where(rises, log_goal, -2 * OFF),
-        np.where(rises, log_above - (order - 1) * log_small, -2 * OFF),
+        log_goal,
+        log_above - (order - 1) * log_small,
+        ~rises,
     )
     log_wait = np.asarray(end.at.log_time, float) + (2 - order) * log_small
     arrived = end.status == SmallPartsLeave.__name__
@@ -231,48 +269,24 @@ def _directions(rows: np.ndarray) -> np.ndarray:
     return np.where(usable, rows / np.where(usable, sizes, 1), some)
 
 
-@eqx.filter_jit
-def _residuals(polar: PolarFlow, rows, log_norms):
-    """`r_i = -ℓ'(H(x_i; e^ρ v), y_i)` for every row `v`, which need not have norm one."""
-
-    def one(member):
-        row, log_norm = member
-        outputs = outputs_at(polar.network, polar.task, row)
-        return polar.task.residuals(jnp.exp(polar.order * log_norm) * outputs)
-
-    return jax.lax.map(one, (rows, log_norms))
+def _of_pair(function, polar: PolarFlow, pair):
+    return function(polar, *pair)
 
 
-@eqx.filter_jit
-def _curvatures(polar: PolarFlow, rows, log_norms):
+def _residual(polar: PolarFlow, row, log_norm):
+    """`r_i = -ℓ'(H(x_i; e^ρ v), y_i)` for a row `v`, which need not have norm one."""
+    outputs = outputs_at(polar.network, polar.task, row)
+    return polar.task.residuals(jnp.exp(polar.order * log_norm) * outputs)
+
+
+def _curvature(polar: PolarFlow, row, log_norm):
     """Eigenvalues of the Hessian of the loss over `e^((L-2)ρ)`."""
-
-    def one(member):
-        row, log_norm = member
-        hessian = -jax.jacfwd(scaled_gradient(polar, log_norm))(row)
-        return jnp.linalg.eigvalsh((hessian + hessian.T) / 2)
-
-    # One after another: batched decompositions can wait for each other on a CPU.
-    return jax.lax.map(one, (rows, log_norms))
+    hessian = -jax.jacfwd(scaled_gradient(polar, log_norm))(row)
+    return jnp.linalg.eigvalsh((hessian + hessian.T) / 2)
 
 
-@eqx.filter_jit
-def _pulls(polar: PolarFlow, rows, residuals):
-    """`‖∇N_r‖` and `‖∇N_r - λv‖ / ‖∇N_r‖` at every unit row `v`, (rows, 2)."""
-
-    def one(member):
-        row, residual = member
-        gradient = pull_back(polar.network, polar.task, row, lambda outputs: residual)
-        size = safe_norm(gradient)
-        off = safe_norm(tangent_part(gradient, row)) / jnp.where(size > 0, size, 1.0)
-        return jnp.stack([size, off])
-
-    return jax.lax.map(one, (rows, residuals))
-
-
-def _padded(function, polar: PolarFlow, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """`function` of any number of rows, compiled for a few numbers only."""
-    num = len(rows)
-    filled = np.minimum(np.arange(max(8, 1 << (num - 1).bit_length())), num - 1)
-    others = others.astype(rows.dtype)
-    return np.asarray(function(polar, rows[filled], others[filled]))[:num]
+def _pull(polar: PolarFlow, row, residual):
+    """`‖∇N_r‖` and `‖∇N_r - λv‖ / ‖∇N_r‖` at a unit row `v`, (2,)."""
+    gradient = pull_back(polar.network, polar.task, row, lambda outputs: residual)
+    size = safe_norm(gradient)
+    return jnp.stack([size, ratio(safe_norm(tangent_part(gradient, row)), size)])

@@ -1,92 +1,154 @@
 """Which saddles each member visited, when, and what it saw there."""
 
 import dataclasses
-import functools
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
-import xarray
+
+from ..results import (
+    AbstractResult,
+    Column,
+    column,
+    GRID_POINTS,
+    median,
+    MEMBERS,
+    numbers,
+    power_of_ten,
+    settings_of,
+    stacked,
+    status_column,
+    Summary,
+)
 
 STAYS, MINIMUM = "stays", "minimum"
-"""How a member that has come to rest is called: at a saddle, or not."""
+"""The status of a member that has come to rest at a saddle, or at a minimum."""
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class SaddleToSaddle:
+_BOTH = (MEMBERS, "saddle")
+_ROWS = (*_BOTH, "parameter")
+_CURVE = (MEMBERS, GRID_POINTS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class SaddleToSaddle(AbstractResult):
     """What `saddle_to_saddle` found. Printing it shows a table.
 
     Arrays over members and saddles are (num, saddles), with NaN (-1 for counts) behind the
     last saddle of a member. Saddle 0 is the origin. Times are natural logarithms of `t`.
     """
 
-    num_saddles: np.ndarray
+    counted: ClassVar[str] = "num_saddles"
+    derived: ClassVar[Mapping[str, Column]] = {
+        "escape_error": Column(_BOTH, "relative error of the predicted waiting time")
+    }
+
+    num_saddles: np.ndarray = column(
+        MEMBERS, "number of saddles visited, the origin among them"
+    )
     """How many saddles each member visited, the origin among them, (num,)."""
-    status: np.ndarray
+    status: np.ndarray = status_column()
     """What ended each member, (num,): `"LossBelow"`, `"minimum"` (at rest, where the loss
-    has no descent), `"stays"` (at rest at a saddle: for ever, as far as its weights in
-    floating point can tell), `"max_saddles"`, `"max_steps"`, or another failure."""
-    log_arrival: np.ndarray
+    has no descent), `"stays"` (at rest at a saddle, which its weights in floating
+    point never leave), `"max_saddles"`, `"max_steps"`, or another failure."""
+    log_arrival: np.ndarray = column(_BOTH, "log t at the arrival", "log time", fill=np.nan)
     """`log t` at the arrival; minus infinity at the origin."""
-    log_closest: np.ndarray
+    log_closest: np.ndarray = column(
+        _BOTH, "log t where ‖∇𝓛‖ is least", "log time", fill=np.nan
+    )
     """`log t` where `‖∇𝓛‖` is least during the visit; everything below is as seen there."""
-    log_departure: np.ndarray
+    log_departure: np.ndarray = column(
+        _BOTH, "log t at the departure", "log time", fill=np.nan
+    )
     """`log t` at the departure; infinity for a member that stays, NaN for one that was
     stopped before."""
-    predicted_log_departure: np.ndarray
+    predicted_log_departure: np.ndarray = column(
+        _BOTH, "log t predicted", "log time", fill=np.nan
+    )
     """`log t` at the departure, predicted at `log_closest` from the small parts alone;
     infinity where they never leave, NaN where the network has no small parts."""
-    loss: np.ndarray
+    loss: np.ndarray = column(_BOTH, "loss, a sum over samples", fill=np.nan)
     """The level of the loss."""
-    log_gradient: np.ndarray
+    log_gradient: np.ndarray = column(_BOTH, "log ‖∇𝓛‖", fill=np.nan)
     """`log ‖∇𝓛‖`, the least of the visit."""
-    index: np.ndarray
+    index: np.ndarray = column(
+        _BOTH, "number of negative eigenvalues of the Hessian", fill=-1
+    )
     """The number of negative eigenvalues of the Hessian, -1 where it was not computed."""
-    lowest_curvature: np.ndarray
+    lowest_curvature: np.ndarray = column(
+        _BOTH, "lowest eigenvalue of the Hessian", fill=np.nan
+    )
     """The lowest eigenvalue of the Hessian."""
-    largest_curvature: np.ndarray
+    largest_curvature: np.ndarray = column(
+        _BOTH, "largest eigenvalue of the Hessian", fill=np.nan
+    )
     """Its largest eigenvalue."""
-    active: np.ndarray
+    active: np.ndarray = column(
+        (*_BOTH, "neuron"), "whether a neuron has grown", fill=False
+    )
     """Which hidden neurons (or coordinates) have grown, (num, saddles, neurons)."""
-    rank: np.ndarray
+    rank: np.ndarray = column(_BOTH, "number of parts that have grown", fill=-1)
     """How many parts have grown: singular directions of the fullest layer of a linear
     network, active neurons of others, -1 where nothing is known of the network."""
-    log_small: np.ndarray
+    log_small: np.ndarray = column(_BOTH, "log of the norm of the small parts", fill=np.nan)
     """The logarithm of the norm `a` of the small parts; minus infinity if they are zero."""
-    kkt_value: np.ndarray
+    kkt_value: np.ndarray = column(
+        _BOTH, "N_r at the KKT point of the residual", fill=np.nan
+    )
     """`N_r` at the KKT point of the residual's correlation function to which the small
     parts' direction flows."""
-    cosine: np.ndarray
+    cosine: np.ndarray = column(
+        _BOTH, "cosine of small parts and KKT point at departure", fill=np.nan
+    )
     """The cosine between that point and the small parts at the departure."""
-    kkt_residual: np.ndarray
+    kkt_residual: np.ndarray = column(
+        _BOTH, "relative KKT residual at departure", fill=np.nan
+    )
     """How far the small parts' direction is from a KKT point at the departure,
     `‖∇N_r - λv‖/‖∇N_r‖`."""
-    weights: np.ndarray
+    weights: np.ndarray = column(
+        _ROWS,
+        "weights at the saddle, in the order of the leaves",
+        fill=np.nan,
+        group="weights",
+    )
     """The weights there, in the order of the leaves, (num, saddles, parameters)."""
-    small: np.ndarray
+    small: np.ndarray = column(
+        _ROWS, "direction of the small parts at the departure", fill=np.nan, group="weights"
+    )
     """The direction of the small parts at the departure, (num, saddles, parameters)."""
-    kkt_direction: np.ndarray
+    kkt_direction: np.ndarray = column(
+        _ROWS, "the KKT point of the residual", fill=np.nan, group="weights"
+    )
     """The KKT point, (num, saddles, parameters)."""
-    loss_curve: np.ndarray | None
+    loss_curve: np.ndarray | None = column(_CURVE, "loss along the way", optional=True)
     """The loss at `log_time_curve`, (num, points), if it was asked for."""
-    log_time_curve: np.ndarray | None
+    log_time_curve: np.ndarray | None = column(
+        _CURVE, "log t of the loss curve", "log time", optional=True
+    )
     """(num, points)."""
-    scale: np.ndarray
+    scale: np.ndarray = column(MEMBERS, "initialization scale δ")
     """δ, (num,)."""
-    final_log_time: np.ndarray
+    final_log_time: np.ndarray = column(MEMBERS, "log t at the end", "log time")
     """`log t` where each member was ended, (num,)."""
-    final_loss: np.ndarray
+    final_loss: np.ndarray = column(MEMBERS, "loss at the end")
     """The loss there, (num,)."""
-    num_steps: np.ndarray
+    num_steps: np.ndarray = column(MEMBERS, "attempted steps", "steps")
     """Attempted steps, (num,)."""
-    num_vjps: np.ndarray | None
+    num_vjps: np.ndarray | None = column(
+        MEMBERS, "vector-Jacobian products of the network", "evaluations", optional=True
+    )
     """Vector-Jacobian products, (num,), where the solver counts them."""
-    attrs: dict[str, Any]
+    settings: Mapping[str, Any] = settings_of("network", "num_parameters", "order")
+    """How the saddles were looked for."""
+    members: np.ndarray | None = numbers()
+    """The number of each member, `None` for 0, 1, …; the coordinate `init`."""
 
     @property
     def visited(self) -> np.ndarray:
         """Whether a member has a saddle of this number, (num, saddles)."""
-        return np.arange(self.loss.shape[1]) < self.num_saddles[:, None]
+        return np.arange(self.loss.shape[-1]) < self.num_saddles[..., None]
 
     @property
     def escape_error(self) -> np.ndarray:
@@ -100,117 +162,61 @@ class SaddleToSaddle:
             known = np.isfinite(self.log_departure)
             return np.where(known, ahead / waited, np.nan)
 
-    @functools.cached_property
-    def dataset(self) -> xarray.Dataset:
-        """All but the weights, dimensions `init`, `saddle`, `neuron` and `point`."""
-        each, both = ("init",), ("init", "saddle")
-        described = {
-            "num_saddles": (each, "number of saddles visited, the origin among them", "1"),
-            "log_arrival": (both, "log t at the arrival", "log time"),
-            "log_closest": (both, "log t where ‖∇𝓛‖ is least", "log time"),
-            "log_departure": (both, "log t at the departure", "log time"),
-            "predicted_log_departure": (both, "log t predicted", "log time"),
-            "escape_error": (both, "relative error of the predicted waiting time", "1"),
-            "loss": (both, "loss, a sum over samples", "1"),
-            "log_gradient": (both, "log ‖∇𝓛‖", "1"),
-            "index": (both, "number of negative eigenvalues of the Hessian", "1"),
-            "lowest_curvature": (both, "lowest eigenvalue of the Hessian", "1"),
-            "largest_curvature": (both, "largest eigenvalue of the Hessian", "1"),
-            "active": ((*both, "neuron"), "whether a neuron has grown", "1"),
-            "rank": (both, "number of parts that have grown", "1"),
-            "log_small": (both, "log of the norm of the small parts", "1"),
-            "kkt_value": (both, "N_r at the KKT point of the residual", "1"),
-            "cosine": (both, "cosine of small parts and KKT point at departure", "1"),
-            "kkt_residual": (both, "relative KKT residual at departure", "1"),
-            "scale": (each, "initialization scale δ", "1"),
-            "final_log_time": (each, "log t at the end", "log time"),
-            "final_loss": (each, "loss at the end", "1"),
-            "num_steps": (each, "attempted steps", "steps"),
-            "status": (each, "what ended the member", "1"),
-        }
-        if self.loss_curve is not None:
-            described["loss_curve"] = (("init", "point"), "loss along the way", "1")
-            text = "log t of the loss curve"
-            described["log_time_curve"] = (("init", "point"), text, "log time")
-        variables = {
-            name: (
-                dims,
-                getattr(self, name).astype(str)
-                if name == "status"
-                else getattr(self, name),
-                {"long_name": text, "units": units},
-            )
-            for name, (dims, text, units) in described.items()
-        }
-        return xarray.Dataset(variables, attrs=self.attrs)
-
-    def __repr__(self) -> str:
-        return table(self)
+    def summary(self) -> Summary:
+        """What printing the result shows."""
+        return _summary(stacked(self))
 
 
-def table(found: SaddleToSaddle) -> str:
-    """The text that printing the result shows."""
-    attrs, num = found.attrs, len(found.status)
+def _summary(found: SaddleToSaddle) -> Summary:
+    settings, num = found.settings, len(found)
     low, high = float(np.min(found.scale)), float(np.max(found.scale))
     scale = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     names, counts = np.unique(found.status.astype(str), return_counts=True)
     ends = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts))
     head = (
-        f"Saddle to saddle: {num:,} initializations of {attrs['network']} "
-        f"({attrs['num_parameters']:,} parameters, order {attrs['order']:g}), δ = {scale}"
+        f"Saddle to saddle: {num:,} initializations of {settings['network']} "
+        f"({settings['num_parameters']:,} parameters, order {settings['order']:g}), "
+        f"δ = {scale}"
     )
-    rows = [
-        (
-            "saddle", "members", "loss", "‖∇𝓛‖", "index", "grown",
-            "arrival", "departure", "predicted", "wrong by", "1 - cosine",
-        )
-    ]  # fmt: skip
+    rows = []
     for k in range(found.loss.shape[1]):
         here = found.visited[:, k]
-        some = lambda values, here=here, k=k: _median(values[here, k])
+        some = lambda values, here=here, k=k: median(values[here, k])
         error = np.abs(found.escape_error[here, k])
         rows.append(
             (
                 f"{k}",
                 f"{int(here.sum()):,}",
                 f"{some(found.loss):.5g}",
-                _power(some(found.log_gradient)),
+                _number(some(found.log_gradient)),
                 _count(some(found.index)),
                 _count(some(found.rank)),
-                _power(some(found.log_arrival)),
-                _power(some(found.log_departure)),
-                _power(some(found.predicted_log_departure)),
+                _number(some(found.log_arrival)),
+                _number(some(found.log_departure)),
+                _number(some(found.predicted_log_departure)),
                 "–" if np.isnan(error).all() else f"{np.nanmax(error):.2%}",
                 f"{1 - some(found.cosine):.1e}".replace("nan", "–"),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths))
-        for row in rows
-    ]
-    foot = f"  medians, errors at most; ended by: {ends}"
-    return "\n".join([head, *lines, foot])
-
-
-def _median(values: np.ndarray) -> float:
-    known = values[~np.isnan(values.astype(float))]
-    # The middle one that is there: infinities have no mean.
-    return float(np.sort(known)[(len(known) - 1) // 2]) if len(known) else math.nan
+    return Summary(
+        head,
+        rows=tuple(rows),
+        header=(
+            "saddle", "members", "loss", "‖∇𝓛‖", "index", "grown",
+            "arrival", "departure", "predicted", "wrong by", "1 - cosine",
+        ),
+        after=(f"medians, errors at most; ended by: {ends}",),
+    )  # fmt: skip
 
 
 def _count(value: float) -> str:
-    return "–" if not value >= 0 else f"{value:.0f}"
+    return "–" if not value >= 0 else f"{value:g}"
 
 
-def _power(logarithm: float) -> str:
+def _number(logarithm: float) -> str:
     """A number given by its natural logarithm."""
     if math.isnan(logarithm):
         return "–"
     if math.isinf(logarithm):
         return "never" if logarithm > 0 else "0"
-    exponent = logarithm / math.log(10)
-    if abs(exponent) < 4:
-        return f"{10**exponent:.4g}"
-    whole = math.floor(exponent)
-    return f"{10 ** (exponent - whole):.2f}e{whole:+d}"
+    return power_of_ten(logarithm / math.log(10))

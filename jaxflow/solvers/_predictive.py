@@ -1,4 +1,4 @@
-"""A step-size controller that foresees steps which have to shrink all the time.
+"""A step-size controller that expects steps to go on changing as they did.
 
 Next to a blow-up or an escape the largest admissible step falls by a constant factor from
 step to step. diffrax's `PIDController` shrinks a step only when it has been rejected: there
@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-_ERROR_GAIN = 0.4  # k_E
-_RATE_GAIN = 0.7  # k_R
-_SAFETY = 0.9  # θ
-_LEAST_FACTOR = 0.2
-_GREATEST_FACTOR = 10.0
+_ERROR_GAIN, _RATE_GAIN = 0.4, 0.7
+"""`k_E` and `k_R` of PC47, as in the papers named above. On the way to an escape a tenth of
+the attempts is rejected with them (docs/theory.md, Error control)."""
+
+_SAFETY, _LEAST_FACTOR, _GREATEST_FACTOR = 0.9, 0.2, 10.0
+"""`θ`, and by what a step may shrink or grow at once: those of `diffrax.PIDController`."""
 
 
 class PredictiveState(NamedTuple):
@@ -71,8 +72,9 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
         error = jnp.asarray(self._scaled_error(y0, y1_candidate, y_error))
         error = error.astype(step.dtype)
         kept = error < 1
-        # Nothing is foretold from an error so small that the step may grow at will: it may
-        # be rounding, and steps would differ between runs that should take the same.
+        # An error so small that the step may grow by the greatest factor may be rounding.
+        # It is replaced by the largest such error, or else runs that should take the same
+        # steps would differ.
         error = jnp.maximum(error, (_SAFETY / _GREATEST_FACTOR) ** error_order)
         standard = _SAFETY * error ** (-1 / error_order)
         predicted = (
@@ -80,14 +82,15 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
             * standard**_ERROR_GAIN
             * (last.error / error) ** (_RATE_GAIN / error_order)
         )
-        # One rejection is a prediction that was a little too bold: the shorter step is what
-        # the next is foretold from, and growing at once would be rejected again. Two in a
-        # row are an obstacle, such as a kink of the vector field, that lies behind now.
-        foretells = (last.step > 0) & (last.rejections < 2)
+        # After one rejection the prediction was a little too long: the next step is
+        # predicted from the shorter one, since growing at once would be rejected again.
+        # Two in a row mean an obstacle, such as a kink of the vector field, which the
+        # accepted step has passed: nothing is predicted from it.
+        predicts = (last.step > 0) & (last.rejections < 2)
         factor = jnp.where(
             kept,
             jnp.clip(
-                jnp.where(foretells, predicted, standard), _LEAST_FACTOR, _GREATEST_FACTOR
+                jnp.where(predicts, predicted, standard), _LEAST_FACTOR, _GREATEST_FACTOR
             ),
             jnp.clip(standard, _LEAST_FACTOR, _SAFETY),
         )
@@ -102,10 +105,10 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
 
     def _scaled_error(self, before, after, error):
         def scaled(y0, y1, e):
-            # A step out of where the field is defined is judged by its start.
+            # Where a step ends in NaN or infinity only its start is used.
             y1 = jnp.where(jnp.isfinite(y1).all(), y1, y0)
             return e / (self.atol + self.rtol * jnp.maximum(jnp.abs(y0), jnp.abs(y1)))
 
         size = self.norm(jax.tree_util.tree_map(scaled, before, after, error))
-        # An error that is no number is too large, and no next step may come from it.
+        # NaN counts as an infinite error, or else the next step would be NaN as well.
         return jnp.where(jnp.isnan(size), jnp.inf, size)

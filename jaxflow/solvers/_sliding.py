@@ -13,17 +13,23 @@ every step with a crossing nothing would be held to the tight one: a network of 
 on 50 samples crosses some kink in nearly every step.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int8
 
+from ._stepper import AbstractStepper
+from ._whole_steps import WholeSteps
 from ._written_out import WrittenOut
 
 _MEMORY = 10
-"""Steps within which a pair that switches again is on its way back."""
+"""Steps after which a switch is forgotten: a pair that switches a third time before that
+slides. Chosen; the table in docs/sharp_bits.md (Kinks), by scripts/kinks.py, has it."""
 
 
 class SlidingState(NamedTuple):
@@ -32,7 +38,11 @@ class SlidingState(NamedTuple):
     before: Int8[Array, "*pairs"]  # since the last but one
 
 
-class SlidingSteps(WrittenOut):
+def _unchanged(state):
+    return state
+
+
+class SlidingSteps(diffrax.AbstractAdaptiveSolver):
     """Divides the error estimate of a step that slides along a kink by `factor`.
 
     A pair of a neuron and a sample switches in a step if not all stages are on the same
@@ -41,22 +51,49 @@ class SlidingSteps(WrittenOut):
 
     **Arguments:**
 
-    - `method`: a `diffrax.AbstractERK`.
-    - `sides`: a function of the state that tells for every pair the side of its kink.
+    - `method`: a `diffrax.AbstractERK`, whose steps these are.
+    - `sides`: a function of the weights that tells for every pair the side of its kink.
     - `factor`: how much looser the tolerance is for steps that slide.
+    - `weights`: the weights at which a flow evaluates its network, from a state.
+      `gradient_flow` puts in what belongs to its coordinates.
     """
 
+    method: diffrax.AbstractERK
     sides: Callable[[Any], Bool[Array, "*pairs"]]
     factor: Any
+    weights: Callable[[Any], Any] = eqx.field(static=True, default=_unchanged)
+    term_structure: ClassVar = diffrax.AbstractTerm
+
+    @property
+    def steps(self) -> WrittenOut:
+        """The method with its stages written out."""
+        return WrittenOut(self.method)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.interpolation_cls
+
+    @property
+    def tableau(self) -> diffrax.ButcherTableau:
+        """The coefficients of the method."""
+        return self.steps.tableau
+
+    def stepper(self, flow: Any) -> AbstractStepper:
+        """The stepper for the coordinates of a flow."""
+        own = dataclasses.replace(self, weights=flow.weights)
+        return WholeSteps(own)  # pyright: ignore[reportCallIssue]
+
+    def order(self, terms):
+        return self.steps.order(terms)
 
     def init(self, terms, t0, t1, y0, args):
-        pairs = jax.eval_shape(self.sides, y0).shape
+        pairs = jax.eval_shape(self._sides_at, y0).shape
         never = jnp.full(pairs, _MEMORY, jnp.int8)
-        return SlidingState(super().init(terms, t0, t1, y0, args), never, never)
+        return SlidingState(self.steps.init(terms, t0, t1, y0, args), never, never)
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         known: SlidingState = solver_state
-        end, error, dense_info, slope, result = super().step(
+        end, error, dense_info, slope, result = self.steps.step(
             terms, t0, t1, y0, args, known.slope, made_jump
         )
         switched = self._switched(y0, end, dense_info["k"])
@@ -70,20 +107,26 @@ class SlidingSteps(WrittenOut):
         )
         return end, error, dense_info, seen, result
 
+    def func(self, terms, t0, y0, args):
+        return terms.vf(t0, y0, args)
+
+    def _sides_at(self, state):
+        return self.sides(self.weights(state))
+
     def _switched(self, start, end, increments) -> Bool[Array, "*pairs"]:
         """Whether the stages of a step are on both sides.
 
         Their states are computed again from the increments, and the network with them: a
         compiler that sees both computations does each once.
         """
-        tableau = self._tableau
-        first = self.sides(start)
-        switched = self.sides(end) != first
+        tableau = self.tableau
+        first = self._sides_at(start)
+        switched = self._sides_at(end) != first
         for row in tableau.a_lower[: -1 if tableau.ssal else None]:
             stage = jax.tree_util.tree_map(
                 lambda y, k, row=row: y + _combination(row, k), start, increments
             )
-            switched |= self.sides(stage) != first
+            switched |= self._sides_at(stage) != first
         return switched
 
 

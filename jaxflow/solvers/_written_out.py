@@ -19,7 +19,9 @@ import jax
 import jax.numpy as jnp
 
 _MOST_STAGES = 8
-"""Longer methods compile slowly when written out: each stage is a copy of the field."""
+"""Longer methods compile slowly when written out: each stage is a copy of the field. Eight
+takes in diffrax's methods of up to order five (seven stages) and leaves out Dopri8
+(fourteen)."""
 
 
 def write_out(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
@@ -54,18 +56,19 @@ class WrittenOut(diffrax.AbstractAdaptiveSolver):
         return self.method.interpolation_cls
 
     @property
-    def _tableau(self) -> diffrax.ButcherTableau:
+    def tableau(self) -> diffrax.ButcherTableau:
+        """The coefficients of the method."""
         return cast(diffrax.ButcherTableau, self.method.tableau)
 
     def order(self, terms):
         return self.method.order(terms)
 
     def init(self, terms, t0, t1, y0, args):
-        return terms.vf(t0, y0, args) if self._tableau.fsal else None
+        return terms.vf(t0, y0, args) if self.tableau.fsal else None
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         del made_jump
-        tableau = self._tableau
+        tableau = self.tableau
         step = t1 - t0
         slope = terms.vf(t0, y0, args) if solver_state is None else solver_state
         increments = [_times(step, slope)]

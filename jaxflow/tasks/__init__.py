@@ -9,5 +9,9 @@ from ._losses import (
     LogisticLoss as LogisticLoss,
     SquareLoss as SquareLoss,
 )
-from ._margins import margin_residual as margin_residual
-from ._task import Task as Task
+from ._margins import (
+    is_separated as is_separated,
+    log_loss_at_origin as log_loss_at_origin,
+    margin_residual as margin_residual,
+)
+from ._task import AbstractTask as AbstractTask, Task as Task

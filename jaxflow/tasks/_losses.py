@@ -17,7 +17,8 @@ class AbstractLoss(eqx.Module):
     """A loss of one sample. Subclass it to train with a loss of your own.
 
     A subclass implements `__call__(prediction, target)`, differentiable in `prediction`,
-    and may implement `check(targets)` to refuse targets that do not fit.
+    and may implement `check(targets)` to refuse targets that do not fit, and
+    `targets_from(outputs)` to say what a teacher's outputs are as targets.
 
     `labels = True` says that targets are whole numbers and stay so; otherwise they are
     turned into the network's floating type.
@@ -31,12 +32,20 @@ class AbstractLoss(eqx.Module):
     """
 
     labels: ClassVar[bool] = False
+    has_margins: ClassVar[bool] = False  # whether this is an `AbstractMarginLoss`
 
     @abc.abstractmethod
     def __call__(
         self, prediction: Float[Array, " out"], target: Shaped[Array, "..."]
     ) -> Float[Array, ""]:
         """The loss `ℓ(ŷ, y)` of one sample, a scalar."""
+
+    def targets_from(self, outputs: Float[Array, "n out"]) -> Shaped[Array, "n *out"]:
+        """The targets that a teacher with these outputs gives.
+
+        The outputs themselves; for a loss with labels the number of the largest.
+        """
+        return jnp.argmax(outputs, axis=1) if self.labels else outputs
 
     def check(self, targets: np.ndarray) -> None:
         """Raise `InputError` if the targets, (n, out) or (n,), do not fit this loss."""
@@ -64,6 +73,8 @@ class AbstractMarginLoss(AbstractLoss):
     >>> loss.log_of_margins(margins).item()
     -1000.0
     """
+
+    has_margins: ClassVar[bool] = True
 
     @abc.abstractmethod
     def margins(
@@ -103,6 +114,10 @@ class LogisticLoss(AbstractMarginLoss):
     def margin_at(self, log_loss):
         return -_inverse_log_softplus(log_loss)
 
+    def targets_from(self, outputs):
+        """Signs."""
+        return _signs(outputs)
+
     def check(self, targets):
         _check_signs(targets)
 
@@ -121,6 +136,10 @@ class ExponentialLoss(AbstractMarginLoss):
 
     def margin_at(self, log_loss):
         return -log_loss
+
+    def targets_from(self, outputs):
+        """Signs."""
+        return _signs(outputs)
 
     def check(self, targets):
         _check_signs(targets)
@@ -175,6 +194,10 @@ def as_loss(loss: "str | AbstractLoss") -> AbstractLoss:
         return NAMED_LOSSES[loss]()
     names = ", ".join(repr(name) for name in NAMED_LOSSES)
     raise InputError("loss", repr(loss), f"one of {names}, or an AbstractLoss")
+
+
+def _signs(outputs):
+    return jnp.where(outputs >= 0, 1.0, -1.0).astype(outputs.dtype)
 
 
 def _check_signs(targets):

@@ -1,14 +1,31 @@
-"""The margin problem of a separated task: `min ½ ‖w‖²` subject to `q_i(w) >= 1`."""
+"""Losses of margins: what separates the data, and the margin problem of a separated task.
+
+The margin problem is `min ½ ‖w‖²` subject to `q_i(w) >= 1`.
+"""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from ._task import Task
+from ._task import AbstractTask
+
+
+def log_loss_at_origin(task: AbstractTask, outputs: Float[Array, "n out"]):
+    """`log 𝓛(0)`; only the shape of the network's `outputs` is read."""
+    return task.log_loss(jnp.zeros_like(outputs))
+
+
+def is_separated(task: AbstractTask, outputs: Float[Array, "n out"]) -> Bool[Array, ""]:
+    """Whether the loss is below that of one sample at the origin, `𝓛(0)/n`.
+
+    Then all margins are positive: otherwise one sample alone would cost as much.
+    """
+    at_origin = log_loss_at_origin(task, outputs) - jnp.log(float(task.num_samples))
+    return task.log_loss(outputs) < at_origin
 
 
 def margin_residual(
-    task: Task, outputs: Float[Array, "n out"], sine: Float[Array, ""]
+    task: AbstractTask, outputs: Float[Array, "n out"], sine: Float[Array, ""]
 ) -> Float[Array, ""]:
     """How far weights are from a KKT point of the margin problem, up to their norm.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
-from ._losses import AbstractLoss, as_loss, CrossEntropyLoss, ExponentialLoss, LogisticLoss
+from ._losses import AbstractLoss, as_loss
 from ._task import Task
 
 
@@ -95,8 +95,9 @@ def teacher_student(
 ) -> Task:
     """A task whose targets are the outputs of a teacher network.
 
-    `y_i = H*(x_i)`, their signs for the logistic and exponential losses, the largest
-    output for the cross-entropy.
+    `y_i = H*(x_i)`, their signs for the logistic and exponential losses, the number of the
+    largest output for the cross-entropy: whatever the loss makes of them by
+    `targets_from(outputs)`.
 
     **Arguments:**
 
@@ -120,12 +121,7 @@ def teacher_student(
     loss = as_loss(loss)
     inputs = jnp.asarray(inputs)
     outputs = jax.vmap(cast(Callable, teacher))(inputs).reshape(inputs.shape[0], -1)
-    if isinstance(loss, (LogisticLoss, ExponentialLoss)):
-        targets = jnp.where(outputs >= 0, 1.0, -1.0).astype(outputs.dtype)
-    elif isinstance(loss, CrossEntropyLoss):
-        targets = jnp.argmax(outputs, axis=1)
-    else:
-        targets = outputs
+    targets = loss.targets_from(outputs)
     if target_norm is not None:
         if targets is not outputs or not target_norm > 0:
             raise InputError(

@@ -11,12 +11,20 @@ import numpy as np
 
 from ._rkc import rkc2_table
 from ._rosenbrock import rodasp_table
-from ._solver import AbstractStagedSolver, StagedState, Verdict
+from ._solver import AbstractStagedSolver
 from ._stage_table import join, stage_table, StageTable
+from ._state import StagedState, Verdict
 
-_STIFF = 2.5  # of h ρ, where the real stability interval of Tsit5 ends at 3.1
-_NOT_STIFF = 2.0
-_EVIDENCE = 6  # steps that have to speak for the other kind of method
+_STIFF, _NOT_STIFF = 2.5, 2.0
+"""A step of Tsit5 with a larger `h ρ` than the first is taken to be limited by stability,
+which ends at 3.5. A stabilized step with a smaller one than the second could have been one
+of Tsit5; that is less, so that members do not change to and fro. Chosen;
+benchmarks/plateau.py was run with them."""
+
+_EVIDENCE = 6
+"""How many more steps than not must have found the other kind of method better before it
+takes over. Hairer and Wanner's DOPRI5 waits for 15 such steps before it calls a problem
+stiff, and for 6 others to forget them; six was chosen for both ways."""
 
 
 class Automatic(AbstractStagedSolver):
@@ -38,8 +46,8 @@ class Automatic(AbstractStagedSolver):
 
     def judge(self, state: StagedState, step, stiffness):
         stiff = step * state.radius
-        speaks = jnp.where(state.stabilized, stiff < _NOT_STIFF, stiffness > _STIFF)
-        evidence = jnp.where(speaks, state.evidence + 1, jnp.maximum(state.evidence - 1, 0))
+        better = jnp.where(state.stabilized, stiff < _NOT_STIFF, stiffness > _STIFF)
+        evidence = jnp.where(better, state.evidence + 1, jnp.maximum(state.evidence - 1, 0))
         turns = evidence >= _EVIDENCE
         return Verdict(
             stabilized=state.stabilized ^ turns, evidence=jnp.where(turns, 0, evidence)
@@ -69,7 +77,6 @@ def _tsit5_table() -> StageTable:
     )
 
 
-# The coefficients of θ⁴ in the weights of Tsit5's dense output.
 _BULGE = [
     -1.0530884977290216,
     0.1017,
@@ -79,3 +86,4 @@ _BULGE = [
     -34.87065786149660974,
     2.5,
 ]
+"""The coefficients of θ⁴ in the weights of Tsit5's dense output, as diffrax has them."""

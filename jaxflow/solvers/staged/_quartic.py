@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 class QuarticInterpolation(diffrax.AbstractLocalInterpolation):
-    """Cubic Hermite interpolation, and a bulge between the ends.
+    """Cubic Hermite interpolation, and a term that is zero at both ends, the bulge.
 
     With `θ` the share of the step, `y(θ) = hermite(θ) + θ² (1 - θ)² bulge`. Every quartic
     that has the right values and slopes at both ends is of this form, such as the dense

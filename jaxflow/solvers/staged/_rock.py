@@ -9,6 +9,8 @@ from ._solver import AbstractStabilizedSolver
 from ._stage_table import stage_table, StageTable
 
 _MOST_STAGES = 16
+"""Longer members lose digits: see `ROCK4`, scripts/rock4_coefficients.py and
+tests/test_rock4_table.py."""
 
 
 class ROCK4(AbstractStabilizedSolver):

@@ -6,8 +6,9 @@ import numpy as np
 
 from ._stage_table import stage_table, StageTable
 
+# All numbers are those of the program RODAS (see `rodasp_table`): γ, and a_il and c_il of
+# the six stages. The sixth has the a_il of the fifth and its slope added.
 _GAMMA = 0.25
-# a_il and c_il of the six stages; the sixth has the a_il of the fifth and its slope added.
 _A = [
     [],
     [3.0],

@@ -50,6 +50,21 @@ class StageTable(NamedTuple):
         """How many slopes have to be kept in a step."""
         return self.tableau.shape[1]
 
+    @property
+    def num_plain(self) -> int:
+        """How many rows are no stabilized methods, the first ones: zero or one."""
+        return int(np.sum((self.length == 0) & (self.gamma == 0)))
+
+    @property
+    def stabilized(self) -> slice:
+        """The rows of stabilized methods."""
+        return slice(self.num_plain, len(self.interval) - self.has_rosenbrock)
+
+    @property
+    def has_rosenbrock(self) -> bool:
+        """Whether the last row is a Rosenbrock method."""
+        return bool(self.gamma[-1] > 0)
+
 
 def stage_table(
     *,
@@ -117,7 +132,9 @@ def join(tables: list[StageTable]) -> StageTable:
 
 
 def stage_numbers(least: int, most: int, ratio: float = 1.06) -> list[int]:
-    """Numbers of stages to choose from: all small ones, then a geometric sequence."""
+    """Numbers of stages to choose from: all small ones, then a geometric sequence.
+
+    With a `ratio` of 1.06 a step has at most six percent more stages than it needs."""
     numbers = [least]
     while numbers[-1] < most:
         numbers.append(min(most, max(numbers[-1] + 1, round(ratio * numbers[-1]))))

@@ -1,16 +1,16 @@
-"""The neural correlation function as a smooth function, with its kinks put into slopes.
+"""What the search for KKT points maximizes: `N`, with its kinks put into slopes.
 
-For feed-forward networks of power one with a kink it is written as `N(v, s)`: each hidden
-neuron multiplies the pre-activation `z` of each sample by a slope `s` of its own. With
-`s = 1` where `z > 0` and `s = α` where `z < 0` that is `N(v)`. Where `z = 0`, slopes
-between `α` and 1 give the elements of the subdifferential that backpropagation defines.
+For chains of matrices and (leaky) ReLUs, `N` is written as `N(v, s)`: each hidden neuron
+multiplies the pre-activation `z` of each sample by a slope `s` of its own. With `s = 1`
+where `z > 0` and `s = α` where `z < 0` that is `N(v)`. Where `z = 0`, slopes between `α`
+and 1 give the elements of the subdifferential that backpropagation defines.
 
 Other networks have no slopes, and `N(v, s)` is `N(v)`.
 """
 
 import abc
 import itertools
-from typing import NamedTuple
+from typing import cast, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,18 +18,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..flows._correlation import ncf, ncf_gradient
-from ..networks import FeedForward, LeakyReLU, unflattener
+from .._arrays import ratio
+from ..flows import ncf, ncf_gradient
+from ..networks import (
+    as_feed_forward,
+    FeedForward,
+    has_kink,
+    LeakyReLU,
+    smoothed,
+    unflattener,
+)
 from ..tasks import Task
 
-_SAME_RATE = 1e-3  # relative difference below which neurons grow alike
-_LARGE, _GONE = -2.3, -30.0  # logarithms of a neuron's share of the norm
-_INACTIVE = 1e-6  # share of ‖w‖ below which the weights into and out of a neuron are zero
+_SAME_RATE = 1e-3
+"""The relative difference below which neurons grow at one rate. Chosen; rates as close as
+1.005 have been met (docs/theory.md, On kinks)."""
+
+_LARGE, _GONE = -2.3, -30.0
+"""Logarithms of a neuron's share of the norm: a tenth, and 1e-13, which is next to double
+rounding. Chosen."""
+
+_INACTIVE = 1e-6
+"""Share of `‖w‖` below which the weights into and out of a neuron count as zero. Chosen."""
 
 
-class AbstractCorrelation(eqx.Module):
+class AbstractObjective(eqx.Module):
     """`N(v, s)` for parameters `v` in one vector and slopes `s` in another."""
 
+    has_kinks: eqx.AbstractClassVar[bool]
     network: eqx.AbstractVar[eqx.Module]
     task: eqx.AbstractVar[Task]
     least_slope: eqx.AbstractVar[float]  # `α`
@@ -76,9 +92,10 @@ class Heights(NamedTuple):
     share: Float[Array, " k"]  # `z/(‖W_l‖_F m)`
 
 
-class SmoothCorrelation(AbstractCorrelation):
+class SmoothObjective(AbstractObjective):
     """Any network; there are no slopes."""
 
+    has_kinks: ClassVar[bool] = False
     network: eqx.Module
     task: Task
     least_slope: float = eqx.field(static=True, default=0.0)
@@ -103,16 +120,17 @@ class SmoothCorrelation(AbstractCorrelation):
         return np.zeros(0, int)
 
 
-class KinkedCorrelation(AbstractCorrelation):
-    """A feed-forward network with a (leaky) ReLU that has a kink."""
+class KinkedObjective(AbstractObjective):
+    """A chain of matrices and (leaky) ReLUs with a kink."""
 
+    has_kinks: ClassVar[bool] = True
     network: FeedForward
     task: Task
     smoothing: float = eqx.field(static=True)
 
     @property
     def least_slope(self) -> float:  # pyright: ignore
-        return float(self.network.activation.slope)
+        return float(cast(LeakyReLU, self.network.activation).slope)
 
     def value(self, vector, slopes):
         return self._propagate(vector, slopes)[0]
@@ -133,7 +151,7 @@ class KinkedCorrelation(AbstractCorrelation):
             fan_in = weight.shape[1]
             m = _lengths(h)[:, None] * _lengths(weight)[None, :] / fan_in**0.5
             root = jnp.sqrt(z**2 + (self.smoothing * m) ** 2)
-            part = (1 + z / jnp.where(root > 0, root, 1.0)) / 2
+            part = (1 + ratio(z, root)) / 2
             slopes.append((least + (1 - least) * part).ravel())
             h = least * z + (1 - least) * (z + root) / 2
         return jnp.concatenate(slopes)
@@ -171,13 +189,13 @@ class KinkedCorrelation(AbstractCorrelation):
 
         **Returns:** the unit vector, and whether there was nothing to wait for.
         """
-        smooth = rounded(self.network, self.smoothing)
+        smooth = smoothed(self.network, self.smoothing)
         gradient = ncf_gradient(unflattener(smooth)(vector), self.task)
         weights, gains = self._weights(vector), self._weights(gradient)
         multiplier = vector @ gradient
         inside = lambda a, b: _per_neuron(a[:-1], b[:-1], 1) + _per_neuron(a[1:], b[1:], 0)
         square = inside(weights, weights)
-        rate = _ratio(inside(weights, gains), square * multiplier) - 1
+        rate = ratio(inside(weights, gains), square * multiplier) - 1
         size = jnp.log(jnp.where(square > 0, square, 1.0)) / 2
         moving = (square > 0) & (jnp.abs(rate) > _SAME_RATE)
         growing = moving & (rate > 0) & (size < _LARGE)
@@ -212,9 +230,9 @@ class KinkedCorrelation(AbstractCorrelation):
         cosines, shares, start = [], [], 0
         for weight in weights[:-1]:
             z, rows = h @ weight.T, _lengths(weight)[None, :]
-            cosines.append(_ratio(z, most * rows).ravel())
+            cosines.append(ratio(z, most * rows).ravel())
             most = most * jnp.linalg.norm(rows)
-            shares.append(_ratio(z, most).ravel())
+            shares.append(ratio(z, most).ravel())
             end = start + n * weight.shape[0]
             h = slopes[start:end].reshape(z.shape) * z
             if shifts is not None:
@@ -225,26 +243,13 @@ class KinkedCorrelation(AbstractCorrelation):
         return value, jnp.concatenate(cosines), jnp.concatenate(shares)
 
 
-def correlation_of(
-    network: eqx.Module, task: Task, smoothing: float
-) -> AbstractCorrelation:
+def objective_of(network: eqx.Module, task: Task, smoothing: float) -> AbstractObjective:
     """`N` as it suits a network: with slopes for the kinks of power one, if it has any."""
-    activation = getattr(network, "activation", None)
-    if (
-        isinstance(network, FeedForward)
-        and isinstance(activation, LeakyReLU)
-        and activation.has_kink
-        and len(network.weights) > 1
-    ):
-        return KinkedCorrelation(network, task, smoothing)  # pyright: ignore
-    return SmoothCorrelation(network, task)  # pyright: ignore
-
-
-def rounded(network, smoothing: float):
-    """The same feed-forward network (or ensemble) with smoothed kinks."""
-    activation = network.activation
-    smooth = LeakyReLU(activation.slope, activation.power, smoothing)
-    return eqx.tree_at(lambda n: n.activation, network, smooth)
+    # pyright takes class variables and abstract attributes for arguments.
+    chain = as_feed_forward(network, task.inputs)
+    if chain is not None and has_kink(chain.activation) and len(chain.weights) > 1:
+        return KinkedObjective(chain, task, smoothing)  # pyright: ignore
+    return SmoothObjective(network, task)  # pyright: ignore
 
 
 def _per_neuron(matrices, others, axis: int):
@@ -256,7 +261,3 @@ def _per_neuron(matrices, others, axis: int):
 def _lengths(rows):
     """The length of every row; its derivative is not used."""
     return jnp.linalg.norm(jax.lax.stop_gradient(rows), axis=1)
-
-
-def _ratio(number, size):
-    return number / jnp.where(size > 0, size, 1.0)

@@ -1,0 +1,225 @@
+"""Weights: stacked networks as arrays with names, and fields of results that hold them."""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray
+
+from ..errors import InputError, StoreError
+from ._columns import joined
+from ._declarations import (
+    AbstractDeclaration,
+    AbstractOwner,
+    AbstractSource,
+    declared,
+    Sheet,
+)
+from ._indexing import Given, Index, pick_networks, rows_of
+from ._structure import describe, rebuild
+
+STRUCTURE_ATTR = "jaxflow_structure"
+"""The attribute of a group of weights that describes the networks without their arrays."""
+
+_TAKEN = ("init", "point", "rescaled_time", "log_norm", "log_time", "clock")
+"""Coordinates of the dataset above, which a group of weights sees too."""
+
+
+def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
+    """The arrays of networks, named by their paths: `weights_0` for `.weights[0]`.
+
+    **Arguments:**
+
+    - `networks`: a network, or stacked networks.
+    - `dimension`: the name of the leading axis of stacked networks.
+
+    **Returns:** a dataset, with the structure of the networks in its attributes.
+
+    **Raises:** `StoreError` if a part of the network has no name to import it by.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(networks, eqx.is_array))
+    names = _names(path for path, _ in leaves)
+    by_leaf = {id(leaf): name for name, (_, leaf) in zip(names, leaves)}
+    variables = {
+        name: _variable(name, leaf, dimension, jax.tree_util.keystr(path))
+        for name, (path, leaf) in zip(names, leaves)
+    }
+    structure = json.dumps(describe(networks, lambda leaf: by_leaf[id(leaf)]))
+    return xarray.Dataset(variables, attrs={STRUCTURE_ATTR: structure})
+
+
+def rebuild_value(path: pathlib.Path, group: str) -> Any:
+    """What `weights_dataset` wrote into a group of a store, with NumPy arrays.
+
+    **Raises:** `StoreError` if it is not there or cannot be rebuilt.
+    """
+    if not (path / group).is_dir():
+        raise StoreError(
+            f"{path} keeps no {group}: it is no store of a run, or a part of the run has "
+            "no name in a file, such as an optimizer or a lambda."
+        )
+    try:
+        opened = xarray.open_zarr(path, group=group, consolidated=False, chunks=None)
+        with opened as dataset:
+            arrays = {str(name): dataset[name].values for name in dataset}
+            structure = json.loads(dataset.attrs[STRUCTURE_ATTR])
+    except (OSError, KeyError, ValueError) as error:
+        raise StoreError(f"{path} holds no {group}: {error}") from error
+    return rebuild(structure, arrays.__getitem__)
+
+
+def check_storable(network: eqx.Module) -> None:
+    """Whether a file can hold networks like this one; a `StoreError` if not."""
+    weights_dataset(network, None)
+
+
+def rebuilt(
+    arrays: Mapping[str, np.ndarray], structure: str, network: eqx.Module | None
+) -> Any:
+    """The networks that `weights_dataset` wrote.
+
+    **Arguments:**
+
+    - `arrays`: by their names.
+    - `structure`: the description in its attributes.
+    - `network`: of the same structure; `None` to rebuild it from the description.
+
+    **Raises:** `StoreError` if an array is missing, or if the network does not fit.
+    """
+    on_device = {name: jnp.asarray(array) for name, array in arrays.items()}
+
+    def array(name: str) -> Any:
+        if name not in on_device:
+            raise StoreError(f"it has no {name}")
+        return on_device[name]
+
+    if network is None:
+        return rebuild(json.loads(structure), array)
+    arrays_of, rest = eqx.partition(network, eqx.is_array)
+    leaves = jax.tree_util.tree_leaves_with_path(arrays_of)
+    names = _names(path for path, _ in leaves)
+    # The saved arrays may have one more axis, that of the members.
+    wanted = {name: leaf.shape for name, (_, leaf) in zip(names, leaves)}
+    fit = {
+        name: stored.shape[stored.ndim - len(wanted.get(name, ())) :]
+        for name, stored in on_device.items()
+    }
+    if fit != wanted:
+        found = {name: stored.shape for name, stored in on_device.items()}
+        raise StoreError(f"it holds parameters {found}, the given network {wanted}")
+    treedef = jax.tree_util.tree_structure(arrays_of)
+    return eqx.combine(treedef.unflatten([array(name) for name in names]), rest)
+
+
+def _names(paths: Iterable[Any]) -> list[str]:
+    """Names that a file can hold, one for each path, no two the same."""
+    found: list[str] = []
+    for path in paths:
+        text = jax.tree_util.keystr(path)
+        name = "_".join(re.findall(r"\w+", text)) or "array"
+        while name in found or name in _TAKEN:
+            name += "_"
+        found.append(name)
+    return found
+
+
+def _variable(name: str, leaf: Any, dimension: str | None, path: str) -> xarray.Variable:
+    stacked = dimension is not None
+    own = [f"{name}_axis_{axis}" for axis in range(leaf.ndim - stacked)]
+    attrs = {"long_name": f"the network's {path}", "units": "1", "path": path}
+    return xarray.Variable([dimension, *own] if stacked else own, np.asarray(leaf), attrs)
+
+
+def join_networks(networks: Sequence[Any], owners: Sequence[AbstractOwner]) -> Any:
+    """Stacked networks, one after the other.
+
+    **Raises:** `InputError` if they are of different structures.
+    """
+    partitioned = [eqx.partition(each, eqx.is_array) for each in networks]
+    first, *others = partitioned
+    for arrays, rest in others:
+        alike = jax.tree_util.tree_structure(arrays) == jax.tree_util.tree_structure(
+            first[0]
+        )
+        if not alike or not bool(eqx.tree_equal(rest, first[1])):
+            raise InputError(
+                "results", "networks of different structures", "networks that differ in "
+                "their weights only"
+            )  # fmt: skip
+
+    def stacked(path, *leaves):
+        arrays = [
+            np.asarray(leaf)[None] if owner.is_single else np.asarray(leaf)
+            for leaf, owner in zip(leaves, owners)
+        ]
+        found = joined(jax.tree_util.keystr(path), arrays, 0)
+        return jnp.asarray(found) if isinstance(leaves[0], jax.Array) else found
+
+    parts = [arrays for arrays, _ in partitioned]
+    return eqx.combine(jax.tree_util.tree_map_with_path(stacked, *parts), first[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Networks(AbstractDeclaration):
+    """Stacked networks."""
+
+    def select(self, value: Any, index: Index, owner: AbstractOwner) -> Any:
+        return pick_networks(value, index)
+
+    def join(
+        self, name: str, values: Sequence[Any], owners: Sequence[AbstractOwner]
+    ) -> Any:
+        return join_networks(values, owners)
+
+    def write(self, name: str, value: Any, owner: AbstractOwner, sheet: Sheet) -> None:
+        dimension = None if owner.is_single else owner.dimension
+        sheet.groups[name] = lambda: xarray.DataTree(weights_dataset(value, dimension))
+
+    def read(self, name: str, source: AbstractSource) -> Any:
+        return source.networks(name)()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reader(AbstractDeclaration):
+    """A function without arguments that gives stacked networks."""
+
+    group: str  # and the attribute of the result under which they are kept once read
+
+    def select(self, value: Any, index: Index, owner: AbstractOwner) -> Any:
+        return rows_of(value, index)
+
+    def join(
+        self, name: str, values: Sequence[Any], owners: Sequence[AbstractOwner]
+    ) -> Any:
+        networks = [getattr(owner, self.group) for owner in owners]
+        return Given(join_networks(networks, owners))
+
+    def write(self, name: str, value: Any, owner: AbstractOwner, sheet: Sheet) -> None:
+        dimension = None if owner.is_single else owner.dimension
+        sheet.groups[self.group] = lambda: xarray.DataTree(
+            weights_dataset(getattr(owner, self.group), dimension)
+        )
+
+    def read(self, name: str, source: AbstractSource) -> Callable[[], Any]:
+        return source.networks(self.group)
+
+
+def stacked_networks() -> Any:
+    """Declare a field of stacked networks; the field's name is that of their group."""
+    return declared(_Networks())
+
+
+def reader(group: str) -> Any:
+    """Declare a field that is a function without arguments, giving stacked networks.
+
+    **Arguments:** `group`, the name of their group and of the attribute of the result that
+    has them.
+    """
+    return declared(_Reader(group))

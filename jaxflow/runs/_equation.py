@@ -1,0 +1,55 @@
+"""What an equation is: which flow its members follow, and what just works for it."""
+
+import abc
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+
+from ..flows import AbstractNetworkFlow
+from ..stops import AbstractStop
+from ..tasks import AbstractTask
+from ._networks import AbstractNetworks
+from ._stepping import default_stepping, Stepping
+
+
+class Defaults(NamedTuple):
+    """What holds where the caller says nothing, and what always holds."""
+
+    stepping: Stepping
+    stops: tuple[AbstractStop, ...] = ()  # where none are given
+    ends: tuple[AbstractStop, ...] = ()  # beside those that are given
+    record_over: str = "rescaled_time"
+    steps_are_given: bool = False  # the equation makes its own steps
+
+
+class AbstractEquation(eqx.Module):
+    """What members follow. A new flow is one class, and nothing else changes.
+
+    Subclass it, give `kind` and `flow`, and pass an instance to `jaxflow.Simulation`: stop
+    conditions, records, stores, several devices and results come with it.
+    """
+
+    has_scale: ClassVar[bool] = True
+    """Whether members start at an initialization scale δ."""
+
+    kind: ClassVar[str]
+    """What the result is called."""
+
+    @abc.abstractmethod
+    def flow(self, network: eqx.Module, task: AbstractTask) -> AbstractNetworkFlow:
+        """The flow of networks like this one (any member), of one floating type."""
+
+    def resolve(self, networks: AbstractNetworks, task: AbstractTask) -> "AbstractEquation":
+        """The equation with everything settled that depends on networks and task.
+
+        **Raises:** `InputError` for networks that it cannot be solved for.
+        """
+        return self
+
+    def defaults(self, network: eqx.Module, task: AbstractTask, dtype: Any) -> Defaults:
+        """Stop conditions and stepping that just work."""
+        return Defaults(default_stepping(dtype))
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says of it, in numbers and strings."""
+        return {}

@@ -1,0 +1,198 @@
+"""Running a simulation: in memory, or into a store from which a killed run goes on."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, Unpack as Unpack
+
+import numpy as np
+
+from .._versions import versions
+from ..engine import InMemory, nobody, progress_bar, run as run_engine, Schedule
+from ..errors import InputError, StoreError
+from ..networks import as_jax
+from ..results import (
+    check_attributes,
+    check_storable,
+    Given,
+    open_stored,
+    RunStore,
+    SIMULATION,
+    SINGLE,
+    Solution,
+    weights_dataset,
+)
+from ._outcomes import Outcomes
+from ._simulation import Simulation
+from ._source import MemberSource
+from ._stepping import problem_of, Stepping
+from ._storing import interrupted_message, StoreSink
+
+
+class Execution(TypedDict, total=False):
+    """How a simulation is run: what does not change its numbers."""
+
+    store: str | os.PathLike | None
+    schedule: Schedule | None
+    progress: bool | None
+    attrs: Mapping[str, Any] | None
+
+
+def check_keywords(caller: str, given: Mapping[str, Any]) -> None:
+    """Whether a call was given keywords that it has.
+
+    **Raises:** `TypeError` as Python does, with where a keyword has gone.
+    """
+    unknown = next((name for name in given if name not in Execution.__annotations__), None)
+    if unknown is None:
+        return
+    fields = {field.name for field in dataclasses.fields(Stepping)}
+    hint = f": pass stepping=jaxflow.Stepping({unknown}=…)" if unknown in fields else ""
+    raise TypeError(f"{caller}() got an unexpected keyword argument {unknown!r}{hint}")
+
+
+def run(
+    simulation: Simulation,
+    *,
+    store: str | os.PathLike | None = None,
+    schedule: Schedule | None = None,
+    progress: bool | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Solution:
+    """Run a simulation.
+
+    **Arguments:**
+
+    - `simulation`: a `jaxflow.Simulation`.
+    - `store`: a folder, such as `"run.zarr"`, for members as they are done and for those
+      in flight. The same call with the folder of a run that was interrupted goes on from
+      there, with that of a run that has finished reads it. The solution then reads its
+      weights and records from there.
+    - `schedule`: how the run is spread over the machine, a `Schedule`; measured if not
+      given. Results do not depend on it, beyond rounding.
+    - `progress`: `True` for a progress bar, `False` for none; a bar on a terminal and a
+      line now and then elsewhere if `None`.
+    - `attrs`: anything to keep with the results, such as a seed.
+
+    **Returns:** a `Solution`.
+
+    **Raises:** `InputError` for arguments that do not fit, `StoreError` for a store that
+    holds another run or cannot be written.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+    >>> sim = jf.Simulation(jf.GradientFlow(), network, task, stop=jf.RescaledTime(0.1))
+    >>> str(run(sim).status)
+    'RescaledTime'
+    """
+    if not isinstance(simulation, Simulation):
+        raise InputError("simulation", repr(simulation), "a jaxflow.Simulation")
+    schedule, path = _check_schedule(schedule), _check_store(store)
+    attrs = dict(attrs or {})
+    check_attributes(attrs)
+    flow = simulation.flow
+    problem = problem_of(flow, simulation.stepping, simulation.networks.dtype)
+    source = MemberSource(simulation, flow)
+    record = simulation.record
+    observer = None
+    if record is not None:
+        observer = record.observer(simulation.networks.one, simulation.task)
+    settings = {**simulation.describe(), **versions()}
+    outcomes = Outcomes(simulation, problem, settings, attrs)
+
+    def run_into(sink: InMemory | StoreSink) -> None:
+        per_step = problem.stepper.evaluations_per_attempt
+        title = simulation.equation.kind
+        title = title[:1].upper() + title[1:]
+        with progress_bar(title, progress, per_step) as on_progress:
+            run_engine(
+                problem,
+                source,
+                sink,
+                observer=observer,
+                schedule=schedule,
+                on_progress=on_progress,
+            )
+
+    none = lambda: nobody(problem, source, observer)
+    if path is None:
+        return _in_memory(run_into, outcomes, none, simulation.networks.is_single)
+    identity = simulation.identity | {SINGLE: simulation.networks.is_single}
+    check_storable(simulation.networks.one)
+    first = simulation.networks.start
+    stored = RunStore(path, identity, simulation.num, first=first)
+    try:
+        stored.set_attrs(attrs)
+        _keep(simulation, stored)
+        _into_store(run_into, stored, outcomes, none, source)
+    finally:
+        stored.close()
+    return open_stored(path, simulation.networks.one)
+
+
+def _keep(simulation: Simulation, stored: RunStore) -> None:
+    """Keep what the run was beside its results, as far as a file can hold it."""
+    try:
+        described = weights_dataset(simulation, None)
+    except StoreError:  # optimizers and lambdas have no names
+        return
+    stored.keep(SIMULATION, described)
+
+
+def _in_memory(
+    run_into: Callable, outcomes: Outcomes, none: Callable, is_single: bool
+) -> Solution:
+    sink = InMemory()
+    run_into(sink)
+    outcome = sink.outcome()
+    if outcome is None:
+        outcome = none()
+    solution = outcomes.solution(np.arange(len(outcome.status)), outcome)
+    on_device = Given(as_jax(solution.directions))
+    solution = dataclasses.replace(solution, read_directions=on_device)
+    # A single network has no axis of members, and no number.
+    return dataclasses.replace(solution[0], members=None) if is_single else solution
+
+
+def _into_store(
+    run_into: Callable,
+    stored: RunStore,
+    outcomes: Outcomes,
+    none: Callable,
+    source: MemberSource,
+) -> None:
+    # Written without members first, so that every array is there.
+    StoreSink(stored, outcomes).write(np.zeros(0, np.int64), none())
+    sink = StoreSink(stored, outcomes)  # now it is known who is done
+    if stored.is_finished:
+        return
+    try:
+        run_into(sink)
+    except KeyboardInterrupt:
+        print(interrupted_message(stored, source.total), file=sys.stderr)
+        raise
+    total = source.total
+    assert total is not None  # the run has seen the end of every iterator
+    stored.finish(total)
+
+
+def _check_schedule(schedule: Any) -> Schedule:
+    """How the run is spread over the machine; `None` leaves it open."""
+    if schedule is None:
+        return Schedule()
+    if not isinstance(schedule, Schedule):
+        raise InputError("schedule", repr(schedule), "a jaxflow.Schedule")
+    return schedule
+
+
+def _check_store(store: Any) -> pathlib.Path | None:
+    """The folder of a store."""
+    if store is None:
+        return None
+    try:
+        return pathlib.Path(store)
+    except TypeError as error:
+        raise InputError("store", repr(store), "the path of a folder") from error

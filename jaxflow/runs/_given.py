@@ -1,0 +1,67 @@
+"""The everyday calls' keywords, made into the parts of a simulation."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import equinox as eqx
+
+from ..errors import InputError
+from ..networks import Initializations
+from ._record import Record
+from ._stepping import MAX_STEPS, Stepping
+
+NetworksLike = eqx.Module | Initializations | Iterable[eqx.Module]
+
+
+def given_stepping(
+    stepping: Any, solver: Any, rtol: Any, atol: Any, max_steps: Any
+) -> Stepping:
+    """One `Stepping` from a call's keywords; what a given one says goes before them."""
+    if stepping is not None and not isinstance(stepping, Stepping):
+        raise InputError("stepping", repr(stepping), "a jaxflow.Stepping")
+    if max_steps is None:
+        raise InputError("max_steps", "None", "a whole number from 1 to 2**31 - 1")
+    given = stepping or Stepping()
+    for name, value, default in (
+        ("solver", solver, None),
+        ("rtol", rtol, None),
+        ("atol", atol, None),
+        ("max_steps", max_steps, MAX_STEPS),
+    ):
+        twice = getattr(given, name) is not None
+        if twice and not (value is default or value == default):
+            raise InputError(name, f"{value!r} beside stepping={given}", "one of the two")
+    first = lambda one, other: other if one is None else one
+    return Stepping(
+        solver=first(given.solver, solver),
+        rtol=first(given.rtol, rtol),
+        atol=first(given.atol, atol),
+        controller=given.controller,
+        dt0=given.dt0,
+        max_steps=first(given.max_steps, max_steps),
+    )
+
+
+def given_scale(scale: Any) -> Any:
+    """The scale that a call was given; `None` is none."""
+    if scale is None:
+        raise InputError("scale", "None", "positive numbers")
+    return scale
+
+
+def given_record(
+    record: Record | Mapping[str, Callable] | None, record_at: Any, record_over: Any
+) -> Record | None:
+    """One `Record` from a call's keywords."""
+    if isinstance(record, Record):
+        if record_at is not None:
+            raise InputError("record_at", "a grid beside a Record", "none")
+        over = record_over if record.over is None else record.over
+        return Record(record.functions, record.at, over)
+    if not record:
+        if record_at is not None:
+            raise InputError("record", "none beside record_at", "functions to record")
+        return None
+    if record_over is None:
+        raise InputError("record_over", "None", "the name of a quantity")
+    return Record(record, record_at, record_over)

@@ -1,0 +1,160 @@
+"""Gradient descent, with all samples or a few at a time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import ArrayLike, PRNGKeyArray
+
+from ..errors import InputError
+from ..flows import AbstractNetworkFlow, DescentFlow, StochasticDescentFlow
+from ..networks import Parameters
+from ..results import Solution
+from ..solvers import Updates
+from ..stops import AbstractStop, NumSteps
+from ..tasks import AbstractTask
+from ._equation import AbstractEquation, Defaults
+from ._execution import check_keywords, Execution, run, Unpack
+from ._given import given_record, given_scale, NetworksLike
+from ._numbers import check_whole, key_words
+from ._record import Record
+from ._simulation import Simulation
+from ._stepping import Stepping
+
+
+class GradientDescent(AbstractEquation):
+    """`w_{k+1} = w_k + update(-∇𝓛(w_k))`, by any optax optimizer.
+
+    **Arguments:** `optimizer`, `num_steps`, `batch_size` and `key` as for
+    `jaxflow.gradient_descent`.
+
+    **Raises:** `InputError` for arguments that do not fit.
+
+    >>> import optax
+    >>> GradientDescent(optax.sgd(0.1), num_steps=10).kind
+    'gradient descent'
+    """
+
+    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    num_steps: int = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True)
+    key_data: np.ndarray | None
+
+    def __init__(
+        self,
+        optimizer: optax.GradientTransformation,
+        num_steps: int,
+        batch_size: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ):
+        if not isinstance(optimizer, optax.GradientTransformation):
+            raise InputError("optimizer", repr(optimizer), "an optax optimizer")
+        if batch_size is None and key is not None:
+            raise InputError("batch_size", "none beside key", "a number of samples")
+        self.optimizer = optimizer
+        self.num_steps = check_whole("num_steps", num_steps)
+        self.batch_size = (
+            None if batch_size is None else check_whole("batch_size", batch_size)
+        )
+        self.key_data = None if batch_size is None else key_words(key)
+
+    @property
+    def kind(self) -> str:  # pyright: ignore
+        few = self.batch_size is not None
+        return "stochastic gradient descent" if few else "gradient descent"
+
+    def resolve(self, networks, task):
+        if self.batch_size is not None and self.batch_size > task.num_samples:
+            expected = f"at most the {task.num_samples} samples"
+            raise InputError("batch_size", f"{self.batch_size}", expected)
+        return self
+
+    def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
+        flow = DescentFlow(network, task)
+        if self.batch_size is None:
+            return flow
+        key_data = jnp.asarray(self.key_data)
+        return StochasticDescentFlow(  # pyright: ignore[reportCallIssue]
+            flow, key_data, self.batch_size
+        )
+
+    def defaults(self, network, task, dtype):
+        stepping = Stepping(
+            solver=Updates(self.optimizer, Parameters(network)),
+            rtol=0.0,
+            atol=0.0,
+            controller=diffrax.ConstantStepSize(),
+            dt0=1.0,
+            max_steps=self.num_steps,
+        )
+        return Defaults(
+            stepping,
+            ends=(NumSteps(self.num_steps),),
+            record_over="clock",
+            steps_are_given=True,
+        )
+
+    def describe(self):
+        return {"flow_coordinates": "cartesian", "batch_size": self.batch_size}
+
+
+def gradient_descent(
+    networks: NetworksLike,
+    task: AbstractTask,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    batch_size: int | None = None,
+    key: PRNGKeyArray | None = None,
+    scale: ArrayLike | Sequence[float] = 1.0,
+    stop: AbstractStop | Sequence[AbstractStop] = (),
+    record: Record | Mapping[str, Callable] | None = None,
+    record_at: ArrayLike | Sequence | None = None,
+    record_over: str = "clock",
+    ensemble: bool | None = None,
+    **execution: Unpack[Execution],
+) -> Solution:
+    """Gradient descent on the same loss from the same initializations.
+
+    `w_{k+1} = w_k + update(-∇𝓛(w_k))`; with `optax.sgd(η)` that is Euler's method for
+    gradient flow with step `η`, `w_{k+1} = w_k - η ∇𝓛(w_k)`.
+
+    **Arguments:** as for `gradient_flow`, and
+
+    - `optimizer`: any optax optimizer. Pass the same object again to avoid compiling
+      again.
+    - `num_steps`: how many steps to take.
+    - `batch_size`, `key`: for stochastic gradients, `b` samples drawn anew for every step
+      and member, without replacement; the gradient of their loss times `n/b` has the mean
+      `∇𝓛`. All `n` samples if not given. Losses are those of all samples.
+    - `stop`: a member ends after the first step that meets a condition, `NormAbove` too.
+    - `record_over`: `"clock"`, the number of steps, or `"log_norm"`.
+
+    **Returns:** a `Solution`; its times are NaN, since an optimizer has steps and no time.
+    `stats.num_vjps` counts gradients, of `b` samples each.
+
+    **Raises:** `InputError` for arguments that do not fit.
+
+    >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf, optax
+    >>> network = jf.DiagonalLinear(1, 2, key=jax.random.key(0))
+    >>> network = eqx.tree_at(lambda n: n.factors[0], network, jnp.array([[1.0, 0.0]]))
+    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.zeros(2))
+    >>> descent = gradient_descent(network, task, optimizer=optax.sgd(0.5), num_steps=2)
+    >>> round(float(descent.networks.factors[0][0, 0]), 6)
+    0.25
+    """
+    check_keywords("gradient_descent", execution)
+    simulation = Simulation(
+        GradientDescent(optimizer, num_steps, batch_size, key),
+        networks,
+        task,
+        scale=given_scale(scale),
+        stop=stop,
+        record=given_record(record, record_at, record_over),
+        ensemble=ensemble,
+    )
+    return run(simulation, **execution)

@@ -1,0 +1,205 @@
+"""Gradient flow."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import ArrayLike
+
+from ..errors import InputError, NotHomogeneousError
+from ..flows import AbstractNetworkFlow, block_polar_flow, CartesianFlow, PolarFlow
+from ..networks import are_separable, blocks, order
+from ..results import Solution
+from ..solvers import AbstractStepper
+from ..stops import AbstractStop
+from ..tasks import AbstractTask
+from ._equation import AbstractEquation
+from ._execution import check_keywords, Execution, run, Unpack
+from ._given import given_record, given_scale, given_stepping, NetworksLike
+from ._networks import AbstractNetworks
+from ._record import Record
+from ._simulation import Simulation
+from ._stepping import Stepping
+
+_COORDINATES = ("auto", "polar", "block_polar", "cartesian")
+
+
+class GradientFlow(AbstractEquation):
+    """`dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.
+
+    **Arguments:**
+
+    - `coordinates`: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"`
+      for polar where that is possible; `"block_polar"` for a log-norm and a direction of
+      every block (hidden neuron of a two-layer network, coordinate of a diagonal one, else
+      layer), so that small blocks are as accurate as large ones.
+
+    **Raises:** `InputError` for other coordinates.
+
+    **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
+
+    >>> GradientFlow("polar").kind
+    'gradient flow'
+    """
+
+    coordinates: str = eqx.field(static=True, default="auto")
+    order: int | float | None = eqx.field(static=True, default=None, kw_only=True)
+    """The network's order of homogeneity, once it has been measured."""
+    kind = "gradient flow"
+
+    def __check_init__(self):
+        if self.coordinates not in _COORDINATES:
+            expected = ", ".join(f'"{name}"' for name in _COORDINATES)
+            raise InputError("coordinates", repr(self.coordinates), f"one of {expected}")
+
+    def resolve(self, networks, task):
+        degree = self._order(networks, task)
+        coordinates = self.coordinates
+        if coordinates == "auto" or degree is None:
+            coordinates = "cartesian" if degree is None else "polar"
+        if coordinates == "block_polar":
+            _check_blocks(networks, task)
+        return GradientFlow(coordinates, order=degree)
+
+    def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
+        if self.order is None or self.coordinates == "cartesian":
+            return CartesianFlow(network, task, self.order)
+        if self.coordinates == "block_polar":
+            return block_polar_flow(network, task, self.order, blocks(network, task.inputs))
+        return PolarFlow(network, task, self.order)
+
+    def describe(self):
+        return {"order": self.order, "flow_coordinates": self.coordinates}
+
+    def _order(self, networks: AbstractNetworks, task: AbstractTask) -> int | float | None:
+        """The order of the network; `None` where it has none and Cartesian do."""
+        try:
+            return order_of(networks, task)
+        except InputError as error:
+            # Zero or NaN at random weights is no hindrance to a flow from other weights.
+            if self.coordinates in ("auto", "cartesian"):
+                return None
+            if not isinstance(error, NotHomogeneousError):
+                raise
+            raise NotHomogeneousError(
+                "coordinates",
+                f'"{self.coordinates}" with a network that is not homogeneous: '
+                f"{error.found}",
+                '"auto" or "cartesian"',
+                error.discrepancy,
+            ) from error
+
+
+def gradient_flow(
+    networks: NetworksLike,
+    task: AbstractTask,
+    *,
+    scale: ArrayLike | Sequence[float] = 1.0,
+    stop: AbstractStop | Sequence[AbstractStop] = (),
+    solver: diffrax.AbstractSolver | AbstractStepper | str | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 10_000,
+    coordinates: str = "auto",
+    record: Record | Mapping[str, Callable] | None = None,
+    record_at: ArrayLike | Sequence | None = None,
+    record_over: str = "rescaled_time",
+    stepping: Stepping | None = None,
+    ensemble: bool | None = None,
+    **execution: Unpack[Execution],
+) -> Solution:
+    """Gradient flow of the loss from many initializations at once.
+
+    `dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.
+
+    **Arguments:**
+
+    - `networks`: one Equinox module, or an ensemble: every array with a leading axis
+      (num, …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
+      members that come when they are needed: `Initializations`, or an iterator of
+      modules.
+    - `task`: the data and the loss.
+    - `scale`: the initialization scale δ, positive, scalar or (num,).
+    - `stop`: stop conditions; a member ends at the first that it meets.
+    - `solver`: any diffrax solver of ordinary differential equations; `Tsit5()` if not
+      given. `"auto"` is Tsit5 while accuracy limits the steps, and stabilized or implicit
+      steps where stability does: on plateaus.
+    - `rtol`, `atol`: tolerances of a step. A weight's error (in polar coordinates that of
+      an entry of the direction) is measured against `atol + rtol |entry|`, the errors of
+      the logarithm of the norm against `atol + rtol`. 1e-6 and 1e-9 if not given, 1e-5
+      and 1e-7 in float32.
+    - `max_steps`: attempted steps after which a member gives up.
+    - `coordinates`: as for `jaxflow.GradientFlow`.
+    - `record`: named functions of (network, task), each giving one array; `record_at`:
+      an increasing grid, (points,) or (num, points), of the quantity `record_over`:
+      `"rescaled_time"`, `"time"`, `"log_time"` or `"log_norm"`. Or a `jaxflow.Record`.
+    - `stepping`: a `jaxflow.Stepping`, for what is seldom needed: a step size controller,
+      the first step. It goes before `solver`, `rtol`, `atol` and `max_steps`.
+    - `ensemble`: says whether `networks` is one, where its shapes leave that open.
+    - `store`, `progress`, `schedule`, `attrs`: as for `jaxflow.run`.
+
+    **Returns:** a `Solution`.
+
+    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for polar
+    coordinates with a network that is not homogeneous, `StoreError` for a store that
+    holds another run or cannot be written.
+
+    **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
+
+    >>> import jax, jaxflow as jf
+    >>> key = jax.random.key(0)
+    >>> network = jf.FeedForward((3, 8, 1), jf.LeakyReLU(0.5, 2), key=key)
+    >>> x = jf.data.sphere_points(10, 3, key=key)
+    >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
+    >>> ensemble = jf.sample_ensemble(network, 4, key=key)
+    >>> solution = gradient_flow(ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)])
+    >>> bool((solution.loss <= 0.45).all())
+    True
+    """
+    check_keywords("gradient_flow", execution)
+    simulation = Simulation(
+        GradientFlow(coordinates),
+        networks,
+        task,
+        scale=given_scale(scale),
+        stop=stop,
+        stepping=given_stepping(stepping, solver, rtol, atol, max_steps),
+        record=given_record(record, record_at, record_over),
+        ensemble=ensemble,
+    )
+    return run(simulation, **execution)
+
+
+def order_of(networks: AbstractNetworks, task: Any) -> int | float:
+    """The order of the networks, with errors that name the caller's argument."""
+    try:
+        return order(networks.one, task.inputs)
+    except NotHomogeneousError as error:
+        raise NotHomogeneousError(
+            "networks", error.found, error.expected, error.discrepancy
+        ) from error
+    except InputError as error:
+        raise InputError("networks", error.found, error.expected) from error
+
+
+def _check_blocks(networks: AbstractNetworks, task: Any) -> None:
+    """A layer of zeros has no direction, and may be pulled away from zero."""
+    if are_separable(networks.one, task.inputs):
+        return
+    # Members that are drawn or iterated are random.
+    known = networks.num if networks.num is not None else 1
+    ensemble = networks.stacked(np.arange(known)) if networks.is_held else networks.one
+    axes = 1 if networks.is_held else 0
+    for path, array in jax.tree_util.tree_leaves_with_path(
+        eqx.filter(ensemble, eqx.is_inexact_array)
+    ):
+        values = np.asarray(array)
+        if not np.all(np.any(values != 0, axis=tuple(range(axes, values.ndim)))):
+            raise InputError(
+                "networks",
+                f"zeros only at {jax.tree_util.keystr(path)} of some member",
+                'other coordinates than "block_polar" for a layer without a direction',
+            )

@@ -1,0 +1,291 @@
+"""A run as a value: all that its numbers depend on, and nothing else."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+
+from ..engine import is_searched
+from ..errors import InputError, StoreError
+from ..flows import AbstractNetworkFlow, NotShownError
+from ..networks import as_jax, member_numbers
+from ..quantities import CLOCKS, KNOWN
+from ..results import rebuild_value, SIMULATION
+from ..stops import AbstractStop
+from ..tasks import AbstractTask
+from ._equation import AbstractEquation
+from ._identity import identify
+from ._networks import AbstractNetworks, as_networks
+from ._numbers import number_or_one_each
+from ._record import Record
+from ._scale import as_scale, no_scale, Scale
+from ._stepping import Stepping
+
+
+class Simulation(eqx.Module):
+    """Networks that follow an equation on a task until they stop.
+
+    It is made of checked parts, and `jaxflow.run` runs it. It pickles, so that it can be
+    run in another process; two are equal if they give the same numbers. `sim[10:20]` is
+    the simulation of members 10 to 19, whose results are those that they have in the
+    whole: initializations and noise depend on the seed and on the member's number only.
+
+    **Arguments:**
+
+    - `equation`: such as `jaxflow.GradientFlow()`, `CorrelationLimit()`,
+      `GradientDescent(optimizer, num_steps)`, `Langevin(…)`, or one of your own.
+    - `networks`, `task`, `ensemble`: as for `jaxflow.gradient_flow`.
+    - `scale`: the initialization scale δ, positive, scalar or (num,); 1 if not given.
+    - `stop`: stop conditions; those of the equation if not given.
+    - `stepping`: a `jaxflow.Stepping`; what the equation has for default if not given.
+    - `record`: a `jaxflow.Record`, or `None`.
+
+    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for
+    an equation that needs a homogeneous network and is given another.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+    >>> drawn = jf.Initializations(network, 6, key=jax.random.key(1))
+    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+    >>> sim = Simulation(jf.GradientFlow(), drawn, task, scale=0.1, stop=[jf.Time(1.0)])
+    >>> whole = jf.run(sim)
+    >>> halves = jf.concat([jf.run(sim[:3]), jf.run(sim[3:])])
+    >>> bool((halves.loss == whole.loss).all())
+    True
+    """
+
+    equation: AbstractEquation
+    networks: AbstractNetworks
+    task: AbstractTask
+    scale: Scale
+    stops: tuple[AbstractStop, ...]
+    stepping: Stepping
+    record: Record | None
+
+    def __init__(
+        self,
+        equation: AbstractEquation,
+        networks: Any,
+        task: AbstractTask,
+        *,
+        scale: ArrayLike | Sequence[float] | None = None,
+        stop: AbstractStop | Sequence[AbstractStop] | None = None,
+        stepping: Stepping | None = None,
+        record: Record | None = None,
+        ensemble: bool | None = None,
+    ):
+        if not isinstance(equation, AbstractEquation):
+            found, expected = repr(equation), "an equation, such as jaxflow.GradientFlow()"
+            raise InputError("equation", found, expected)
+        self.networks = as_networks(networks, task, ensemble)
+        dtype, one = self.networks.dtype, self.networks.one
+        self.task = task.astype(dtype)
+        defaults = equation.defaults(one, self.task, dtype)
+        self.scale = self._settled_scale(equation, scale)
+        stops = defaults.stops if stop is None else _as_tuple(stop)
+        self.stops = tuple(
+            _settled_stop(each, self.networks.num, dtype)
+            for each in (*stops, *defaults.ends)
+        )
+        if stepping is not None and not isinstance(stepping, Stepping):
+            raise InputError("stepping", repr(stepping), "a jaxflow.Stepping")
+        if stepping is not None and defaults.steps_are_given:
+            found = f"one with {type(equation).__name__}, which makes its own steps"
+            raise InputError("stepping", found, "none")
+        if defaults.steps_are_given:
+            self.stepping = defaults.stepping
+        else:
+            self.stepping = (stepping or Stepping()).settled(defaults.stepping, dtype)
+        if record is not None and not isinstance(record, Record):
+            raise InputError("record", repr(record), "a jaxflow.Record")
+        if record is not None:
+            record = record.settled(defaults.record_over, self.networks, self.task)
+        self.record = record
+        self.equation = equation.resolve(self.networks, self.task)
+        _check_fit(self.flow, self.stops, record)
+
+    @property
+    def flow(self) -> AbstractNetworkFlow:
+        """The flow that members follow."""
+        return self.equation.flow(self.networks.one, self.task)
+
+    @property
+    def num(self) -> int | None:
+        """How many members there are; `None` if only the end of an iterator will tell."""
+        return self.networks.num
+
+    def __len__(self) -> int:
+        if self.num is None:
+            raise TypeError("nobody knows how many networks an iterator will give")
+        return self.num
+
+    def __getitem__(self, members: Any) -> "Simulation":
+        if not isinstance(members, slice) or members.step not in (None, 1):
+            raise InputError(
+                "members", repr(members), "a slice of members, such as [10:20]"
+            )
+        if self.networks.is_single or self.num is None:
+            what = "an iterator" if self.num is None else "a single network"
+            raise InputError("members", f"a slice of {what}", "an ensemble")
+        first, last, _ = members.indices(self.num)
+        rows = np.arange(first, max(first, last))
+        some = object.__new__(Simulation)
+        parts = {
+            "equation": self.equation,
+            "networks": self.networks.between(first, first + len(rows)),
+            "task": self.task,
+            "scale": self.scale.of(rows) if self.scale.values.ndim else self.scale,
+            "stops": _of_rows(self.stops, rows),
+            "stepping": self.stepping,
+            "record": None if self.record is None else self.record.of(rows),
+        }
+        for name, part in parts.items():
+            object.__setattr__(some, name, part)
+        return some
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Simulation":
+        """The simulation whose run a store holds, to be run again or further.
+
+        **Arguments:** `path`, the folder that was given as `store=`.
+
+        **Raises:** `StoreError` if there is none, or if a part of it has no name in a file,
+        such as an optimizer or a lambda.
+
+        >>> import jax, jaxflow as jf, tempfile
+        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> sim = Simulation(jf.GradientFlow(), network, task, stop=jf.Time(0.1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     solution = jf.run(sim, store=f"{folder}/run.zarr")
+        ...     again = Simulation.load(f"{folder}/run.zarr")
+        >>> again == sim
+        True
+        """
+        found = rebuild_value(pathlib.Path(path), SIMULATION)
+        if not isinstance(found, cls):
+            raise StoreError(f"{path} holds a {type(found).__name__} as simulation")
+        for name in ("networks", "task"):
+            object.__setattr__(found, name, as_jax(getattr(found, name)))
+        return found
+
+    def __eq__(self, other: object) -> bool:  # pyright: ignore
+        if not isinstance(other, Simulation):
+            return NotImplemented
+        return self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.identity.items()))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that its numbers depend on, field by field: values, or digests of arrays.
+
+        **Raises:** `InputError` for a part that cannot be told from another.
+        """
+        return {"kind": self.equation.kind, **identify(self)}
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says of it."""
+        settings = {
+            **self.stepping.describe(),
+            **self.networks.describe(),
+            **self.equation.describe(),
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
+    def _settled_scale(self, equation: AbstractEquation, scale: Any) -> Scale:
+        if equation.has_scale:
+            scale = 1.0 if scale is None else scale
+            return as_scale(scale, self.networks.num, self.networks.dtype)
+        if scale is not None:
+            found = f"{scale!r} with {type(equation).__name__}"
+            raise InputError("scale", found, "none: the equation has no scale")
+        return no_scale(self.networks.dtype)
+
+
+def _as_tuple(stop: Any) -> tuple[Any, ...]:
+    several = isinstance(stop, Sequence) and not isinstance(stop, str)
+    return tuple(stop) if several else (stop,)
+
+
+def _settled_stop(stop: Any, num: int | None, dtype: Any) -> AbstractStop:
+    """A stop condition with one threshold for all members, or one for each."""
+    if not isinstance(stop, AbstractStop):
+        raise InputError("stop", repr(stop), "stop conditions, such as LossBelow(1e-3)")
+
+    def one_each(threshold):
+        name = f"stop={type(stop).__name__}"
+        return number_or_one_each(name, threshold, num).astype(dtype)
+
+    is_list = lambda node: isinstance(node, (list, tuple))
+    return jax.tree_util.tree_map(one_each, stop, is_leaf=is_list)
+
+
+def _of_rows(tree: Any, rows: np.ndarray) -> Any:
+    take = lambda leaf: leaf[rows] if np.ndim(leaf) else leaf
+    return jax.tree_util.tree_map(take, tree)
+
+
+def _check_fit(
+    flow: AbstractNetworkFlow, stops: Sequence[AbstractStop], record: Record | None
+) -> None:
+    """Whether the flow shows what stop conditions and the grid of records look at."""
+    shows = f"what {type(flow).__name__} shows: {', '.join(flow.shows)}"
+    for stop in stops:
+        if missing := _missing(flow, stop):
+            found = f"{stop.name}, which looks at {missing}"
+            hint = flow.hint(missing)
+            raise InputError("stop", found + (f" ({hint})" if hint else ""), shows)
+        if not flow.repeatable and _is_searched(flow, stop):
+            raise InputError(
+                "stop",
+                f"{stop.name}, which holds at one moment within a step",
+                "conditions on the time, or such as hold after a step",
+            )
+    if record is None:
+        return
+    if record.over not in flow.shows:
+        raise InputError("record_over", repr(record.over), shows)
+    if record.over in KNOWN and record.over not in CLOCKS:
+        expected = f"a quantity that rises along a path, of {shows}"
+        raise InputError("record_over", repr(record.over), expected)
+
+
+def _missing(flow: AbstractNetworkFlow, stop: AbstractStop) -> str | None:
+    """A quantity that the condition needs and the flow does not show."""
+    needed = next((name for name in stop.needs if name not in flow.shows), None)
+    if needed is not None or stop.needs:
+        return needed
+    try:  # it does not say: what does it read?
+        _example_of(flow, lambda shown, args: stop.begin(shown).gap(shown))
+    except NotShownError as error:
+        return error.missing
+    return None
+
+
+def _is_searched(flow: AbstractNetworkFlow, stop: AbstractStop) -> bool:
+    found = []
+    _example_of(flow, lambda shown, args: found.append(is_searched(flow, stop, args)))
+    return found[0]
+
+
+def _example_of(flow: AbstractNetworkFlow, look: Any) -> None:
+    """Let `look` see abstract values of a snapshot and of a member's `args`."""
+
+    def trace(flow):
+        dtype = jax.tree_util.tree_leaves(eqx.filter(flow.network, eqx.is_array))[0].dtype
+        number = member_numbers(np.zeros((), np.int64))
+        args = flow.member_args(jnp.zeros((), dtype), number)
+        state = flow.enter(flow.network, args)
+        clock = jnp.zeros((), dtype)
+        velocity = flow.vector_field(clock, state, args)
+        look(flow.snapshot(clock, state, velocity, args), args)
+
+    eqx.filter_eval_shape(trace, flow)

@@ -1,0 +1,78 @@
+"""Members for the engine: networks entered into their flow, with thresholds and grids."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._rows import map_lanes
+from ..engine import Members, Start
+from ..flows import AbstractNetworkFlow
+from ..networks import member_numbers, MemberNumber
+from ._numbers import of_rows
+from ._simulation import Simulation
+
+
+class MemberSource:
+    """Gives the engine the members of a simulation, a few at a time."""
+
+    def __init__(self, simulation: Simulation, flow: AbstractNetworkFlow):
+        self._simulation = simulation
+        self._flow = flow
+        self._num = simulation.num  # an Equinox module's methods are slow to look up
+        self._dtype = simulation.networks.dtype
+        record = simulation.record
+        self._examples: Any = None
+        if record is not None:
+            self._examples = record.examples(simulation.networks, simulation.task)
+
+    @property
+    def total(self) -> int | None:
+        return self._simulation.num if self._num is None else self._num
+
+    def has(self, index: int) -> bool:
+        if self._num is not None:
+            return index < self._num
+        return self._simulation.networks.has(index)
+
+    def draw(self, indices: np.ndarray) -> Members:
+        """These members before their start. `indices` are rows, from 0 on."""
+        simulation = self._simulation
+        networks = simulation.networks.stacked(indices)
+        states, args = _enter(self._flow, networks, starts_of(simulation, indices))
+        stops = jax.tree_util.tree_map(
+            lambda threshold: jnp.asarray(of_rows(threshold, indices)), simulation.stops
+        )
+        record = simulation.record
+        recordings = None
+        if record is not None:
+            recordings = record.recordings(indices, self._examples, self._dtype)
+        return Members(Start(states, args, stops), recordings)
+
+
+class StartOf(NamedTuple):
+    """What a flow makes a member's `args` from, with a leading axis of members."""
+
+    log_scale: np.ndarray
+    number: MemberNumber
+
+
+def starts_of(simulation: Simulation, rows: np.ndarray) -> StartOf:
+    """What differs from member to member and stays fixed, of the members in these rows."""
+    numbers = np.asarray(rows, np.int64) + simulation.networks.start
+    return StartOf(of_rows(simulation.scale.logarithms, rows), member_numbers(numbers))
+
+
+@eqx.filter_jit
+def _enter(flow: AbstractNetworkFlow, networks: eqx.Module, starts: StartOf):
+    """The states of members, and their `args`."""
+    arrays, rest = eqx.partition(networks, eqx.is_array)
+
+    def one(member):
+        network, start = member
+        args = flow.member_args(*start)
+        return flow.enter(eqx.combine(network, rest), args), args
+
+    return map_lanes(one, (arrays, starts))

@@ -1,0 +1,200 @@
+"""How a flow is integrated: solver, tolerances or controller, and when to give up."""
+
+import dataclasses
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from .._arrays import by_precision
+from ..engine import Problem
+from ..errors import InputError
+from ..flows import AbstractNetworkFlow
+from ..solvers import (
+    AbstractStepper,
+    as_stepper,
+    Automatic,
+    FlowController,
+    is_solver,
+    PredictiveController,
+)
+from ._numbers import check_number, check_whole
+
+MAX_STEPS = 10_000
+
+
+class Stepping(eqx.Module):
+    """How steps are made. What is not given is what the equation's default says.
+
+    **Arguments:**
+
+    - `solver`: any diffrax solver of ordinary differential equations, or a
+      `jaxflow.solvers.AbstractStepper`. `"auto"` is Tsit5 while accuracy limits the steps,
+      and stabilized or implicit steps where stability does: on plateaus.
+    - `rtol`, `atol`: tolerances of a step.
+    - `controller`: a diffrax step size controller in place of the tolerances.
+    - `dt0`: the first step, in the clock of the coordinates.
+    - `max_steps`: attempted steps after which a member gives up.
+
+    **Raises:** `InputError` for values that cannot be used, where it is used.
+
+    >>> import diffrax, jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+    >>> constant = jf.Stepping(
+    ...     diffrax.Heun(), controller=diffrax.ConstantStepSize(), dt0=0.25
+    ... )
+    >>> flow = jf.gradient_flow(
+    ...     network,
+    ...     task,
+    ...     stop=jf.RescaledTime(1.0),
+    ...     stepping=constant,
+    ...     coordinates="cartesian",
+    ... )
+    >>> flow.stats.num_steps.item()
+    4
+    """
+
+    solver: diffrax.AbstractSolver | AbstractStepper | str | None = None
+    rtol: Any = None
+    atol: Any = None
+    controller: diffrax.AbstractStepSizeController | None = None
+    dt0: Any = None
+    max_steps: Any = None
+
+    def settled(self, default: "Stepping", dtype: Any) -> "Stepping":
+        """With the default for what is open, and checked."""
+        named = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
+        open_ = {name for name, value in named.items() if value is None}
+        chosen = Stepping(
+            **{n: getattr(default, n) if n in open_ else v for n, v in named.items()}
+        )
+        solver = Automatic() if chosen.solver == "auto" else chosen.solver
+        if not is_solver(solver):
+            expected = 'a diffrax solver, such as Tsit5(), or "auto"'
+            raise InputError("solver", repr(self.solver), expected)
+        return Stepping(
+            solver=solver,
+            rtol=_check_rtol(chosen.rtol, dtype),
+            atol=_check_atol(chosen.atol),
+            controller=_check_controller(chosen.controller, solver, chosen.dt0),
+            dt0=None if chosen.dt0 is None else _check_dt0(chosen.dt0),
+            max_steps=check_whole("max_steps", chosen.max_steps),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says of it."""
+        tolerances = {"rtol": self.rtol, "atol": self.atol}
+        decides = {"controller": type(self.controller).__name__, "dt0": self.dt0}
+        return {
+            "solver": type(self.solver).__name__,
+            **(tolerances if self.controller is None else decides),
+            "max_steps": self.max_steps,
+        }
+
+
+def default_stepping(dtype: Any) -> Stepping:
+    """Tsit5 with the tolerances that a precision can meet with ease."""
+    return Stepping(
+        solver=diffrax.Tsit5(),
+        rtol=by_precision(dtype, double=1e-6, single=1e-5),
+        atol=by_precision(dtype, double=1e-9, single=1e-7),
+        max_steps=MAX_STEPS,
+    )
+
+
+def _check_rtol(rtol: Any, dtype: Any) -> float:
+    rtol, least = check_number("rtol", rtol), 4 * float(jnp.finfo(dtype).eps)
+    if not rtol >= least:
+        raise InputError(
+            "rtol", f"{rtol:g}", f"at least {least:.1e}, which {dtype} can meet"
+        )
+    return rtol
+
+
+def _check_atol(atol: Any) -> float:
+    atol = check_number("atol", atol)
+    if not 0 <= atol < np.inf:
+        raise InputError("atol", f"{atol:g}", "a number >= 0")
+    return atol
+
+
+def _check_dt0(dt0: Any) -> float:
+    dt0 = check_number("dt0", dt0)
+    if not 0 < dt0 < np.inf:
+        raise InputError("dt0", f"{dt0:g}", "a positive number")
+    return dt0
+
+
+def _check_controller(controller: Any, solver: Any, dt0: Any) -> Any:
+    """The controller, or `None` where the tolerances are to be made into one."""
+    is_controller = isinstance(controller, diffrax.AbstractStepSizeController)
+    if controller is not None and not is_controller:
+        raise InputError("controller", repr(controller), "a diffrax step size controller")
+    estimates = _estimates_error(solver)
+    if controller is None and not estimates:
+        controller = diffrax.ConstantStepSize()
+    adaptive = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
+    if not estimates and adaptive:
+        raise InputError(
+            "controller",
+            f"an adaptive one with {type(solver).__name__}, which estimates no error",
+            "diffrax.ConstantStepSize(), or another solver",
+        )
+    if isinstance(controller, diffrax.ConstantStepSize) and dt0 is None:
+        expected = "the size of a step, in stepping=Stepping(dt0=…)"
+        raise InputError("dt0", "none with steps of constant size", expected)
+    if isinstance(controller, diffrax.ClipStepSizeController):
+        raise InputError(
+            "controller", "a ClipStepSizeController", "one without jumps or fixed times"
+        )
+    return controller
+
+
+def _estimates_error(solver: Any) -> bool:
+    known = getattr(solver, "estimates_error", None)
+    return isinstance(solver, diffrax.AbstractAdaptiveSolver) if known is None else known
+
+
+def problem_of(flow: AbstractNetworkFlow, stepping: Stepping, dtype: Any) -> Problem:
+    """What the engine's lanes share, for a flow and a settled `Stepping`."""
+    controller = stepping.controller
+    # Numbers go in as arrays: Python floats would be constants of the compiled program.
+    number = lambda value: jnp.asarray(value, dtype)
+    if controller is None:
+        # pyright takes the abstract attributes for arguments.
+        decides = PredictiveController(  # pyright: ignore
+            rtol=number(stepping.rtol), atol=number(stepping.atol), norm=flow.error_norm
+        )
+        controller = FlowController(decides, flow.view_error)  # pyright: ignore
+    solver: Any = stepping.solver
+    if isinstance(solver, diffrax.AbstractImplicitSolver):
+        solver = _with_root_tolerances(solver, controller)
+    return Problem(
+        flow=flow,
+        stepper=as_stepper(solver, flow),
+        controller=controller,
+        max_steps=jnp.asarray(stepping.max_steps, jnp.int32),
+        first_step=None if stepping.dt0 is None else number(stepping.dt0),
+    )
+
+
+def _with_root_tolerances(solver: Any, controller: Any) -> Any:
+    """Implicit solvers whose root finder has no tolerances of its own use the step's."""
+    if not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+        return solver
+    finder = solver.root_finder
+    unset = [
+        name
+        for name in ("rtol", "atol", "norm")
+        if not (callable(getattr(finder, name)) or eqx.is_array_like(getattr(finder, name)))
+    ]
+    return eqx.tree_at(
+        lambda s: [getattr(s.root_finder, name) for name in unset],
+        solver,
+        [getattr(controller, name) for name in unset],
+    )

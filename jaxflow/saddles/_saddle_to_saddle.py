@@ -1,0 +1,162 @@
+"""From saddle to saddle: what a caller asks for."""
+
+import dataclasses
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import numpy as np
+from jaxtyping import ArrayLike
+
+from .._arrays import is_single
+from ..engine import Schedule
+from ..errors import InputError
+from ..networks import Initializations
+from ..runs import (
+    as_networks,
+    as_scale,
+    check_whole,
+    default_stepping,
+    order_of,
+    Stepping,
+)
+from ..tasks import Task
+from ._growth import parts_of
+from ._journey import Journey
+from ._state import first_state
+from ._visits import SaddleToSaddle
+
+
+def saddle_to_saddle(
+    networks: eqx.Module | Initializations,
+    task: Task,
+    *,
+    scale: ArrayLike,
+    max_saddles: int = 20,
+    loss_below: float | None = None,
+    fall: float = 0.01,
+    slowing: float = 0.05,
+    grown: float = 0.1,
+    points: int = 0,
+    solver: diffrax.AbstractSolver | str | None = "auto",
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 20_000,
+    ensemble: bool | None = None,
+    schedule: Schedule | None = None,
+    progress: bool | None = None,
+) -> SaddleToSaddle:
+    """Follow members of an ensemble from saddle to saddle of the loss.
+
+    A member *departs* from a saddle when the loss has fallen by a share `fall` of its level
+    there, or `‖∇𝓛‖` is as large again as it was at the arrival. It *arrives* at the next
+    one when `‖∇𝓛‖` has become smaller than a share `slowing` of its root mean square
+    since then. The saddle itself is looked at where `‖∇𝓛‖` is least, or as small as the
+    errors of steps let it become. Saddle 0 is the origin.
+
+    At each saddle the parts of the network that are still small follow, to leading order,
+    the flow of `N_r(u) = Σ_i ⟨r_i, H(x_i; u)⟩`, with the residual `r_i = -ℓ'(H(x_i), y_i)`
+    of the parts that have grown. Their direction tends to a KKT point of `N_r`, and the
+    time of departure follows: `a^(2-L) T` for small parts of norm `a`, if their flow from
+    norm one needs the time `T` to make the loss, which falls like `N_r`, or the gradient
+    what it is at a departure. Both are compared with what the member does. Small parts are
+    the hidden neurons that have not grown for two layers; the blocks of a module that has
+    a method `blocks()`, such as the coordinates of a `DiagonalLinear`; and for linear
+    networks what remains of every layer without the singular directions that have grown.
+    Layers are those of a `FeedForward`, or of any module that is such a chain of matrices.
+    Other networks are followed all the same, without a prediction (NaN).
+
+    **Arguments:**
+
+    - `networks`: one homogeneous network, an ensemble, or `Initializations`.
+    - `task`: the data and the loss.
+    - `scale`: the initialization scale δ, positive, scalar or (num,).
+    - `max_saddles`: a member ends at its departure from this many saddles.
+    - `loss_below`: a member ends once its loss is at most this; 1e-8 of its loss at
+      the start if not given.
+    - `fall`, `slowing`: as above, between 0 and 1. Where most of the loss cannot be
+      learned choose a smaller `fall`.
+    - `grown`: a neuron, coordinate or singular direction has grown if it is larger than
+      this share of the largest. The size of a neuron is the geometric mean of the norms of
+      what makes it and what reads it.
+    - `points`: of a curve of the loss, for pictures: a second pass through the same flow.
+    - `solver`, `atol`: as for `gradient_flow`; `"auto"` waits at a saddle at little cost.
+      `atol` is 1e-3 `rtol` times the smallest δ if not given, so that small weights keep
+      their relative accuracy.
+    - `rtol`: 1e-6 if not given. In linear networks, whose weights are sums of what has
+      grown and what is small, 1e-3 of the smallest δ where that is less, though not below
+      1e-10.
+    - `max_steps`: attempted steps on each leg of the way: to an arrival, to the least
+      gradient, to a departure.
+    - `ensemble`, `schedule`, `progress`: as for `gradient_flow`.
+
+    **Returns:** a `SaddleToSaddle`; its arrays have an axis of members for a single network
+    too.
+
+    **Raises:** `InputError` for arguments that do not fit and for networks of an order
+    below two, `NotHomogeneousError` for a network that is not homogeneous.
+
+    **Source:** arXiv:2402.09226 (small weights near saddles); A. Jacot, F. Ged, B. Şimşek,
+    C. Hongler and F. Gabriel, arXiv:2106.15933 (saddle to saddle in deep linear networks).
+
+    >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+    >>> ones = eqx.tree_at(lambda n: n.factors, network, 2 * (jnp.full((1, 2), 0.5),))
+    >>> task = jf.Task(jnp.eye(2), jnp.array([2.0, 1.0]))
+    >>> found = saddle_to_saddle(ones, task, scale=1e-6, solver=None)
+    >>> found.status.tolist(), found.num_saddles.tolist()
+    (['LossBelow'], [2])
+    >>> [round(level, 4) for level in found.loss[0].tolist()]
+    [2.5, 0.5]
+    """
+    if not isinstance(networks, (eqx.Module, Initializations)):
+        expected = "an equinox.Module or a jaxflow.Initializations"
+        raise InputError("networks", type(networks).__name__, expected)
+    members = as_networks(networks, task, ensemble)
+    if not members.num:
+        raise InputError("networks", "no members", "at least one")
+    dtype = members.dtype
+    task = task.astype(dtype)
+    scales = as_scale(scale, members.num, dtype)
+    max_saddles = check_whole("max_saddles", max_saddles)
+    for name, share in (("fall", fall), ("slowing", slowing), ("grown", grown)):
+        _check_share(name, share)
+    if loss_below is not None and not (
+        isinstance(loss_below, (int, float)) and 0 <= loss_below < np.inf
+    ):
+        raise InputError("loss_below", repr(loss_below), "a number >= 0")
+    if points:
+        points = check_whole("points", points)
+    order = order_of(members, task)
+    if order < 2:
+        raise InputError("networks", f"networks of order {order:g}", "2 or more")
+    least = min(float(np.min(scales.values)), 1.0)
+    parts = parts_of(members.one, task.inputs)
+    if rtol is None and not is_single(dtype) and parts.mixes:
+        rtol = float(np.clip(1e-3 * least, 1e-10, 1e-6))
+    stepping = Stepping(solver, rtol, atol, max_steps=max_steps)
+    stepping = stepping.settled(default_stepping(dtype), dtype)
+    if atol is None:
+        stepping = dataclasses.replace(stepping, atol=1e-3 * stepping.rtol * least)
+    journey = Journey(
+        members=members,
+        task=task,
+        scales=np.broadcast_to(scales.values, members.num),
+        order=order,
+        max_saddles=max_saddles,
+        loss_below=loss_below,
+        fall=float(fall),
+        slowing=float(slowing),
+        grown=float(grown),
+        parts=parts,
+        points=points,
+        stepping=stepping,
+        schedule=Schedule() if schedule is None else schedule,
+        progress=progress,
+    )
+    return journey.run(first_state(members, scales))
+
+
+def _check_share(name: str, share: Any) -> None:
+    if not (isinstance(share, (int, float)) and 0 < share < 1):
+        raise InputError(name, repr(share), "a number between 0 and 1")

@@ -1,0 +1,77 @@
+"""What is kept within a step and between steps of a staged solver."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._row import Row
+from ._stage_table import StageTable
+
+FRESH, ESTIMATING, RECURRING, FINISHING, SOLVING, READY = range(6)
+"""The phases of a step; `_moves.py` draws the ways between them."""
+
+
+class System(NamedTuple):
+    """`(I - h γ J) x = b` half solved by the method of conjugate residuals.
+
+    Every iteration needs `J r`, a central difference: two evaluations.
+    """
+
+    residual: Float[Array, " n"]  # r
+    direction: Float[Array, " n"]  # p
+    image: Float[Array, " n"]  # q = (I - h γ J) p
+    target: Float[Array, ""]  # for ‖r‖
+    ahead: Float[Array, " n"]  # f(y_0 + ε r/‖r‖), in the second half of an iteration
+    count: Int[Array, ""]  # evaluations so far
+
+
+class StagedState(NamedTuple):
+    """What is kept between two evaluations of the vector field."""
+
+    slope: Float[Array, " n"]  # f_0
+    phase: Int[Array, ""]
+    row: Int[Array, ""]  # the method of this step
+    stage: Int[Array, ""]  # within the phase
+    newest: Float[Array, " n"]  # Y_j
+    older: Float[Array, " n"]  # Y_{j-1}
+    point: Float[Array, " n"]  # Y_k, kept for the error
+    slopes: Float[Array, "slopes n"]  # K
+    system: System  # for K_i, while SOLVING
+    rosenbrock_cost: Float[Array, ""]  # evaluations in a Rosenbrock step, as last seen
+    radius: Float[Array, ""]  # estimate of the spectral radius
+    vector: Float[Array, " n"]  # that belongs to it, of unit norm
+    age: Int[Array, ""]  # accepted steps since the radius was estimated
+    stabilized: Bool[Array, ""]  # the kind of method for the next step
+    evidence: Int[Array, ""]  # see `Verdict`
+    begun: Int[Array, ""]  # evaluations before this step
+    work: Any  # a `Work` in which everything is counted
+
+    @property
+    def is_stage(self) -> Bool[Array, "slopes 1"]:
+        """Which of the slopes belongs to the present stage."""
+        stages = jnp.arange(self.slopes.shape[0], dtype=self.stage.dtype)
+        return (stages == self.stage)[:, None]
+
+
+class StepSetting(NamedTuple):
+    """What stays the same within a step."""
+
+    table: StageTable
+    field: Callable[[Any], Any]
+    start: Any  # y_0
+    step: Any  # h
+    size: Any  # of the weights
+    drives: Any
+
+    def row(self, number) -> Row:
+        """A method of the table."""
+        return Row(self.table, number, self.start.dtype)
+
+
+class Verdict(NamedTuple):
+    """Which kind of method comes next."""
+
+    stabilized: Bool[Array, ""]
+    evidence: Int[Array, ""]  # steps for which the other kind was better, less the others

@@ -1,0 +1,99 @@
+"""What a stop condition is: a level of one quantity, a crossing, or a condition.
+
+It looks at a member through what the member's flow shows, a `jaxflow.flows.Snapshot`, and
+gives a gap, negative while the member goes on.
+"""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from ..flows import AbstractFlow, Snapshot
+
+# A number, or one for each member: as the caller gave it outside, an array inside a run.
+Threshold = Any
+
+
+class AbstractStop(eqx.Module):
+    """A stop condition. Thresholds are numbers, or arrays with one number a member.
+
+    Subclass one of `AbstractLevel`, `AbstractCrossing` and `AbstractCondition`, which say
+    when a member is looked at.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The quantities that the gap is made of (`jaxflow.quantities`)."""
+    at_rest: ClassVar[bool] = False
+    """Whether a member that it ends has come to rest, so that nothing comes after."""
+
+    exact: ClassVar[bool]
+    """Whether the member ends where the gap is zero, inside a step.
+
+    If not, it ends at the first step that meets the condition."""
+
+    @abc.abstractmethod
+    def gap(self, shown: Snapshot) -> Float[Array, ""]:
+        """Negative while the member goes on, zero or positive once it is done."""
+
+    def clock(self, flow: AbstractFlow, args: Any) -> Float[Array, ""] | None:
+        """The flow's clock at the end where that is known beforehand, else `None`."""
+        return None
+
+    def begin(self, shown: Snapshot) -> "AbstractStop":
+        """The condition as it is for a member that starts there."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """What a member that it ends has in its `status`."""
+        return type(self).__name__
+
+
+class AbstractLevel(AbstractStop):
+    """Ends a member where one quantity has risen to a level, exactly.
+
+    A subclass names the `quantity` and gives its `level`. Where the flow knows its clock at
+    that level beforehand, the last step is made to end there; else it is found inside a
+    step.
+    """
+
+    exact = True
+
+    quantity: ClassVar[str]
+    """The name of the quantity."""
+
+    @abc.abstractmethod
+    def level(self) -> Float[Array, ""]:
+        """The value of the quantity at which the member ends."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # pyright: ignore
+        return (self.quantity,)
+
+    def gap(self, shown: Snapshot) -> Float[Array, ""]:
+        return shown[self.quantity] - self.level()
+
+    def clock(self, flow: AbstractFlow, args: Any) -> Float[Array, ""] | None:
+        return flow.clock_at(self.quantity, self.level(), args)
+
+
+class AbstractCrossing(AbstractStop):
+    """Ends a member where its gap crosses zero, found inside the last step.
+
+    A subclass gives the gap, a continuous function of what the flow shows, made of the
+    quantities that it `needs`. `gradient_norm` and other quantities that need the vector
+    field are known at the end of a step only.
+    """
+
+    exact = True
+
+
+class AbstractCondition(AbstractStop):
+    """Ends a member at the first step after which its gap is not negative.
+
+    A subclass gives the gap, made of the quantities that it `needs`.
+    """
+
+    exact = False

@@ -1,0 +1,46 @@
+"""A direction that has come to rest."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from ._abstract import AbstractCondition, Threshold
+
+_VANISHED = 1e-9  # share of a member's first gradient below which it has died out
+
+
+class Stationary(AbstractCondition):
+    """Ends a member whose direction has come to rest, or whose gradient has vanished.
+
+    With `g` the gradient that drives the direction `v` (`∇N(v)` in the limit δ → 0):
+    `‖g - ⟨v, g⟩ v‖ <= tolerance ‖g‖`, the KKT residual relative to the gradient, or
+    `‖g‖ <= gradient`, as for members that go to zero, whose gradient dies out slowly.
+
+    With losses that have an exponential tail the gradient dies out as the data is fitted;
+    see `MarginConverged` for the end of those.
+
+    The gradient is the solver's own, from the end of its dense output; with a solver
+    whose dense output is linear (Euler) it is that of the start of the last step.
+
+    **Arguments:** `tolerance` and `gradient`, not negative, scalars or (num,); without a
+    `gradient`, a billionth of each member's own at its start.
+
+    >>> Stationary(1e-8)
+    Stationary(tolerance=1e-08)
+    """
+
+    tolerance: Threshold
+    gradient: Threshold = None
+    needs = ("gradient_norm", "turning_rate")
+    at_rest: ClassVar[bool] = True
+
+    def begin(self, shown):
+        if self.gradient is not None:
+            return self
+        return dataclasses.replace(self, gradient=_VANISHED * shown.gradient_norm)
+
+    def gap(self, shown):
+        resting = self.tolerance * shown.gradient_norm - shown.turning_rate
+        vanished = self.gradient - shown.gradient_norm
+        return jnp.maximum(resting, vanished)

@@ -1,0 +1,169 @@
+"""The house: which way imports run, who may ask for a class, and how long a file is."""
+
+import ast
+import pathlib
+
+import pytest
+
+import jaxflow as jf
+
+ROOT = pathlib.Path(jf.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+SHARED = {"errors", "quantities", "_arrays", "_rows", "_versions"}
+"""What every part may import."""
+
+BELOW_RUNS = {
+    *("networks", "tasks", "solvers", "flows", "stops"),
+    *("observables", "engine", "results"),
+}
+ALLOWED = {
+    "networks": set(),
+    "tasks": set(),
+    "solvers": set(),
+    "flows": {"networks", "tasks", "solvers"},
+    "stops": {"flows"},
+    "observables": {"flows", "networks", "tasks"},
+    "engine": {"flows", "solvers", "stops"},
+    "results": set(),
+    "runs": BELOW_RUNS,
+    "kkt": {*BELOW_RUNS, "runs"},
+    "saddles": {*BELOW_RUNS, "runs"},
+    "early_phase": {*BELOW_RUNS, "runs", "kkt"},
+    "plot": {"observables", "results", "kkt", "saddles", "early_phase"},
+    "demo": {*BELOW_RUNS, "runs", "plot"},
+    "cli": {"demo"},
+    "errors": set(),
+    "quantities": set(),
+    "_arrays": set(),
+    "_rows": set(),
+    "_versions": set(),
+    "__init__": {*BELOW_RUNS, "runs", "kkt", "saddles", "early_phase", "plot"},
+}
+"""What each part may import besides itself and what is shared: the way of the data."""
+
+
+def part_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_parts(path):
+    """The parts of jaxflow that a file imports."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                assert not alias.name.startswith("jaxflow"), path
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        above = package[: len(package) - (node.level - 1)]
+        target = [*above, *(node.module.split(".") if node.module else [])]
+        yield from target[:1] or [alias.name for alias in node.names]
+
+
+def test_every_part_has_its_place():
+    assert {part_of(path) for path in FILES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_run_one_way(part):
+    for path in FILES:
+        if part_of(path) == part:
+            assert set(imported_parts(path)) <= ALLOWED[part] | SHARED | {part}, path
+
+
+def test_files_inside_folders_are_private():
+    """But for the packages themselves and `jf.data`."""
+    names = {
+        str(path.relative_to(ROOT))
+        for path in FILES
+        if len(path.relative_to(ROOT).parts) > 1 and not path.name.startswith("_")
+    }
+    assert names == {"tasks/data.py"}
+
+
+LONG = {}
+"""Files above 400 lines, and why they are."""
+
+
+def test_files_are_short_or_say_why_not():
+    for path in FILES:
+        if len(path.read_text().splitlines()) > 400:
+            assert str(path.relative_to(ROOT)) in LONG, path
+
+
+GIVEN = "checks what a user gave"
+ASKED_FOR = {
+    "engine/_driver.py": {"StoreError": "an error that says that nothing can be saved"},
+    "kkt/_activation.py": {"LeakyReLU": GIVEN},
+    "kkt/_search.py": {"Initializations": GIVEN},
+    "runs/_execution.py": {"Simulation": GIVEN, "Schedule": GIVEN},
+    "runs/_given.py": {"Record": GIVEN, "Stepping": GIVEN},
+    "runs/_gradient_descent.py": {"optax.GradientTransformation": GIVEN},
+    "runs/_gradient_flow.py": {"NotHomogeneousError": "an error said in other words"},
+    "runs/_langevin.py": {
+        "diffrax.AbstractItoSolver": GIVEN,
+        "diffrax.AbstractStratonovichSolver": GIVEN,
+        "diffrax.AbstractFosterLangevinSRK": GIVEN,
+    },
+    "runs/_networks.py": {"Initializations": GIVEN, "AbstractTask": GIVEN},
+    "runs/_simulation.py": {
+        "AbstractStop": GIVEN,
+        "AbstractEquation": GIVEN,
+        "Stepping": GIVEN,
+        "Record": GIVEN,
+    },
+    "runs/_sliding.py": {
+        "diffrax.AbstractERK": GIVEN,
+        "diffrax.ButcherTableau": GIVEN,
+    },
+    "runs/_stepping.py": {
+        "diffrax.AbstractStepSizeController": GIVEN,
+        "diffrax.AbstractAdaptiveStepSizeController": GIVEN,
+        "diffrax.ClipStepSizeController": GIVEN,
+        "diffrax.ConstantStepSize": GIVEN,
+        "diffrax.AbstractAdaptiveSolver": GIVEN,
+        "diffrax.AbstractImplicitSolver": "diffrax's own has a root finder to be set up",
+    },
+    "saddles/_saddle_to_saddle.py": {"Initializations": GIVEN},
+    "solvers/_choice.py": {
+        "diffrax.AbstractSolver": GIVEN,
+        "AbstractStepper": GIVEN,
+    },
+    "solvers/_whole_steps.py": {
+        "diffrax.Euler": "diffrax's Euler has no tableau to count stages by",
+        "diffrax.AbstractAdaptiveSolver": "diffrax says so by the class",
+        "diffrax.ButcherTableau": "diffrax's tableaux are of two kinds",
+        "diffrax.StochasticButcherTableau": "diffrax's tableaux are of two kinds",
+    },
+    "solvers/_written_out.py": {
+        "diffrax.AbstractERK": "which of diffrax's methods can be written out",
+        "diffrax.ButcherTableau": "which of diffrax's methods can be written out",
+    },
+}
+"""Where the class of an object is asked for outside of the file that has the class."""
+
+
+def classes_of_jaxflow():
+    found = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, set()).add(path)
+    return found
+
+
+def test_nobody_asks_what_class_a_thing_is():
+    own, found = classes_of_jaxflow(), {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if name not in ("isinstance", "issubclass"):
+                continue
+            second = node.args[1]
+            for each in second.elts if isinstance(second, ast.Tuple) else [second]:
+                asked = ast.unparse(each)
+                foreign = asked.startswith(("diffrax.", "optax."))
+                if foreign or (asked in own and path not in own[asked]):
+                    found.setdefault(str(path.relative_to(ROOT)), set()).add(asked)
+    assert found == {file: set(classes) for file, classes in ASKED_FOR.items()}
