@@ -99,6 +99,20 @@ def test_it_pickles(case):
     assert_same(run(sim[:3]), run(again[:3]))
 
 
+LEAKY = functools.partial(jax.nn.leaky_relu, negative_slope=0.2)
+
+
+@pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, LEAKY])
+def test_functions_are_pickled_by_name(activation):
+    """What jax.jit and jax.custom_jvp return cannot be pickled as it is."""
+    network = eqx.nn.MLP(3, 1, 4, 2, activation, key=KEY)
+    drawn = jf.Initializations(network, 3, key=KEY)
+    sim = simulation(networks=drawn, stop=jf.Time(0.1))
+    again = pickle.loads(pickle.dumps(sim))
+    assert again == sim
+    np.testing.assert_array_equal(run(sim).loss, run(again).loss)
+
+
 def test_members_100_to_199_in_another_process(tmp_path):
     """The halves of a run, one of them from a fresh process, are the run."""
     sim = simulation(200, scale=0.1)

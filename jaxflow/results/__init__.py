@@ -40,6 +40,7 @@ from ._status import (
     UNFINISHED as UNFINISHED,
 )
 from ._store import SIMULATION as SIMULATION, SINGLE as SINGLE
+from ._structure import import_name as import_name, imported as imported
 from ._summary import (
     median as median,
     power_of_ten as power_of_ten,

@@ -58,7 +58,7 @@ def rebuild(description: Json, load_array: Callable[[str], Any]) -> Any:
     """
     ((kind, content), *rest) = description.items()
     if kind == "class":
-        cls = _import(content)
+        cls = imported(content)
         if not (isinstance(cls, type) and issubclass(cls, eqx.Module)):
             raise StoreError(f"{content} is not an Equinox module any more.")
         module = object.__new__(cls)
@@ -72,10 +72,21 @@ def rebuild(description: Json, load_array: Callable[[str], Any]) -> Any:
         return tuple(items) if kind == "tuple" else items
     if kind == "dict":
         return {key: rebuild(value, load_array) for key, value in content.items()}
-    return content if kind == "value" else _import(content)
+    return content if kind == "value" else imported(content)
 
 
 def _name_of(thing: Any, path: str) -> str:
+    name = import_name(thing)
+    if name is None:
+        raise StoreError(
+            f"The network's part {path or 'as a whole'} is {thing!r}, which has no name "
+            "to import it by: define it at the top of a module."
+        )
+    return name
+
+
+def import_name(thing: Any) -> str | None:
+    """`module:name`, by which a class or function is found; `None` if it is by none."""
     module_name = getattr(thing, "__module__", "")
     names = [getattr(thing, "__qualname__", "")]
     # A lambda at the top of a module, such as Equinox's identity, does not know its name.
@@ -84,17 +95,15 @@ def _name_of(thing: Any, path: str) -> str:
     for name in names:
         full_name = f"{module_name}:{name}"
         try:
-            if _import(full_name) is thing:
+            if imported(full_name) is thing:
                 return full_name
         except StoreError:
             continue
-    raise StoreError(
-        f"The network's part {path or 'as a whole'} is {thing!r}, which has no name "
-        "to import it by: define it at the top of a module."
-    )
+    return None
 
 
-def _import(name: str) -> Any:
+def imported(name: str) -> Any:
+    """The class or function of that name, `module:name`."""
     module_name, _, qualname = name.partition(":")
     try:
         found = importlib.import_module(module_name)
@@ -102,7 +111,7 @@ def _import(name: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
         raise StoreError(
-            f"{name} cannot be imported: pass load(path, network=…) a network of the "
-            "same structure."
+            f"{name} cannot be imported here. For networks of a saved result, pass "
+            "load(path, network=…) one of the same structure."
         ) from error
     return found

@@ -204,7 +204,7 @@ class _Queue:
 def as_networks(given: Any, task: AbstractTask, ensemble: bool | None) -> AbstractNetworks:
     """Find out what the caller gave, and whether it fits the task."""
     if not isinstance(task, AbstractTask):
-        raise InputError("task", type(task).__name__, "a jaxflow.Task")
+        raise InputError("task", type(task).__name__, "a jaxflow.Task(inputs, targets)")
     if isinstance(given, AbstractNetworks):
         return given
     if isinstance(given, Initializations):

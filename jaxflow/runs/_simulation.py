@@ -23,6 +23,7 @@ from ._equation import AbstractEquation
 from ._identity import identify
 from ._networks import AbstractNetworks, as_networks
 from ._numbers import number_or_one_each
+from ._pickling import by_name
 from ._record import Record
 from ._scale import as_scale, no_scale, Scale
 from ._stepping import Stepping
@@ -148,6 +149,9 @@ class Simulation(eqx.Module):
         for name, part in parts.items():
             object.__setattr__(some, name, part)
         return some
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: by_name(part) for name, part in vars(self).items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Simulation":
