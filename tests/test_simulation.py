@@ -1,5 +1,6 @@
 """A run as a value: it pickles, can be cut and joined, and is told from every other."""
 
+import copy
 import functools
 import pickle
 import subprocess
@@ -109,7 +110,7 @@ def test_functions_are_pickled_by_name(activation):
     drawn = jf.Initializations(network, 3, key=KEY)
     sim = simulation(networks=drawn, stop=jf.Time(0.1))
     again = pickle.loads(pickle.dumps(sim))
-    assert again == sim
+    assert again == sim == copy.copy(sim) == copy.deepcopy(sim)
     np.testing.assert_array_equal(run(sim).loss, run(again).loss)
 
 

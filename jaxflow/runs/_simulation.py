@@ -150,6 +150,9 @@ class Simulation(eqx.Module):
             object.__setattr__(some, name, part)
         return some
 
+    def __copy__(self) -> "Simulation":
+        return self  # a value; what a pickle holds is no Simulation yet
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: by_name(part) for name, part in vars(self).items()}
 
