@@ -10,12 +10,12 @@ import jaxflow as jf
 ROOT = pathlib.Path(jf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-SHARED = {"errors", "quantities", "_arrays", "_rows", "_versions"}
+SHARED = {"errors", "quantities", "_arrays", "_files", "_rows", "_versions"}
 """What every part may import."""
 
 BELOW_RUNS = {
     *("networks", "tasks", "solvers", "flows", "stops"),
-    *("observables", "engine", "results"),
+    *("observables", "engine", "results", "stores"),
 }
 ALLOWED = {
     "networks": set(),
@@ -25,7 +25,8 @@ ALLOWED = {
     "stops": {"flows"},
     "observables": {"flows", "networks", "tasks"},
     "engine": {"flows", "solvers", "stops"},
-    "results": set(),
+    "stores": set(),
+    "results": {"stores"},
     "runs": BELOW_RUNS,
     "kkt": {*BELOW_RUNS, "runs"},
     "saddles": {*BELOW_RUNS, "runs"},
@@ -36,6 +37,7 @@ ALLOWED = {
     "errors": set(),
     "quantities": set(),
     "_arrays": set(),
+    "_files": set(),
     "_rows": set(),
     "_versions": set(),
     "__init__": {*BELOW_RUNS, "runs", "kkt", "saddles", "early_phase", "plot"},

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import equinox as eqx
 import jax
@@ -16,6 +17,7 @@ from jaxflow.results import Given, Records, Stats
 
 from .comparing import assert_bits_equal, assert_same
 from .filled import filled
+from .forging import forge_text
 
 KEY = jax.random.key(0)
 LINEAR = jf.LeakyReLU(slope=1)
@@ -287,7 +289,7 @@ def test_attributes_are_plain():
 def test_saved_solution_is_loaded_to_the_last_bit(tmp_path, kind, num):
     solution = solution_of(network(kind, num), num)
     solution.save(tmp_path / "run.zarr")
-    again = jf.load(tmp_path / "run.zarr")
+    again = jf.load(tmp_path / "run.zarr", trust=[__name__])
     assert_same(solution, again)
     assert again.attrs == solution.attrs
     assert again.settings == solution.settings
@@ -297,7 +299,7 @@ def test_saved_solution_is_loaded_to_the_last_bit(tmp_path, kind, num):
 def test_loaded_network_can_be_called(tmp_path, kind):
     solution = solution_of(network(kind))
     solution.save(tmp_path / "run.zarr")
-    again = jf.load(str(tmp_path / "run.zarr"))
+    again = jf.load(str(tmp_path / "run.zarr"), trust=[sys.modules[__name__]])
     dtype = jax.tree_util.tree_leaves(solution.directions)[0].dtype
     x = jnp.asarray(np.full((1, 4) if kind == "ConvNet" else 3, 0.7), dtype)
     call = eqx.filter_jit(lambda network, x: network(x))
@@ -461,20 +463,23 @@ def test_store_of_another_program_is_refused(tmp_path):
         jf.load(path)
 
 
-def _rename_class(path):
-    path = path / "directions"
-    document = json.loads((path / "zarr.json").read_text())
-    structure = document["attributes"]["jaxflow_structure"]
-    assert f"{__name__}:Product" in structure
-    _set_attrs(path, jaxflow_structure=structure.replace(":Product", ":Gone"))
-
-
 def test_network_may_be_given_where_its_class_has_gone(tmp_path):
     path, solution = tmp_path / "run.zarr", solution_of(product())
     solution.save(path)
-    _rename_class(path)
+    forge_text(path, f"{__name__}:Product", f"{__name__}:Gone", group="directions")
     with pytest.raises(jf.StoreError, match="network="):
+        jf.load(path, trust=[__name__])
+    assert_same(solution, jf.load(path, network=product()))
+
+
+def test_code_of_ones_own_is_named_by_files_and_run_for_those_who_trust_it(tmp_path):
+    path, solution = tmp_path / "run.zarr", solution_of(product())
+    solution.save(path)
+    with pytest.raises(jf.StoreError, match=rf"names {__name__}:Product.*trust=.*network="):
         jf.load(path)
+    with pytest.raises(jf.StoreError, match="trust="):
+        jf.load(path, trust=["numpy", "test"])
+    assert_same(solution, jf.load(path, trust=__name__.split(".")[0]))
     assert_same(solution, jf.load(path, network=product()))
 
 
@@ -488,10 +493,8 @@ def test_given_network_of_another_structure_is_refused(tmp_path, other):
 def test_structure_can_name_nothing_but_modules(tmp_path):
     path = tmp_path / "run.zarr"
     solution_of(product()).save(path)
-    path = path / "directions"
-    document = json.loads((path / "zarr.json").read_text())
-    structure = document["attributes"]["jaxflow_structure"]
-    structure = structure.replace(f"{__name__}:Product", "subprocess:Popen")
-    _set_attrs(path, jaxflow_structure=structure)
+    forge_text(path, f"{__name__}:Product", "subprocess:Popen", group="directions")
+    with pytest.raises(jf.StoreError, match="names subprocess:Popen"):
+        jf.load(path)
     with pytest.raises(jf.StoreError, match="not an Equinox module"):
-        jf.load(path.parent)
+        jf.load(path, trust=["subprocess"])

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 import pytest
 import zarr
-import zarr.storage
 
 import jaxflow as jf
+from jaxflow import _files
 from jaxflow.results import _run_store as run_store
 from jaxflow.runs._storing import StoreSink
 
@@ -364,7 +364,7 @@ class Child:
             time.sleep(0.002)
 
     def wait_for_checkpoint(self):
-        file = self.path / "lanes" / "files" / "in_flight"
+        file = self.path / "jaxflow" / "files" / "in_flight"
         found = lambda: file.stat().st_mtime_ns if file.exists() else None
         before = found()
         self.wait_for(lambda: found() != before)
@@ -452,25 +452,29 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, cache, long_run, added):
     assert sorted([*before, *added]) == list(range(LONG["num"]))
 
 
-def test_folder_of_a_run_killed_before_its_store_began(tmp_path, expected):
+def test_what_a_run_left_that_was_killed_before_its_store_began(tmp_path, expected):
     path = tmp_path / "run.zarr"
-    path.mkdir()
-    (path / "zarr.0a1b.partial").write_text('{"zarr_fo')
+    for left in ("0a1b2c3d", "deadbeef"):
+        files = tmp_path / f".run.zarr.new-{left}" / "jaxflow" / "files"
+        files.mkdir(parents=True)
+        (files / "lock").touch()
+        (files / "new").write_text("jaxfl")
+    (tmp_path / ".run.zarr.new-notours!").mkdir()
+    path.mkdir()  # an empty folder is as good as none
     assert_same(expected, simulate(path))
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert left == {"run.zarr", ".run.zarr.new-notours!"}
 
 
 @pytest.mark.filterwarnings("error")
 def test_what_a_killed_run_left_half_written_is_cleared_away(interrupted, expected):
-    left = [
-        interrupted / "zarr.0a1b.partial",
-        interrupted / "final_loss" / "zarr.0a1b.partial",
-        interrupted / "directions" / "weights_0" / "c" / "0" / "0" / "0.0a1b.partial",
-        interrupted / "lanes" / "files" / "in_flight.new",
-    ]
-    for file in left:
-        file.write_bytes(b"half")
+    half = interrupted / "jaxflow" / "files" / "new"
+    half.write_bytes(b"half")
+    mine = interrupted / "final_loss" / "mine.partial"
+    mine.write_bytes(b"not a file of jaxflow's")
     assert_same(expected, simulate(interrupted))
-    assert not any(file.exists() for file in left)
+    assert not half.exists()
+    assert mine.read_bytes() == b"not a file of jaxflow's"
 
 
 # -- disks that are full, or fail --
@@ -481,19 +485,16 @@ def disk_that_fails(after):
     """No space is left when so many files have been written; gives how many were."""
     written = types.SimpleNamespace(num=0)
 
-    def failing(put):
-        async def wrapped(*args, **kwargs):
-            if written.num >= after:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            written.num += 1
-            return await put(*args, **kwargs)
+    write = _files.write
 
-        return wrapped
+    def failing(*args):
+        if written.num >= after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.num += 1
+        write(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("set", "set_if_not_exists"):
-            put = getattr(zarr.storage.LocalStore, name)
-            patch.setattr(zarr.storage.LocalStore, name, failing(put))
+        patch.setattr(_files, "write", failing)
         yield written
 
 
@@ -566,7 +567,7 @@ def test_disk_that_has_no_room_for_lanes_in_flight(tmp_path, monkeypatch, expect
             simulate(path, schedule=schedule(checkpoint_seconds=1e-3))
     assert [
         file.name
-        for file in (path / "lanes" / "files").iterdir()
+        for file in (path / "jaxflow" / "files").iterdir()
         if "in_flight" in file.name
     ] == []
     assert_same(expected, simulate(path))
@@ -681,14 +682,14 @@ def _cut_head(file):
     ids=[*DAMAGE, "junk", "head only", "empty"],
 )
 def test_damaged_lanes_begin_again(interrupted, expected, taken_up, damage):
-    damage(interrupted / "lanes" / "files" / "in_flight")
+    damage(interrupted / "jaxflow" / "files" / "in_flight")
     assert_same(expected, simulate(interrupted))
     assert not taken_up.found
 
 
 def test_no_flipped_bit_of_lanes_in_flight_is_read(stores, tmp_path):
     shutil.copytree(stores / "interrupted", tmp_path / "cut.zarr")
-    file = tmp_path / "cut.zarr" / "lanes" / "files" / "in_flight"
+    file = tmp_path / "cut.zarr" / "jaxflow" / "files" / "in_flight"
     whole, seen = file.read_bytes(), []
     engine = importlib.import_module("jaxflow.engine._driver")
     read, random = engine.from_bytes, np.random.default_rng(2)
@@ -711,8 +712,8 @@ def test_lanes_of_another_run_are_not_taken_up(tmp_path, interrupted, expected, 
     other = tmp_path / "other.zarr"
     interrupt(other, key=4)
     shutil.copy(
-        other / "lanes" / "files" / "in_flight",
-        interrupted / "lanes" / "files" / "in_flight",
+        other / "jaxflow" / "files" / "in_flight",
+        interrupted / "jaxflow" / "files" / "in_flight",
     )
     assert_same(expected, simulate(interrupted))
     assert not taken_up.found
@@ -801,10 +802,11 @@ def test_what_is_no_store_of_a_run_is_refused(tmp_path, stores, expected, kind):
         zarr.create_array(path, shape=(2,), dtype=float)
     else:
         shutil.copytree(stores / "finished", path)
-        text = (path / "zarr.json").read_text()
-        changed = re.sub(r'"jaxflow_format": 2', '"jaxflow_format": 99', text)
-        assert changed != text
-        (path / "zarr.json").write_text(changed)
+        for copy in ("manifest", "manifest_copy"):
+            file = path / "jaxflow" / "files" / copy
+            content = file.read_bytes()
+            assert content.startswith(b"jaxflow manifest 3 ")
+            file.write_bytes(content.replace(b"manifest 3", b"manifest 99", 1))
     before = path.read_text() if kind == "file" else contents(path)
     with pytest.raises(jf.StoreError, match=r"run\.zarr exists and is no store"):
         simulate(path)

@@ -40,7 +40,11 @@ from ._status import (
     UNFINISHED as UNFINISHED,
 )
 from ._store import SIMULATION as SIMULATION, SINGLE as SINGLE
-from ._structure import import_name as import_name, imported as imported
+from ._structure import (
+    as_trust as as_trust,
+    import_name as import_name,
+    imported as imported,
+)
 from ._summary import (
     median as median,
     power_of_ten as power_of_ten,

@@ -1,47 +1,46 @@
-"""Chunks of members of a Zarr array: which there are, and whether they are whole."""
+"""The arrays of a store, their chunks, and the files that hold them."""
 
 import itertools
-import pathlib
 from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
+import zarr
+
+from ..stores import CheckedStore
+from ._declarations import MEMBERS
+from ._store import DIRECTIONS
 
 
-def empty(array, place: slice) -> np.ndarray:
-    shape = (place.stop - place.start, *array.shape[1:])
-    return np.full(shape, array.fill_value, array.dtype)
+def member_arrays(root: zarr.Group) -> Iterator[Any]:
+    """All arrays whose first axis is that of the members."""
+    groups = [root]
+    if DIRECTIONS in root:
+        groups.append(root[DIRECTIONS])  # pyright: ignore[reportArgumentType]
+    for group in groups:
+        for _, array in group.arrays():
+            dims = getattr(array.metadata, "dimension_names", None) or ("",)
+            if dims[0] == MEMBERS and array.name.strip("/") != MEMBERS:
+                yield array
 
 
-def chunks(array) -> Iterator[slice]:
+def chunks(array) -> Iterator[tuple[slice, str]]:
+    """Rows of members, and the file that has them."""
     rows = array.chunks[0]
-    for first in range(0, array.shape[0], rows):
-        yield slice(first, min(first + rows, array.shape[0]))
+    rest = "".join(itertools.repeat("/0", array.ndim - 1))
+    for number, first in enumerate(range(0, array.shape[0], rows)):
+        place = slice(first, min(first + rows, array.shape[0]))
+        yield place, f"{array.path}/c/{number}{rest}"
 
 
-def holds(array, values: np.ndarray) -> bool:
-    try:
-        whole = array.nchunks_initialized == array.nchunks
-        return bool(whole and np.array_equal(array[...], values))
-    except Exception:  # whatever a codec makes of damaged bytes
-        return False
+def files_of(array) -> Iterator[str]:
+    """The files of all chunks of an array."""
+    counts = [-(-n // chunk) for n, chunk in zip(array.shape, array.chunks)]
+    for numbers in itertools.product(*map(range, counts)):
+        yield "/".join([array.path, "c", *map(str, numbers)])
 
 
-def reads_back(array, path: pathlib.Path, place: slice) -> bool:
-    """Whether a chunk is there as it was written."""
-    number = place.start // array.chunks[0]
-    rest = itertools.repeat(0, array.ndim - 1)
-    file = path.joinpath(array.path, "c", *map(str, (number, *rest)))
-    if not file.exists():
-        return False
-    try:
-        array[place]
-    except Exception:  # whatever a codec makes of damaged bytes
-        return False
-    return True
-
-
-def is_written(status, place: slice) -> np.ndarray:
-    try:
-        return np.asarray(status[place]) != 0
-    except Exception:  # the statuses are damaged themselves
-        return np.ones(place.stop - place.start, bool)
+def missing(group, store: CheckedStore) -> Iterator[str]:
+    """Files of the arrays in a group that have gone."""
+    there = store.sizes()
+    for _, array in group.arrays():
+        yield from (file for file in files_of(array) if file not in there)

@@ -1,20 +1,39 @@
 """Results from disk."""
 
+import os
 import pathlib
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
+import equinox as eqx
+
+from ..errors import InputError, StoreError
+from ..stores import as_path
 from . import _store as store
 from ._result import AbstractResult, kinds_of_results, read_result
+from ._structure import as_trust, Trust
 
 
-def load(path: str | pathlib.Path, network: Any = None) -> Any:
+def load(
+    path: str | os.PathLike,
+    network: Any = None,
+    *,
+    trust: Iterable[str | ModuleType] = (),
+) -> Any:
     """Read a result that `save` or a run with `store=` wrote, networks included.
+
+    A file is data, and reading it runs nothing that it names: its networks are made of
+    modules of jaxflow and Equinox, and of functions such as `jax.nn.relu`. For networks of
+    your own classes pass `network` or `trust`. Every byte is compared with what was
+    written.
 
     **Arguments:**
 
     - `path`: the folder of the store.
-    - `network`: any network of the same structure; needed only where the class of the
-      saved one cannot be imported any more. Its arrays are not read.
+    - `network`: any network of the same structure. Its arrays are not read.
+    - `trust`: modules of yours, or their names, whose classes and functions the file may
+      name; they are imported.
 
     **Returns:** the `Solution`, `KKTPoints`, `EarlyConvergence` or `SaddleToSaddle`.
 
@@ -31,18 +50,24 @@ def load(path: str | pathlib.Path, network: Any = None) -> Any:
     >>> bool(again.loss == solution.loss)
     True
     """
-    return _from_store(pathlib.Path(path), network, lazily=False)
+    folder, trusted = as_path(path, "path"), as_trust(trust)
+    if network is not None and not isinstance(network, eqx.Module):
+        found = type(network).__name__
+        raise InputError("network", found, "an equinox.Module like the saved ones")
+    return _from_store(folder, network, trusted, lazily=False)
 
 
 def open_stored(path: pathlib.Path, network: Any) -> Any:
     """The result in a store, whose weights and records are read when they are used."""
-    return _from_store(path, network, lazily=True)
+    return _from_store(path, network, (), lazily=True)
 
 
-def _from_store(path: pathlib.Path, network: Any, *, lazily: bool) -> AbstractResult:
-    group = store.read(path, network, lazily=lazily)
+def _from_store(
+    path: pathlib.Path, network: Any, trust: Trust, *, lazily: bool
+) -> AbstractResult:
+    group = store.read(path, network, trust, lazily=lazily)
     with store.damage(path):
         name = group.about["result"]
         if name not in kinds_of_results():
-            raise KeyError(f"results of the kind {name!r} are not known")
+            raise StoreError(f"{path} holds a result of the kind {name!r}, not known here.")
         return read_result(kinds_of_results()[name], group)

@@ -3,13 +3,15 @@
 import abc
 import dataclasses
 import functools
-import pathlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import xarray
 
 from ..errors import InputError, NoAxisError
+from ..stores import as_path
 from . import _store as store
 from ._columns import Column
 from ._declarations import (
@@ -99,19 +101,23 @@ class AbstractResult(AbstractOwner):
         """
         return _sheet(self, ()).tree(self.dataset)
 
-    def save(self, path: str | pathlib.Path, *, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Write the result to a Zarr store that `jaxflow.load` reads back.
 
         The store appears under its name only when it is whole. It is the `tree`, which
         opens with `xarray.open_datatree`, and its `dataset` with `xarray.open_zarr`,
         without jaxflow.
 
-        **Arguments:** the `path` of a folder; `overwrite` replaces an existing one.
+        **Arguments:** the `path` of a folder; `overwrite` replaces a store of jaxflow's
+        that is there, and nothing else.
 
-        **Raises:** `StoreError` if the path exists, or if a part of the network (a lambda,
-        say) cannot be described in a file.
+        **Raises:** `StoreError` if the path exists, if it is not jaxflow's alone, or if a
+        part of the network (a lambda, say) cannot be described in a file.
         """
-        store.write(pathlib.Path(path), self.tree, overwrite=overwrite)
+        folder = as_path(path, "path")
+        if not isinstance(overwrite, (bool, np.bool_)):
+            raise InputError("overwrite", repr(overwrite), "True or False")
+        store.write(folder, self.tree, overwrite=bool(overwrite))
 
     def __len__(self) -> int:
         if self.is_single:

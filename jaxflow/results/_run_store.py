@@ -3,21 +3,17 @@
     run.zarr/                the dataset, as `_store.py` writes it; `status` is 0 for
                              members that are not done
     run.zarr/directions      the weights, one array each
-    run.zarr/lanes/files     the lanes in flight, in one file with a checksum
+    run.zarr/jaxflow         the manifest, and the lanes in flight
 
-Members are written at their own places, a chunk of members at a time. Every chunk carries
-a checksum and takes its place under its name in one piece. The status of a member is
-written after everything else, so that a member which is done is whole. Chunks that do not
-read back as they were written are found when the store is opened again, and their members
-are then no longer done.
+Members are written at their own places, a chunk of members at a time. The status of a
+member is written after everything else, so that a member which is done is whole. When the
+store is opened again, every file is compared with the manifest; members of whom a part is
+not there as it was written are then no longer done.
 """
 
 import contextlib
-import hashlib
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,18 +24,31 @@ import zarr
 import zarr.codecs
 
 from ..errors import StoreError
-from ._chunks import chunks, empty, holds, is_written, reads_back
+from ..stores import (
+    CheckedStore,
+    FILES,
+    Lock,
+    lock,
+    move_to,
+    open_for_writing,
+    put_back,
+    read_manifest,
+    Settled,
+    unfinished,
+)
+from ._chunks import chunks, files_of, member_arrays, missing
 from ._declarations import ABOUT, MEMBERS
 from ._members import NUMBER_ATTRS
-from ._opening import clear_away, create, files_of, lock, open_again
-from ._plain import plain
+from ._plain import differences, plain
 from ._status import STATUS
-from ._store import DIRECTIONS, UNFINISHED_ATTR
+from ._store import DIRECTIONS, IDENTITY_ATTR, UNFINISHED_ATTR, write_group
 from ._weights import STRUCTURE_ATTR, weights_dataset
 
-_IN_FLIGHT = "in_flight"
+_IN_FLIGHT = f"{FILES}/in_flight"
 _CHUNK_BYTES = 2**22
-_CHUNK_ROWS = (64, 8192)  # fewest and most members in a chunk
+_CHUNK_ROWS = (64, 8192)
+"""Fewest and most members in a chunk, but for rows so large that fewer fill `_LARGEST`."""
+_LARGEST = 2**26
 
 
 class RunStore:
@@ -65,21 +74,37 @@ class RunStore:
         self.path = path
         self._total = total
         self._first = first
-        identity = json.loads(json.dumps(dict(identity)))
-        self._lock = None
-        # The file of the lanes may come from another run, and would read back as well: it
-        # begins with this.
-        self._tag = hashlib.sha256(json.dumps(identity).encode()).digest()
+        self._lock = Lock(None)
         try:
             with _disk_errors(path):
-                create(path, identity)
-                self._root = open_again(path, identity)
-                self._lock = lock(path)
-                clear_away(path)
-                self._done = self._whole_members()
+                self._store = self._opened(json.loads(json.dumps(dict(identity))))
+                self._root = self._open_root()
         except BaseException:
             self.close()
             raise
+
+    def _opened(self, identity: Mapping[str, Any]) -> CheckedStore:
+        """The store, new or as it was left, and who is done in it."""
+        put_back(self.path)
+        if not self.path.exists() or _is_empty(self.path):
+            attributes = {IDENTITY_ATTR: identity, UNFINISHED_ATTR: True}
+            with unfinished(self.path, attributes) as (store, held):
+                store.commit()
+                if move_to(self.path, store):
+                    self._lock = held.handed_over()
+                    self._done = np.zeros(self._total or 0, bool)
+                    return open_for_writing(self.path).store
+        _check_identity(self.path, identity)
+        # A store that is whole is read where nothing can be written too.
+        settled = open_for_writing(self.path, read_only=True)
+        if settled.store.attributes[UNFINISHED_ATTR] or not settled.is_intact:
+            self._lock = lock(self.path)
+            settled = open_for_writing(self.path)
+        done, forgotten = self._whole_members(settled)
+        if not settled.is_intact or np.any(forgotten):
+            _forget(settled.store, forgotten)
+        self._done = done
+        return settled.store
 
     @property
     def done(self) -> np.ndarray:
@@ -113,23 +138,14 @@ class RunStore:
             group = self._root.require_group(DIRECTIONS)
             if STRUCTURE_ATTR not in group.attrs:
                 group.attrs.update(parameters.attrs)
-            rows = [(group, name) for name in parameters.variables]
-            rows += [
-                (self._root, name)
-                for name, variable in dataset.variables.items()
-                if variable.dims[:1] == (MEMBERS,) and name != MEMBERS
-            ]
-            if any(str(name) not in where for where, name in rows):
-                self._forget(np.ones(len(self._done), bool))  # arrays have gone
             for name, variable in parameters.variables.items():
                 self._write_rows(group, str(name), variable, indices)
-            rest = [name for name in dataset.variables if name not in (STATUS, MEMBERS)]
-            for name in [*rest, STATUS]:
-                variable = dataset.variables[name]
-                if variable.dims[:1] == (MEMBERS,):
+            for name, variable in dataset.variables.items():
+                if variable.dims[:1] == (MEMBERS,) and name != MEMBERS:
                     self._write_rows(self._root, str(name), variable, indices)
                 elif name != MEMBERS:
                     self._write_whole(str(name), variable)
+            self._store.commit(last=f"{STATUS}/")
         self._done[indices] = True
 
     def finish(self, total: int) -> None:
@@ -139,110 +155,95 @@ class RunStore:
                 if array.shape[0] != total:
                     array.resize((total, *array.shape[1:]))
             numbers = self._first + np.arange(total, dtype=np.int64)
-            members = xarray.Variable((MEMBERS,), numbers, NUMBER_ATTRS)
-            self._write_whole(MEMBERS, members)
+            self._write_whole(MEMBERS, xarray.Variable((MEMBERS,), numbers, NUMBER_ATTRS))
+            self._store.remove(_IN_FLIGHT)
+            self._store.commit()
+            # Only now, as everything else is in its place.
             self._root.attrs[UNFINISHED_ATTR] = False
-            self._in_flight_file.unlink(missing_ok=True)
+            self._store.commit()
 
     def set_attrs(self, attrs: Mapping[str, Any]) -> None:
         """Put the caller's attributes in the place of those that an earlier call gave."""
         root, attrs = self._root.attrs, plain(attrs)
         ours = {n: v for n, v in root.items() if n.startswith(ABOUT)}
-        if ABOUT in ours and {n: v for n, v in root.items() if n not in ours} != attrs:
+        others = {n: v for n, v in root.items() if n not in ours}
+        if ABOUT in ours and json.dumps(others) != json.dumps(attrs):
             with _disk_errors(self.path):
-                root.put({**ours, **attrs})
+                self._begin_to_write()
+                self._root.attrs.put({**ours, **attrs})
+                self._store.commit()
 
     def keep(self, name: str, dataset: xarray.Dataset) -> None:
-        """Keep a dataset in a group of its own, in one piece, unless it is there."""
-        if name in self._root:
+        """Keep a dataset in a group of its own, unless it is there."""
+        try:
+            whole = name in self._root and not list(missing(self._root[name], self._store))
+        except StoreError:
+            whole = False
+        if whole:
             return
-        with (
-            _disk_errors(self.path),
-            tempfile.TemporaryDirectory(
-                prefix=f".{name}-", dir=self.path, ignore_cleanup_errors=True
-            ) as folder,
-        ):
-            new = pathlib.Path(folder) / name
-            dataset.to_zarr(new, mode="w", consolidated=False, zarr_format=3)
-            os.rename(new, self.path / name)
+        with _disk_errors(self.path):
+            self._begin_to_write()
+            write_group(self._store, name, dataset)
+            self._store.commit()
 
     def save_in_flight(self, lanes: bytes) -> None:
         """Keep the lanes in flight in place of those kept before."""
         with _disk_errors(self.path):
-            new = self._in_flight_file.with_suffix(".new")
-            try:
-                new.write_bytes(self._tag + lanes)
-                os.replace(new, self._in_flight_file)
-            except OSError:
-                new.unlink(missing_ok=True)
-                raise
+            self._store.put(_IN_FLIGHT, lanes)
+            self._store.commit()
 
     def in_flight(self) -> bytes | None:
         """The lanes that were kept last."""
-        try:
-            found = self._in_flight_file.read_bytes()
-        except FileNotFoundError:
-            return None
-        tag = self._tag
-        return found[len(tag) :] or None if found.startswith(tag) else None
+        return self._store.content(_IN_FLIGHT) or None
 
     def close(self) -> None:
         """Let others write the store."""
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
+
+    def _open_root(self) -> zarr.Group:
+        return zarr.open_group(self._store, mode="r" if self._store.read_only else "r+")
+
+    def _begin_to_write(self) -> None:
+        """Lock a store that was only looked at."""
+        if self._store.read_only:
+            self._lock = lock(self.path)
+            self._store = open_for_writing(self.path).store
+            self._root = self._open_root()
 
     # -- what is whole --
 
-    def _whole_members(self) -> np.ndarray:
-        """Who is done, after every chunk has been read; damaged chunks are emptied."""
-        if STATUS not in self._root:
-            return np.zeros(self._total or 0, bool)
-        status: Any = self._root[STATUS]
-        arrays = list(self._arrays())
-        num = max(array.shape[0] for array in arrays)
-        for array in arrays:  # some are shorter if room was being made
-            if array.shape[0] < num:
-                array.resize((num, *array.shape[1:]))
-        status = self._root[STATUS]
-        done, damaged = np.zeros(num, bool), np.zeros(num, bool)
-        for place in chunks(status):
-            done[place] = is_written(status, place)
-        for array in self._arrays():
-            for place in chunks(array):
-                if np.any(done[place]) and not reads_back(array, self.path, place):
-                    damaged[place] = True
-        self._done = done
-        if not np.all(done):
-            self._root.attrs[UNFINISHED_ATTR] = True
-        if np.any(damaged):
-            self._forget(damaged)
-        return self._done
-
-    def _forget(self, members: np.ndarray) -> None:
-        """These members are not done after all. Everything else may stay as it is."""
-        self._done = self._done & ~members
-        self._root.attrs[UNFINISHED_ATTR] = True
-        if STATUS not in self._root:
-            return
-        status: Any = self._root[STATUS]
-        for place in chunks(status):
-            if np.any(members[place]):
-                known = np.any(self._done[place])
-                codes = status[place] if known else empty(status, place)
-                status[place] = np.where(self._done[place], codes, 0)
+    def _whole_members(self, settled: Settled) -> tuple[np.ndarray, np.ndarray]:
+        """Who is done, as all parts are there; and of whom only the status says so."""
+        root = zarr.open_group(settled.store, mode="r")
+        arrays = list(member_arrays(root))
+        if STATUS not in root or not arrays:
+            nobody = np.zeros(self._total or 0, bool)
+            return nobody, nobody
+        status: Any = root[STATUS]
+        there = settled.store.sizes()
+        done = np.zeros(status.shape[0], bool)
+        told_last = np.zeros(len(done), bool)  # by a status that was being written last
+        for place, file in chunks(status):
+            if file in there:
+                done[place] = np.asarray(status[place]) != 0
+                told_last[place] = file in settled.newest
+        said = done.copy()
+        for array in arrays:
+            if array.shape[0] != len(done):
+                raise StoreError(
+                    f"{self.path} is not a whole result: {array.name} is short."
+                )
+            for place, file in chunks(array):
+                if file not in there:
+                    done[place] = False
+                elif file in settled.older:
+                    done[place] &= ~told_last[place]
+        return done, said & ~done
 
     # -- arrays --
 
     def _arrays(self) -> Iterator[Any]:
-        """All arrays whose first axis is that of the members."""
-        groups = [self._root]
-        if DIRECTIONS in self._root:
-            groups.append(self._root[DIRECTIONS])  # pyright: ignore[reportArgumentType]
-        for group in groups:
-            for _, array in group.arrays():
-                dims = getattr(array.metadata, "dimension_names", None) or ("",)
-                if dims[0] == MEMBERS and array.name.strip("/") != MEMBERS:
-                    yield array
+        yield from member_arrays(self._root)
 
     def _make_room(self, num: int) -> None:
         """Rows for at least so many members, where their number is not known."""
@@ -263,15 +264,20 @@ class RunStore:
             here = np.flatnonzero(indices // chunk == which)
             first = int(which) * chunk
             place = slice(first, min(first + chunk, array.shape[0]))
-            # The chunk as a whole, so that it is replaced in one piece.
-            known = np.any(self._done[place])
-            rows = array[place] if known else empty(array, place)
+            shape = (place.stop - place.start, *array.shape[1:])
+            # The chunk as a whole, so that it is replaced in one piece, with zero for the
+            # status of everybody who is not done.
+            known = self._done[place]
+            rows = np.full(shape, array.fill_value, array.dtype)
+            if np.any(known):
+                rows[known] = np.asarray(array[place])[known]
             rows[indices[here] - first] = values[here]
             array[place] = rows
 
     def _new(self, group, name: str, variable: xarray.Variable):
         row = max(1, int(np.prod(variable.shape[1:], initial=1)) * variable.dtype.itemsize)
         few, many = _CHUNK_ROWS
+        few = int(np.clip(_LARGEST // row, 1, few))
         rows = int(np.clip(_CHUNK_BYTES // row, few, many))
         if self._total is not None:
             rows = max(1, min(self._total, rows))
@@ -285,12 +291,12 @@ class RunStore:
             dimension_names=[str(dim) for dim in variable.dims],
             compressors=[zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
             attributes=dict(variable.attrs),
-            config={"write_empty_chunks": True},  # a chunk that is not there is damage
+            config={"write_empty_chunks": True},
         )
 
     def _write_whole(self, name: str, variable: xarray.Variable) -> None:
         values = np.asarray(variable.values)
-        if name in self._root and holds(self._root[name], values):
+        if name in self._root and self._holds(self._root[name], values):
             return
         array = self._root.create_array(
             name,
@@ -304,9 +310,51 @@ class RunStore:
         )
         array[...] = values
 
-    @property
-    def _in_flight_file(self) -> pathlib.Path:
-        return files_of(self.path) / _IN_FLIGHT
+    def _holds(self, array, values: np.ndarray) -> bool:
+        there = self._store.sizes()
+        whole = all(file in there for file in files_of(array))
+        return bool(whole and np.array_equal(array[...], values))
+
+
+def _forget(store: CheckedStore, members: np.ndarray) -> None:
+    """Have it on the disk that these members are not done, and the run has not finished.
+
+    Before anything else: a chunk that is written again holds some of its members first.
+    """
+    root = zarr.open_group(store, mode="r+")
+    root.attrs[UNFINISHED_ATTR] = True
+    if np.any(members):
+        status: Any = root[STATUS]
+        status = status.with_config({"write_empty_chunks": True})
+        for place, _ in chunks(status):
+            if np.any(members[place]):
+                status[place] = np.where(members[place], 0, status[place])
+    store.commit()
+
+
+def _check_identity(path: pathlib.Path, identity: Mapping[str, Any]) -> None:
+    """**Raises:** `StoreError` if a store is of no run, or of another one."""
+    try:
+        found = None
+        if path.is_dir():
+            root = read_manifest(path).descriptions.get("zarr.json", {})
+            found = root.get("attributes", {}).get(IDENTITY_ATTR)
+    except StoreError as error:
+        raise StoreError(
+            f"{path} exists and is no store of a run that this jaxflow can go on with: "
+            f"choose another name. ({error})"
+        ) from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{path} exists and is no store of a run: choose another name.")
+    if different := list(differences(found, identity)):
+        raise StoreError(
+            f"{path} holds another run: choose another name, or repeat the call "
+            "that made it. Differences:\n  " + "\n  ".join(different)
+        )
+
+
+def _is_empty(path: pathlib.Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 @contextlib.contextmanager

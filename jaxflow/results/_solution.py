@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..quantities import CLOCKS
+from ..stores import GROUP
 from ._columns import column
 from ._declarations import declarations, MEMBERS, part
 from ._members import numbers
@@ -19,7 +20,7 @@ from ._records import GRID_POINTS, recorded, Records, Stats
 from ._result import AbstractResult
 from ._settings import attributes, check_attributes, setting, settings_of
 from ._status import status_column
-from ._store import DIRECTIONS
+from ._store import DIRECTIONS, SIMULATION
 from ._summary import Summary
 from ._weights import reader
 
@@ -128,7 +129,7 @@ def _names(cls: type) -> list[str]:
     ]
 
 
-_GROUPS = (DIRECTIONS, "lanes")  # of a store: its weights, and the lanes in flight
+_GROUPS = (DIRECTIONS, SIMULATION, GROUP)  # of a store
 RESERVED = frozenset(
     [*_names(Solution), *_names(Stats), *CLOCKS, MEMBERS, GRID_POINTS, *_GROUPS]
 )

@@ -2,6 +2,7 @@
 
     run.zarr/            the dataset: columns, records, attributes
     run.zarr/directions  the weights of the networks, one array each
+    run.zarr/jaxflow     the manifest, which says what every file has to be
 
 A store is the tree of a result. It is written under another name and renamed when it is
 whole, so that a half-written one is never taken for a result.
@@ -12,8 +13,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,13 +20,22 @@ import numpy as np
 import xarray
 import zarr
 
-from ..errors import StoreError
+from ..errors import InputError, StoreError
+from ..stores import (
+    check_own,
+    CheckedStore,
+    move_to,
+    open_for_reading,
+    put_back,
+    replace,
+    standing,
+    unfinished,
+)
 from ._declarations import ABOUT, AbstractSource, MEMBERS
 from ._indexing import Given, Index
+from ._structure import Trust
 from ._weights import rebuilt, STRUCTURE_ATTR
 
-FORMAT = 2
-FORMAT_ATTR = "jaxflow_format"
 UNFINISHED_ATTR = "jaxflow_unfinished"
 IDENTITY_ATTR = "jaxflow_run"
 SINGLE = "single network"
@@ -36,27 +44,49 @@ DIRECTIONS = "directions"
 SIMULATION = "simulation"
 """The group that holds what the run was, so that it can be run again."""
 
+_ROOM, _DENSEST = 2**28, 1000
+"""A result may take the first in memory, or so many times what its files have. Chosen:
+weights hardly compress, and a column of one value compresses ten thousand times."""
+
 
 def write(path: pathlib.Path, tree: xarray.DataTree, *, overwrite: bool) -> None:
     """Write a tree in one piece or not at all."""
-    if path.exists() and not overwrite:
-        raise StoreError(f"{path} exists already: choose another name or overwrite=True.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        whole = unfinished / "store"
-        for node in tree.subtree:
-            dataset = node.to_dataset(inherit=False)
-            if node is tree:
-                dataset = dataset.assign_attrs({FORMAT_ATTR: FORMAT})
-            _writable(dataset).to_zarr(
-                whole, mode="a", group=node.path, consolidated=False, zarr_format=3
-            )
-        if path.exists():
-            os.rename(path, unfinished / "replaced")
-        os.rename(whole, path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        put_back(path)
+        if os.path.lexists(path):
+            if not overwrite:
+                raise StoreError(
+                    f"{path} exists already: choose another name or overwrite=True."
+                )
+            check_own(path)
+        with unfinished(path, {}) as (store, _):
+            for node in tree.subtree:
+                write_group(store, node.path, node.to_dataset(inherit=False))
+            store.commit()
+            if move_to(path, store):
+                return
+            if not overwrite:
+                raise StoreError(f"{path} has come into being meanwhile.")
+            replace(path, store)
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}. What was there before "
+            "is as it was."
+        ) from error
+
+
+def write_group(store: CheckedStore, group: str, dataset: xarray.Dataset) -> None:
+    """Write a dataset into a group of a store, all chunks of it."""
+    _writable(dataset).to_zarr(
+        store,
+        mode="a" if group == "/" else "w",
+        group=group,
+        consolidated=False,
+        zarr_format=3,
+        write_empty_chunks=True,  # a chunk that is not there is damage
+    )
 
 
 def _writable(dataset: xarray.Dataset) -> xarray.Dataset:
@@ -86,14 +116,15 @@ def _renamed(dataset: xarray.Dataset, names: Mapping[str, str]) -> xarray.Datase
 
 @contextlib.contextmanager
 def damage(path: pathlib.Path) -> Iterator[None]:
-    """What is missing or cannot be read, in words."""
+    """Whatever reading a store leads to, in words."""
     try:
         yield
-    except StoreError:
+    except (StoreError, InputError):
         raise
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:
         reason = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise StoreError(f"{path} is not a whole result: {reason}") from error
+        told = str(reason) or type(error).__name__
+        raise StoreError(f"{path} is not a whole result: {told}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +155,7 @@ class Group(AbstractSource):
         """The dataset without what is the store's own, if arrays are read when used."""
         if not self.place.lazily:
             return None
-        store = (FORMAT_ATTR, UNFINISHED_ATTR, IDENTITY_ATTR)
+        store = (UNFINISHED_ATTR, IDENTITY_ATTR)
         kept = {n: v for n, v in self.dataset.attrs.items() if n not in store}
         return self.dataset.drop_attrs(deep=False).assign_attrs(kept)
 
@@ -154,30 +185,44 @@ class Group(AbstractSource):
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a store is, and how it is read.
+    """A store, and how it is read.
 
     **Arguments:**
 
-    - `path`: its folder.
+    - `store`: the store.
     - `network`: of the same structure; `None` to rebuild it from its description.
+    - `trust`: whose code networks may be rebuilt with.
     - `lazily`: whether to read arrays only when they are used.
     - `picked`: which members are meant, one index after the other.
     """
 
-    path: pathlib.Path
+    store: CheckedStore
     network: Any
+    trust: Trust
     lazily: bool
     picked: tuple[Index, ...] = ()
 
     def dataset(self, group: str | None) -> xarray.Dataset:
         """The dataset of a group."""
-        dataset = xarray.open_zarr(self.path, group=group, consolidated=False, chunks=None)
+        self._check_room(group)
+        dataset = xarray.open_zarr(self.store, group=group, consolidated=False, chunks=None)
         for index in self.picked:
             dataset = dataset.isel({MEMBERS: index}, missing_dims="ignore", drop=True)
         if self.lazily:
             return dataset
         with dataset:
             return dataset.load()
+
+    def _check_room(self, group: str | None) -> None:
+        """Whether the arrays of a group are as large as their files make likely."""
+        found: Any = zarr.open_group(self.store, path=group or "", mode="r")
+        declared = sum(array.nbytes for _, array in found.arrays())
+        stored = sum(self.store.sizes().values())
+        if declared > max(_ROOM, _DENSEST * stored):
+            raise StoreError(
+                f"{self.store.path} cannot be read: its files have {stored:,} bytes, and "
+                f"its arrays would have {declared:,}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,14 +233,15 @@ class StoredNetworks:
     group: str
 
     def __call__(self) -> Any:
-        place = self.place
-        with damage(place.path):
+        place, path = self.place, self.place.store.path
+        with damage(path):
             dataset = place.dataset(self.group)
             arrays = {str(name): dataset[name].values for name in dataset.data_vars}
+            structure = dataset.attrs[STRUCTURE_ATTR]
             try:
-                return rebuilt(arrays, dataset.attrs[STRUCTURE_ATTR], place.network)
+                return rebuilt(arrays, structure, place.network, place.trust)
             except StoreError as error:
-                raise StoreError(f"{place.path} cannot be read: {error}") from error
+                raise StoreError(f"{path} cannot be read: {error}") from error
 
     def rows(self, index: Index) -> "StoredNetworks":
         """The function that reads some of them."""
@@ -204,42 +250,19 @@ class StoredNetworks:
         return StoredNetworks(place, self.group)
 
 
-def read(path: pathlib.Path, network: Any, *, lazily: bool) -> Group:
+def read(path: pathlib.Path, network: Any, trust: Trust, *, lazily: bool) -> Group:
     """The root of the store at a path.
 
     **Raises:** `StoreError` if there is no finished result there.
     """
-    if not path.is_dir():
-        raise StoreError(f"There is no result at {path}.")
     with damage(path):
-        attrs = zarr.open_group(path, mode="r").attrs
-        found, identity = attrs.get(FORMAT_ATTR), attrs.get(IDENTITY_ATTR, {})
-        unfinished = attrs.get(UNFINISHED_ATTR, False)
-        single = bool(identity.get(SINGLE))  # pyright: ignore
-    if found != FORMAT:
-        raise StoreError(f"{path} has format {found}; this jaxflow reads {FORMAT}.")
-    if unfinished:
-        raise StoreError(
-            f"{path} is the store of a run that has not finished: repeat the call that "
-            "began it, and it goes on from there."
-        )
-    with damage(path):
-        if identity and not lazily:
-            _check_chunks(path)
-        group = Group(Place(path, network, lazily, (0,) if single else ()))
+        store = open_for_reading(standing(path))
+        if store.attributes.get(UNFINISHED_ATTR, False):
+            raise StoreError(
+                f"{path} is the store of a run that has not finished: repeat the call that "
+                "began it, and it goes on from there."
+            )
+        single = bool(store.attributes.get(IDENTITY_ATTR, {}).get(SINGLE))
+        group = Group(Place(store, network, trust, lazily, (0,) if single else ()))
         _ = group.dataset
     return group
-
-
-def _check_chunks(path: pathlib.Path) -> None:
-    """A chunk that has gone would be read as NaN; runs write all of them."""
-    for chunks in path.rglob("c"):
-        if not (chunks.parent / "zarr.json").exists():
-            raise StoreError(f"{path} is not a whole result: {chunks.parent} is damaged.")
-    root = zarr.open_group(path, mode="r")
-    for group in (root, root[DIRECTIONS]):
-        for name, array in group.arrays():  # pyright: ignore
-            if array.nchunks_initialized != array.nchunks:
-                raise StoreError(
-                    f"{path} is not a whole result: a part of {name} has gone."
-                )

@@ -1,23 +1,42 @@
 """The structure of a network as plain data, so that a file can hold it.
 
-Everything in an Equinox module but its arrays: classes and functions by the names under
-which they can be imported, containers and numbers as they are. No code is stored, and
-reading a structure runs no constructor.
+Everything in an Equinox module but its arrays: classes and functions by name, containers
+and numbers as they are. No code is stored, and reading a structure runs none: names are
+looked up in a closed list (`_known.py`), or in modules that the caller trusts.
 """
 
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
-from ..errors import StoreError
+from ..errors import InputError, StoreError
+from ._known import known, known_name
 
 Json = Any
+Trust = tuple[str, ...]
+"""Names of modules whose code a structure may name."""
+
+
+def as_trust(trust: Any) -> Trust:
+    """The modules that a caller trusts, given by name or themselves.
+
+    **Raises:** `InputError` for anything else.
+    """
+    several = (trust,) if isinstance(trust, (str, types.ModuleType)) else trust
+    expected = "a list of modules or of their names, such as ['my_networks']"
+    if not isinstance(several, Iterable):
+        raise InputError("trust", repr(trust), expected)
+    names = [getattr(m, "__name__", m) for m in several]
+    if not all(isinstance(name, str) and name for name in names):
+        raise InputError("trust", repr(trust), expected)
+    return tuple(str(name) for name in names)
 
 
 def describe(node: Any, store_array: Callable[[Any], str], path: str = "") -> Json:
@@ -51,32 +70,65 @@ def describe(node: Any, store_array: Callable[[Any], str], path: str = "") -> Js
     return {"object": _name_of(node, path)}
 
 
-def rebuild(description: Json, load_array: Callable[[str], Any]) -> Any:
+def rebuild(description: Json, load_array: Callable[[str], Any], trust: Trust) -> Any:
     """The module that `describe` described.
 
-    **Raises:** `StoreError` if a class or function cannot be imported.
+    **Raises:** `StoreError` if a class or function is not known and not trusted, or if it
+    is not what `describe` writes.
     """
-    ((kind, content), *rest) = description.items()
+    kinds = {"class": {"class", "fields"}}
+    kind = next(iter(description)) if isinstance(description, dict) else ""
+    if not isinstance(description, dict) or set(description) != kinds.get(kind, {kind}):
+        raise StoreError("it does not describe a network")
+    content = description[kind]
     if kind == "class":
-        cls = imported(content)
-        if not (isinstance(cls, type) and issubclass(cls, eqx.Module)):
-            raise StoreError(f"{content} is not an Equinox module any more.")
-        module = object.__new__(cls)
-        for name, value in dict(rest)["fields"].items():
-            object.__setattr__(module, name, rebuild(value, load_array))
-        return module
+        return _rebuilt_module(content, description["fields"], load_array, trust)
     if kind == "array":
         return load_array(content)
-    if kind in ("tuple", "list"):
-        items = [rebuild(item, load_array) for item in content]
+    if kind in ("tuple", "list") and isinstance(content, list):
+        items = [rebuild(item, load_array, trust) for item in content]
         return tuple(items) if kind == "tuple" else items
-    if kind == "dict":
-        return {key: rebuild(value, load_array) for key, value in content.items()}
-    return content if kind == "value" else imported(content)
+    if kind == "dict" and isinstance(content, dict):
+        return {key: rebuild(each, load_array, trust) for key, each in content.items()}
+    if kind == "value" and (content is None or isinstance(content, (int, float, str))):
+        return content
+    if kind == "object":
+        return _found(content, trust)
+    raise StoreError(f"it describes {kind!r}, which is no part of a network")
+
+
+def _rebuilt_module(name: Any, fields: Any, load_array: Callable, trust: Trust) -> Any:
+    cls = _found(name, trust)
+    if not (isinstance(cls, type) and issubclass(cls, eqx.Module)):
+        raise StoreError(f"{name} is not an Equinox module any more")
+    known_fields = {field.name for field in dataclasses.fields(cls)}
+    if not isinstance(fields, dict) or not set(fields) <= known_fields:
+        raise StoreError(f"{name} has no such fields as it names")
+    module = object.__new__(cls)
+    for field, value in fields.items():
+        object.__setattr__(module, field, rebuild(value, load_array, trust))
+    return module
+
+
+def _found(name: Any, trust: Trust) -> Any:
+    """What a file names, if it may."""
+    if not isinstance(name, str):
+        raise StoreError("it names nothing")
+    if (found := known(name)) is not None:
+        return found
+    module_name = name.partition(":")[0]
+    if any(module_name == each or module_name.startswith(f"{each}.") for each in trust):
+        return imported(name)
+    raise StoreError(
+        f"it names {name}, which is code of neither jaxflow nor Equinox, and a file cannot "
+        "have code run. If you trust that code, add "
+        f"trust=[{module_name.partition('.')[0]!r}]; for networks of a result, "
+        "network=… with one of the same structure does without"
+    )
 
 
 def _name_of(thing: Any, path: str) -> str:
-    name = import_name(thing)
+    name = known_name(thing) or import_name(thing)
     if name is None:
         raise StoreError(
             f"The network's part {path or 'as a whole'} is {thing!r}, which has no name "

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import xarray
 
 from ..errors import InputError, StoreError
+from ..stores import open_for_reading, standing
 from ._columns import joined
 from ._declarations import (
     AbstractDeclaration,
@@ -23,7 +25,7 @@ from ._declarations import (
     Sheet,
 )
 from ._indexing import Given, Index, pick_networks, rows_of
-from ._structure import describe, rebuild
+from ._structure import describe, rebuild, Trust
 
 STRUCTURE_ATTR = "jaxflow_structure"
 """The attribute of a group of weights that describes the networks without their arrays."""
@@ -55,24 +57,25 @@ def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
     return xarray.Dataset(variables, attrs={STRUCTURE_ATTR: structure})
 
 
-def rebuild_value(path: pathlib.Path, group: str) -> Any:
+def rebuild_value(path: pathlib.Path, group: str, trust: Trust) -> Any:
     """What `weights_dataset` wrote into a group of a store, with NumPy arrays.
 
     **Raises:** `StoreError` if it is not there or cannot be rebuilt.
     """
-    if not (path / group).is_dir():
+    store = open_for_reading(standing(path))
+    if f"{group}/zarr.json" not in store.places():
         raise StoreError(
             f"{path} keeps no {group}: it is no store of a run, or a part of the run has "
             "no name in a file, such as an optimizer or a lambda."
         )
     try:
-        opened = xarray.open_zarr(path, group=group, consolidated=False, chunks=None)
+        opened = xarray.open_zarr(store, group=group, consolidated=False, chunks=None)
         with opened as dataset:
             arrays = {str(name): dataset[name].values for name in dataset}
             structure = json.loads(dataset.attrs[STRUCTURE_ATTR])
-    except (OSError, KeyError, ValueError) as error:
-        raise StoreError(f"{path} holds no {group}: {error}") from error
-    return rebuild(structure, arrays.__getitem__)
+        return rebuild(structure, arrays.__getitem__, trust)
+    except Exception as error:  # whatever damaged files lead to
+        raise StoreError(f"{path} holds no {group} that can be read: {error}") from error
 
 
 def check_storable(network: eqx.Module) -> None:
@@ -81,7 +84,10 @@ def check_storable(network: eqx.Module) -> None:
 
 
 def rebuilt(
-    arrays: Mapping[str, np.ndarray], structure: str, network: eqx.Module | None
+    arrays: Mapping[str, np.ndarray],
+    structure: str,
+    network: eqx.Module | None,
+    trust: Trust,
 ) -> Any:
     """The networks that `weights_dataset` wrote.
 
@@ -90,10 +96,12 @@ def rebuilt(
     - `arrays`: by their names.
     - `structure`: the description in its attributes.
     - `network`: of the same structure; `None` to rebuild it from the description.
+    - `trust`: modules whose code the description may name.
 
     **Raises:** `StoreError` if an array is missing, or if the network does not fit.
     """
     on_device = {name: jnp.asarray(array) for name, array in arrays.items()}
+    _warn_of_narrowed(arrays, on_device)
 
     def array(name: str) -> Any:
         if name not in on_device:
@@ -101,7 +109,7 @@ def rebuilt(
         return on_device[name]
 
     if network is None:
-        return rebuild(json.loads(structure), array)
+        return rebuild(json.loads(structure), array, trust)
     arrays_of, rest = eqx.partition(network, eqx.is_array)
     leaves = jax.tree_util.tree_leaves_with_path(arrays_of)
     names = _names(path for path, _ in leaves)
@@ -116,6 +124,25 @@ def rebuilt(
         raise StoreError(f"it holds parameters {found}, the given network {wanted}")
     treedef = jax.tree_util.tree_structure(arrays_of)
     return eqx.combine(treedef.unflatten([array(name) for name in names]), rest)
+
+
+def _warn_of_narrowed(
+    arrays: Mapping[str, np.ndarray], on_device: Mapping[str, jax.Array]
+) -> None:
+    """Without double precision JAX makes single precision of it, and says nothing."""
+    narrowed = [
+        (array.dtype, on_device[name].dtype)
+        for name, array in arrays.items()
+        if array.dtype != on_device[name].dtype
+    ]
+    if narrowed:
+        wide, narrow = narrowed[0]
+        warnings.warn(
+            f"The weights are stored as {wide} and are read as {narrow}, as JAX is set to "
+            "32 bits here. To have them as they are, call "
+            'jax.config.update("jax_enable_x64", True) first.',
+            stacklevel=2,
+        )
 
 
 def _names(paths: Iterable[Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack as Unpack
@@ -24,6 +23,7 @@ from ..results import (
     Solution,
     weights_dataset,
 )
+from ..stores import as_path
 from ._outcomes import Outcomes
 from ._simulation import Simulation
 from ._source import MemberSource
@@ -90,7 +90,8 @@ def run(
     """
     if not isinstance(simulation, Simulation):
         raise InputError("simulation", repr(simulation), "a jaxflow.Simulation")
-    schedule, path = _check_schedule(schedule), _check_store(store)
+    schedule = _check_schedule(schedule)
+    path = None if store is None else as_path(store, "store")
     attrs = dict(attrs or {})
     check_attributes(attrs)
     flow = simulation.flow
@@ -164,11 +165,11 @@ def _into_store(
     none: Callable,
     source: MemberSource,
 ) -> None:
+    if stored.is_finished:
+        return
     # Written without members first, so that every array is there.
     StoreSink(stored, outcomes).write(np.zeros(0, np.int64), none())
     sink = StoreSink(stored, outcomes)  # now it is known who is done
-    if stored.is_finished:
-        return
     try:
         run_into(sink)
     except KeyboardInterrupt:
@@ -186,13 +187,3 @@ def _check_schedule(schedule: Any) -> Schedule:
     if not isinstance(schedule, Schedule):
         raise InputError("schedule", repr(schedule), "a jaxflow.Schedule")
     return schedule
-
-
-def _check_store(store: Any) -> pathlib.Path | None:
-    """The folder of a store."""
-    if store is None:
-        return None
-    try:
-        return pathlib.Path(store)
-    except TypeError as error:
-        raise InputError("store", repr(store), "the path of a folder") from error

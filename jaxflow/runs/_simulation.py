@@ -1,8 +1,8 @@
 """A run as a value: all that its numbers depend on, and nothing else."""
 
 import os
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 import equinox as eqx
@@ -16,8 +16,9 @@ from ..errors import InputError, StoreError
 from ..flows import AbstractNetworkFlow, NotShownError
 from ..networks import as_jax, member_numbers
 from ..quantities import CLOCKS, KNOWN
-from ..results import rebuild_value, SIMULATION
+from ..results import as_trust, rebuild_value, SIMULATION
 from ..stops import AbstractStop
+from ..stores import as_path
 from ..tasks import AbstractTask
 from ._equation import AbstractEquation
 from ._identity import identify
@@ -157,10 +158,13 @@ class Simulation(eqx.Module):
         return {name: by_name(part) for name, part in vars(self).items()}
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Simulation":
+    def load(
+        cls, path: str | os.PathLike, *, trust: Iterable[str | ModuleType] = ()
+    ) -> "Simulation":
         """The simulation whose run a store holds, to be run again or further.
 
-        **Arguments:** `path`, the folder that was given as `store=`.
+        **Arguments:** `path`, the folder that was given as `store=`; `trust`, modules of
+        yours whose classes and functions it may name, as for `jaxflow.load`.
 
         **Raises:** `StoreError` if there is none, or if a part of it has no name in a file,
         such as an optimizer or a lambda.
@@ -175,7 +179,8 @@ class Simulation(eqx.Module):
         >>> again == sim
         True
         """
-        found = rebuild_value(pathlib.Path(path), SIMULATION)
+        path = as_path(path, "path")
+        found = rebuild_value(path, SIMULATION, as_trust(trust))
         if not isinstance(found, cls):
             raise StoreError(f"{path} holds a {type(found).__name__} as simulation")
         for name in ("networks", "task"):
