@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -301,6 +302,12 @@ def test_the_best_width_is_measured_once(monkeypatch, tmp_path):
     assert second() == 24 and stored() == 24
     file.write_text("damaged")
     assert third() == stored() != 24
+    for content in (b'{"width": 1048575}', b"[" * 990, b"\xff", b"[]", b'{"width": true}'):
+        file.write_bytes(content)
+        assert 8 <= process()() == stored() <= 128
+    file.unlink()
+    os.mkfifo(file)  # which would wait for somebody to write
+    assert 8 <= process()() == stored() <= 128
 
 
 class _Oscillator(eqx.Module):

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import _files
 from ._lane import Problem, Start
 from ._programs import key_of
 from ._schedule import Device
@@ -40,6 +41,7 @@ needs. On workload E, 8 lanes instead of 16 took 12% less time in Cartesian coor
 _SECONDS, _ROUNDS = 0.02, 5
 """The length of one measurement, and how many there are of each width. Chosen: five rounds
 of five widths take half a second."""
+_MOST_BYTES = 1000  # of a file with one width
 _remembered: dict[Hashable, int] = {}
 
 
@@ -55,7 +57,8 @@ def best_width(problem: Problem, one: Start, devices: tuple[Device, ...]) -> int
     key = key_of((problem.flow, one), *devices)
     if key not in _remembered:
         fingerprint = _fingerprint(problem, one, devices)
-        _remembered[key] = _read(fingerprint) or _measure(problem, one, devices)
+        known = _read(fingerprint, _candidates(devices))
+        _remembered[key] = known or _measure(problem, one, devices)
         _write(fingerprint, _remembered[key])
     return _remembered[key]
 
@@ -65,8 +68,12 @@ def default_width(device: Device) -> int:
     return 16 if device.platform == "cpu" else 4096
 
 
+def _candidates(devices: tuple[Device, ...]) -> tuple[int, ...]:
+    return _CANDIDATES.get(devices[0].platform, _CANDIDATES_ON_ACCELERATORS)
+
+
 def _measure(problem: Problem, one: Start, devices) -> int:
-    candidates = _CANDIDATES.get(devices[0].platform, _CANDIDATES_ON_ACCELERATORS)
+    candidates = _candidates(devices)
     timers: dict[int, Callable[[], float]] = {}
     for width in candidates:
         try:
@@ -140,12 +147,15 @@ def _file(key: str) -> pathlib.Path:
     return pathlib.Path(home) / "jaxflow" / "widths" / f"{key}.json"
 
 
-def _read(key: str) -> int | None:
+def _read(key: str, candidates: tuple[int, ...]) -> int | None:
     try:
-        width = json.loads(_file(key).read_text())["width"]
+        file = _file(key)
+        width = json.loads(_files.read(file.parent, file.name, _MOST_BYTES))["width"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None
-    return width if isinstance(width, int) and 0 < width < 2**20 else None
+    # A file is not believed more than a measurement.
+    usable = type(width) is int and candidates[0] <= width <= candidates[-1]
+    return width if usable else None
 
 
 def _write(key: str, width: int) -> None:

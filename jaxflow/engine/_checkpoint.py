@@ -1,8 +1,12 @@
-"""Lanes in flight as bytes, and back: whole and unaltered, or not at all."""
+"""Lanes in flight as bytes, and back: whole and unaltered, or not at all.
+
+The bytes are a digest, the number of members, and the numbers in all arrays one after the
+other. Shapes and types are those of the run that reads them, and are not in the file.
+"""
 
 import hashlib
-import io
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,7 +14,7 @@ from jaxtyping import PyTree
 
 from ._pool import Pool
 
-_MAGIC = b"jaxflow lanes 1\n"
+_MAGIC = b"jaxflow lanes 2\n"
 """The first bytes of every file of lanes; another number for another form."""
 
 
@@ -23,11 +27,10 @@ class InFlight(NamedTuple):
 
 def to_bytes(in_flight: InFlight) -> bytes:
     """Everything that it takes to go on exactly, with a checksum."""
-    leaves = jax.tree_util.tree_leaves(in_flight.pool)
-    arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(x) for i, x in enumerate(leaves)}
-    file = io.BytesIO()
-    np.savez(file, indices=in_flight.indices, **arrays)
-    content = file.getvalue()
+    num = np.asarray(len(in_flight.indices), np.int64)
+    arrays = [num, np.asarray(in_flight.indices, np.int64)]
+    arrays += [np.asarray(leaf) for leaf in jax.tree_util.tree_leaves(in_flight.pool)]
+    content = b"".join(array.tobytes() for array in arrays)
     return _MAGIC + hashlib.sha256(content).digest() + content
 
 
@@ -42,14 +45,19 @@ def from_bytes(stored: bytes, shapes: PyTree) -> InFlight | None:
     head = len(_MAGIC)
     content = stored[head + 32 :]
     checksum = hashlib.sha256(content).digest()
-    if stored[:head] != _MAGIC or stored[head : head + 32] != checksum:
+    if stored[:head] != _MAGIC or stored[head : head + 32] != checksum or len(content) < 8:
         return None
-    expected, structure = jax.tree_util.tree_flatten(shapes)
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        indices = arrays["indices"]
-        leaves = [arrays[f"leaf_{i}"] for i in range(len(arrays.files) - 1)]
-    fits = len(leaves) == len(expected) and all(
-        leaf.dtype == wanted.dtype and leaf.shape == (len(indices), *wanted.shape[1:])
-        for leaf, wanted in zip(leaves, expected)
-    )
-    return InFlight(indices, structure.unflatten(leaves)) if fits else None
+    num = int.from_bytes(content[:8], "little", signed=True)
+    wanted, structure = jax.tree_util.tree_flatten(shapes)
+    forms = [((num,), np.dtype(np.int64))]
+    forms += [((num, *each.shape[1:]), np.dtype(each.dtype)) for each in wanted]
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in forms]
+    if num < 0 or len(content) != 8 + sum(sizes):
+        return None
+    arrays, place = [], 8
+    for (shape, dtype), size in zip(forms, sizes):
+        part = np.frombuffer(content[place : place + size], dtype)
+        arrays.append(part.reshape(shape).copy())
+        place += size
+    indices, *leaves = arrays
+    return InFlight(indices, structure.unflatten(leaves))
