@@ -116,8 +116,14 @@ class CheckedStore(zarr.abc.store.Store):
         if place not in self._files:
             return None
         file = self._files[place]
-        if (found := self._on_disk(place, file.size)) is None:
-            raise StoreError(f"{self.path} is not a whole result: {place} has gone.")
+        try:
+            found = _files.read(self.path, place, file.size)
+        except FileNotFoundError as error:
+            told = f"{self.path} is not a whole result: {place} has gone."
+            raise StoreError(told) from error
+        except OSError as error:
+            told = f"{self.path} cannot be read: {place}: {error.strerror}."
+            raise StoreError(told) from error
         if File.of(found) != file:
             raise StoreError(
                 f"{self.path} is not a whole result: {place} is damaged, or is not the "
@@ -151,19 +157,12 @@ class CheckedStore(zarr.abc.store.Store):
 
     def _says(self, place: str, description: Any) -> bool:
         own = _text(description)
-        content = self._on_disk(place, most=2**20 + 4 * len(own))
         try:
-            found = json.loads(content or b"")
+            found = json.loads(_files.read(self.path, place, 2**20 + 4 * len(own)))
             found.pop("consolidated_metadata", None)  # which users may add
             return _text(found) == own
-        except (ValueError, RecursionError, AttributeError):
+        except (OSError, ValueError, RecursionError, AttributeError):
             return False
-
-    def _on_disk(self, place: str, most: int) -> bytes | None:
-        try:
-            return _files.read(self.path, place, most)
-        except OSError:
-            return None
 
     # -- changes --
 

@@ -12,6 +12,7 @@ import pathlib
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TextIO
 
@@ -128,9 +129,15 @@ def unfinished(
 def _clear_away(path: pathlib.Path) -> None:
     """Remove what killed processes left beside the place of a store."""
     for folder in path.parent.glob(f".{_escaped(path.name)}.new-????????"):
-        if (folder / LOCK).exists():
-            with contextlib.suppress(OSError), lock(folder):
-                shutil.rmtree(folder)
+        with contextlib.suppress(OSError):
+            if time.time() - os.lstat(folder / LOCK).st_mtime > _ABANDONED:
+                with lock(folder):
+                    shutil.rmtree(folder)
+
+
+_ABANDONED = 600
+"""Seconds after which a new store that nobody has locked is taken for left behind. Chosen:
+it is locked a moment after it has been made."""
 
 
 def _escaped(name: str) -> str:
@@ -289,6 +296,10 @@ def open_for_reading(path: pathlib.Path) -> CheckedStore:
     return store
 
 
+_NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that tell nothing about a file: it may be whole, and is not written again."""
+
+
 class Settled(NamedTuple):
     """A store in which every file has one right content, and how that was found out."""
 
@@ -321,7 +332,9 @@ def open_for_writing(path: pathlib.Path, *, read_only: bool = False) -> Settled:
     for place, each in manifest.files.items():
         try:
             found = File.of(_files.read(path, place, max(file.size for file in each)))
-        except OSError:
+        except OSError as error:
+            if error.errno in _NOT_DAMAGE:
+                raise
             found = None
         if found is None or found not in each:
             lost.add(place)
