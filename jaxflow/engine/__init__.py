@@ -26,4 +26,5 @@ from ._status import (
     distinct_names as distinct_names,
     status_names as status_names,
     StatusNames as StatusNames,
+    with_loss as with_loss,
 )

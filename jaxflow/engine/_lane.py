@@ -54,6 +54,7 @@ class Lane(eqx.Module):
     stops: tuple[AbstractStop, ...]
     num_steps: Int[Array, "*lanes"]
     num_accepted: Int[Array, "*lanes"]
+    blocked: Bool[Array, "*lanes"]  # a step from here ended in no number
     status: Int[Array, "*lanes"]
 
     @property
@@ -109,6 +110,7 @@ def start(problem: Problem, member: Start) -> Lane:
         stops=stops,
         num_steps=jnp.zeros((), jnp.int32),
         num_accepted=jnp.zeros((), jnp.int32),
+        blocked=jnp.zeros((), bool),
         status=jnp.where(
             _all_finite(velocity), _first_reached(gaps >= 0), status.NON_FINITE
         ),
@@ -143,7 +145,7 @@ class Judged(NamedTuple):
     """What the controller says of a step."""
 
     kept: Bool[Array, ""]  # its error is small enough
-    finite: Bool[Array, ""]  # and its end is a number
+    finite: Bool[Array, ""]  # its end is a number, and so is the field on the way
     proposal: Real[Array, ""]  # the clock that the controller wants to step to next
     controller_state: PyTree
     failed: Bool[Array, ""]  # no step is short enough
@@ -151,8 +153,9 @@ class Judged(NamedTuple):
 
 def judge(problem: Problem, lane: Lane, step: Step) -> Judged:
     """Whether the error of a step is small enough, and how long the next should be."""
+    unknown = jax.tree_util.tree_map(jnp.isnan, step.error)
     error = jax.tree_util.tree_map(
-        lambda e: jnp.where(jnp.isnan(e), jnp.inf, e), step.error
+        lambda nan, e: jnp.where(nan, jnp.inf, e), unknown, step.error
     )
     kept, _, proposal, _, controller_state, result = problem.controller.adapt_step_size(
         lane.clock,
@@ -166,7 +169,7 @@ def judge(problem: Problem, lane: Lane, step: Step) -> Judged:
     )
     return Judged(
         kept=jnp.asarray(kept) & step.ready,
-        finite=_all_finite(step.candidate),
+        finite=_all_finite(step.candidate) & ~_any(unknown),
         proposal=jnp.asarray(proposal),
         controller_state=_as_arrays(controller_state),
         failed=_failed(result),
@@ -239,6 +242,10 @@ def settle(
     # deep network moves slowly at first, and a large clock would round short steps away.
     reset = jnp.isinf(landed.last_clock)
     num_steps = lane.num_steps + step.ready.astype(jnp.int32)
+    # Up to a wall of no numbers steps become ever shorter, and grow again where they were
+    # accepted, without end. The member stands at it once they lead nowhere.
+    moved = landed.accepted & _differ(landed.state, lane.state)
+    blocked = ~moved & (lane.blocked | (step.ready & ~judged.finite))
     return Lane(
         past=lane.past + jnp.where(reset, clock, 0.0),
         clock=jnp.where(reset, 0.0, clock),
@@ -252,11 +259,13 @@ def settle(
         stops=lane.stops,
         num_steps=num_steps,
         num_accepted=lane.num_accepted + landed.accepted.astype(jnp.int32),
+        blocked=blocked,
         status=_first_that_holds(
             (jnp.any(landed.reached), _first_reached(landed.reached)),
             (judged.kept & ~judged.finite, status.NON_FINITE),
             (judged.kept & _failed(step.result), status.SOLVER_FAILED),
             (step.ready & judged.failed, status.STEP_TOO_SMALL),
+            (blocked & landed.accepted, status.NON_FINITE),
             (stuck & ~judged.finite, status.NON_FINITE),
             (stuck, status.STEP_TOO_SMALL),
             (num_steps >= problem.max_steps, status.MAX_STEPS),
@@ -349,6 +358,12 @@ def _failed(result: diffrax.RESULTS) -> Bool[Array, ""]:
 def _all_finite(tree) -> Bool[Array, ""]:
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree_util.tree_leaves(tree)]
     return jnp.all(jnp.stack(leaves))
+
+
+def _any(tree) -> Bool[Array, ""]:
+    """Whether anything holds in a tree that may be empty."""
+    leaves = [jnp.any(leaf) for leaf in jax.tree_util.tree_leaves(tree)]
+    return jnp.any(jnp.stack(leaves)) if leaves else jnp.zeros((), bool)
 
 
 def _differ(new, old) -> Bool[Array, ""]:

@@ -2,7 +2,9 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..stops import AbstractStop
 
@@ -35,6 +37,18 @@ def status_names(stops: Sequence[AbstractStop]) -> StatusNames:
     named = dict(enumerate(distinct_names([stop.name for stop in stops]), start=1))
     named.update(FAILURES)
     return StatusNames(tuple(named), tuple(named.values()))
+
+
+def with_loss(codes: np.ndarray, loss: Any) -> np.ndarray:
+    """The codes of members that ended with these losses: `NON_FINITE` without a number.
+
+    A step tells whether the loss is a number where it begins. At a member's end no step
+    begins, and no more is evaluated there than what results show. `loss` is `None` for
+    flows that show none.
+    """
+    if loss is None:
+        return codes
+    return np.where(np.isfinite(loss), codes, NON_FINITE)
 
 
 def distinct_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from ..networks import flatten
 from ..tasks import AbstractTask
 from ._abstract import AbstractPlainFlow, Snapshot, snapshot
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
-from ._gradients import outputs_at, pull_back
+from ._gradients import downhill, outputs_at
 
 Vector = Float[Array, " parameters"]
 
@@ -47,12 +47,8 @@ class CartesianFlow(AbstractCartesianFlow):
     def vector_field(
         self, clock: Real[Array, ""], state: Vector, args: Float[Array, ""]
     ) -> Vector:
-        return pull_back(
-            self.network,
-            self.task,
-            state,
-            lambda outputs: self.task.residuals(self._true_outputs(outputs, args)),
-        )
+        scaled = lambda outputs: self._true_outputs(outputs, args)
+        return downhill(self.network, self.task, state, scaled)
 
     def snapshot(
         self,

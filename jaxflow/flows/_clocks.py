@@ -29,12 +29,16 @@ class Pull(NamedTuple):
 
     coefficients: Float[Array, "n out"]  # `c_i`: `-ℓ'`, times `dτ/dσ`
     log_pace: Float[Array, ""]  # `log dτ/dσ`
+    defined_by: Float[Array, ""]  # no finite number where the flow has no field
 
 
 def pull_at(task: AbstractTask, outputs: Float[Array, "n out"]) -> Pull:
     """The coefficients `c_i` of the polar flow at these outputs, and its clock's pace."""
     if not task.has_margins:
-        return Pull(task.residuals(outputs), jnp.zeros((), outputs.dtype))
+        pace = jnp.zeros((), outputs.dtype)
+        return Pull(task.residuals(outputs), pace, task.total_loss(outputs))
     at_origin = log_loss_at_origin(task, outputs)
     coefficients = jnp.exp(at_origin) * task.relative_residuals(outputs)
-    return Pull(coefficients, at_origin - task.log_loss(outputs))
+    # The loss itself may overflow at a start from which the flow is well-defined.
+    log_loss = task.log_loss(outputs)
+    return Pull(coefficients, at_origin - log_loss, log_loss)

@@ -25,7 +25,7 @@ from ._abstract import Snapshot
 from ._cartesian import TIMES
 from ._elapsed import log_rescaled_time
 from ._geometry import safe_norm
-from ._gradients import outputs_at, pull_back
+from ._gradients import outputs_and_pull, outputs_at, pull_back, where_defined
 from ._polar import (
     AbstractPolarFlow,
     polar_snapshot,
@@ -90,8 +90,8 @@ class AbstractCorrelationFlow(AbstractPolarFlow):
 
     def gradient(self, state: PolarState, args) -> Float[Array, " parameters"]:
         """`∇N_r` at the direction."""
-        residual = lambda outputs: self.residual(outputs, args)
-        return pull_back(self.network, self.task, unit(state), residual)
+        outputs, pull = outputs_and_pull(self.network, self.task, unit(state))
+        return where_defined(pull(self.residual(outputs, args)), outputs)
 
     @staticmethod
     def _polar_gradient(gradient, state: PolarState) -> PolarGradient:
@@ -133,7 +133,8 @@ class CorrelationFlow(AbstractCorrelationFlow):
             log_time=log_rescaled_time(state.elapsed, state.log_unit)
             if self.order <= 2
             else infinite,
-            loss=self.task.total_loss(jnp.zeros_like(outputs)),
+            # That at the origin, though no number where the outputs are none.
+            loss=self.task.total_loss(0 * outputs),
             log_pace=jnp.zeros_like(state.log_growth),
         )
 

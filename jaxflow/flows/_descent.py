@@ -13,7 +13,7 @@ from ..tasks import AbstractTask
 from ._abstract import Snapshot, snapshot
 from ._cartesian import AbstractCartesianFlow, SHOWN_OF_WEIGHTS
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
-from ._gradients import outputs_at, pull_back
+from ._gradients import downhill, outputs_at
 
 Vector = Float[Array, " parameters"]
 
@@ -35,7 +35,7 @@ class DescentFlow(AbstractCartesianFlow):
     def vector_field(
         self, clock: Real[Array, ""], state: Vector, args: Float[Array, ""]
     ) -> Vector:
-        return pull_back(self.network, self.task, state, self.task.residuals)
+        return downhill(self.network, self.task, state)
 
     def snapshot(
         self,

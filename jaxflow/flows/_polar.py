@@ -39,7 +39,7 @@ from ._elapsed import (
     size_of_elapsed,
 )
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
-from ._gradients import outputs_and_pull, outputs_at
+from ._gradients import outputs_and_pull, outputs_at, where_defined
 
 
 class PolarState(NamedTuple):
@@ -179,7 +179,8 @@ class PolarFlow(AbstractPolarFlow):
     def _gradient(self, state, args):
         at_unit, pull_back = outputs_and_pull(self.network, self.task, unit(state))
         pull = pull_at(self.task, self._true_outputs(at_unit, state, args))
-        return PolarGradient(pull_back(pull.coefficients), pull.log_pace)
+        gradient = where_defined(pull_back(pull.coefficients), pull.defined_by)
+        return PolarGradient(gradient, pull.log_pace)
 
     def _true_outputs(self, outputs, state, args):
         """`H(x; w) = e^(Lρ) H(x; v)`."""

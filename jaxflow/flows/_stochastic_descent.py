@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Real, UInt32
 
 from ._descent import DescentFlow
-from ._gradients import pull_back
+from ._gradients import downhill
 from ._randomized import AbstractRandomizedFlow, Randomized
 
 Vector = Float[Array, " parameters"]
@@ -33,7 +33,7 @@ class StochasticDescentFlow(AbstractRandomizedFlow):
         task = self.without_noise.task
         few = task.sample(self.key_of_step(clock, args), self.batch_size)
         factor = task.num_samples / self.batch_size
-        return factor * pull_back(self.network, few, state, few.residuals)
+        return factor * downhill(self.network, few, state)
 
     def key_of_step(self, clock: Real[Array, ""], args: Randomized) -> PRNGKeyArray:
         """The random key with which the samples of a step are drawn."""

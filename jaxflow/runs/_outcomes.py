@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._rows import map_lanes
-from ..engine import join, Outcome, Problem, status_names, take
+from ..engine import join, Outcome, Problem, status_names, take, with_loss
 from ..networks import unflatten_rows
 from ..results import brief, Given, Records, Solution, Stats
 from ..solvers import EVALUATIONS_OF_CHOICE, Work
@@ -60,12 +60,13 @@ class Outcomes:
         starts = starts_of(simulation, rows)
         final = _in_pieces(_final, flow, (outcome.clock, outcome.state, starts, at_rest))
         none = np.full(len(rows), np.nan, self._dtype)
+        codes = with_loss(outcome.status, final.quantities.get("loss"))
         known = {name: final.quantities.get(name, none) for name in _FINAL}
         return Solution(
             kind=simulation.equation.kind,
             read_directions=Given(unflatten_rows(self._one, final.direction)),
             scale=simulation.scale.of(rows).values,
-            status=np.array([self._names[int(code)] for code in outcome.status], dtype=str),
+            status=np.array([self._names[int(code)] for code in codes], dtype=str),
             stats=self._stats(outcome),
             records=self._records(outcome, rows),
             blow_up_time=final.further.get("blow_up_time"),

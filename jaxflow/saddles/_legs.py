@@ -18,6 +18,7 @@ from ..engine import (
     Schedule,
     Start,
     status_names,
+    with_loss,
 )
 from ..flows import AbstractNetworkFlow, Snapshot
 from ..networks import unflattener
@@ -84,9 +85,10 @@ class RowFlow:
         assert outcome is not None
         at = jax.device_get(_ends(self._flow, cast(outcome.clock), outcome.state, args))
         names = dict(zip(*status_names(stops)))
+        codes = with_loss(outcome.status, at.loss)
         return RowEnds(
             at=at,
-            status=np.array([names[int(code)] for code in outcome.status], dtype=object),
+            status=np.array([names[int(code)] for code in codes], dtype=object),
             num_steps=outcome.num_steps.astype(np.int64),
             num_vjps=_counted(outcome.work.num_evaluations),
         )
