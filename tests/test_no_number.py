@@ -1,4 +1,4 @@
-"""Members whose loss is no number."""
+"""Members whose loss is no number, and members whose weights are all zero."""
 
 import diffrax
 import equinox as eqx
@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import jaxflow as jf
+from jaxflow import flows
 
 ONE = jf.Task(jnp.ones(1), jnp.ones(1))
 
@@ -141,3 +142,150 @@ def test_a_loss_that_overflows_at_the_start_only():
         wrong, task, stop=jf.LossBelow(1e3), coordinates="polar", progress=False
     )
     assert found.status == "LossBelow" and found.loss <= 1e3
+
+
+# -- zero weights --
+
+INPUTS = jax.random.normal(jax.random.key(1), (10, 3))
+TASK = jf.Task(INPUTS, jnp.sin(INPUTS[:, 0]))
+AT_ZERO = float(jnp.sum(TASK.targets**2) / 2)
+
+
+def with_zero(network, num=3):
+    """An ensemble of which member 1 is zero."""
+    ensemble = jf.sample_ensemble(network, num, key=jax.random.key(2))
+    return jax.tree_util.tree_map(
+        lambda w: w.at[1].set(0.0) if eqx.is_array(w) else w, ensemble
+    )
+
+
+NETWORKS = {
+    "order 3": jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0)),
+    "order 2": jf.DiagonalLinear(2, 3, key=jax.random.key(0)),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("coordinates", ["auto", "block_polar"])
+def test_zero_weights_stay_where_they_are(network, coordinates):
+    """And end as was asked, beside others that are not disturbed."""
+    ensemble = with_zero(NETWORKS[network])
+    settings = {
+        "stop": jf.RescaledTime(2.0),
+        "record": {"norm": jf.norm},
+        "record_at": [0.0, 1.0],
+        "rtol": 1e-8,
+        "atol": 1e-11,
+        "progress": False,
+    }
+    found = jf.gradient_flow(ensemble, TASK, coordinates=coordinates, **settings)
+    plain = jf.gradient_flow(ensemble, TASK, coordinates="cartesian", **settings)
+    assert set(found.status) == {"RescaledTime"}
+    np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-5)
+    np.testing.assert_allclose(found.loss[1], AT_ZERO, rtol=1e-12)
+    np.testing.assert_allclose(found.log_norm, plain.log_norm, rtol=1e-5)
+    np.testing.assert_allclose(found.rescaled_time, 2.0, rtol=1e-12)
+    assert np.isneginf(found.log_norm[1])
+    assert not np.any(jf.norm(found[1].networks))
+    np.testing.assert_allclose(
+        found.records.values["norm"], plain.records.values["norm"], rtol=1e-4
+    )
+
+
+def test_zero_weights_are_stationary_and_tell_time():
+    zero = jax.tree_util.tree_map(
+        lambda w: 0 * w if eqx.is_array(w) else w, NETWORKS["order 3"]
+    )
+    at_once = jf.gradient_flow(zero, TASK, stop=jf.Stationary(1e-6), progress=False)
+    assert at_once.status == "Stationary" and at_once.stats.num_steps == 0
+    late = jf.gradient_flow(zero, TASK, scale=1e-6, stop=jf.LogTime(40.0), progress=False)
+    assert late.status == "LogTime" and late.log_time == pytest.approx(40.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "cross_entropy"])
+def test_zero_weights_with_margins(loss):
+    """`n log 2` on both clocks, that of losses with an exponential tail among them."""
+    labels = jnp.where(INPUTS[:, 0] > 0, 1, 0 if loss == "cross_entropy" else -1)
+    outputs = 2 if loss == "cross_entropy" else 1
+    network = jf.FeedForward((3, 4, outputs), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+    zero = jax.tree_util.tree_map(lambda w: 0 * w if eqx.is_array(w) else w, network)
+    found = jf.gradient_flow(
+        zero, jf.Task(INPUTS, labels, loss=loss), stop=jf.RescaledTime(1.0), progress=False
+    )
+    assert found.status == "RescaledTime"
+    np.testing.assert_allclose(found.loss, 10 * np.log(2), rtol=1e-12)
+
+
+def linear():
+    """A linear map `H(x; w) = ⟨w, x⟩`: order one."""
+    network = jf.FeedForward((3, 1), jf.LeakyReLU(1.0), key=jax.random.key(0))
+    return with_zero(network)
+
+
+def test_zero_weights_of_order_one_leave():
+    """Least squares from zero: `w(t) = (1 - e^(-At)) w*`, `A = Xᵀ X`."""
+    found = jf.gradient_flow(linear(), TASK, stop=jf.Time(0.1), progress=False)
+    x, y = np.asarray(INPUTS), np.asarray(TASK.targets)
+    values, vectors = np.linalg.eigh(x.T @ x)
+    best = np.linalg.solve(x.T @ x, x.T @ y)
+    expected = vectors @ ((1 - np.exp(-0.1 * values)) * (vectors.T @ best))
+    weights = np.asarray(found.networks.weights[0])[1, 0]
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.loss[1], np.sum((x @ expected - y) ** 2) / 2, rtol=1e-6
+    )
+    assert found.settings["flow_coordinates"] == "cartesian"
+
+
+@pytest.mark.parametrize("coordinates", ["polar", "block_polar"])
+def test_zero_weights_of_order_one_have_no_direction_to_leave_in(coordinates):
+    with pytest.raises(jf.InputError, match=r"weights are all zero; .*cartesian"):
+        jf.gradient_flow(linear(), TASK, stop=jf.Time(1.0), coordinates=coordinates)
+
+
+def test_zero_weights_that_nobody_saw_coming():
+    """From an iterator, as its second network: no numbers rather than wrong ones."""
+    members = [jf.networks.member(linear(), row) for row in (0, 1)]
+    found = jf.gradient_flow(iter(members), TASK, stop=jf.Time(0.1), progress=False)
+    assert found.status.tolist() == ["Time", "non_finite"]
+
+
+def test_the_limit_of_zero_weights_has_no_direction():
+    ensemble = with_zero(NETWORKS["order 3"])
+    for asks in (jf.ncf_flow, jf.find_kkt, jf.verify_early_convergence):
+        with pytest.raises(jf.InputError, match=r"networks: .*weights are all zero"):
+            asks(ensemble, TASK)
+
+
+def test_zero_weights_in_steps_of_descent():
+    """`w ← w + η Xᵀ(y - Xw)` from zero for order one; nothing for order three."""
+    descend = lambda networks: jf.gradient_descent(
+        networks, TASK, optimizer=optax.sgd(0.01), num_steps=3, progress=False
+    )
+    still, moved = descend(with_zero(NETWORKS["order 3"])), descend(linear())
+    assert set(still.status) == set(moved.status) == {"NumSteps"}
+    np.testing.assert_allclose(still.loss[1], AT_ZERO, rtol=1e-12)
+    x, y, w = np.asarray(INPUTS), np.asarray(TASK.targets), np.zeros(3)
+    for _ in range(3):
+        w = w + 0.01 * x.T @ (y - x @ w)
+    np.testing.assert_allclose(moved.networks.weights[0][1, 0], w, rtol=1e-12)
+
+
+def test_a_block_of_zeros_beside_one_below_the_range_of_floats():
+    """What has no size does not count as the largest block. `w = e^(-800) (1, 1)/√2, 0`."""
+    network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+    task = jf.Task(jnp.eye(2), jnp.ones(2)).astype(float)
+    flow = flows.block_polar_flow(network, task, 2, np.array([0, 1, 0, 1]))
+    half = np.sqrt(0.5)
+    zero = jnp.zeros(())
+    state = flows.BlockPolarState(
+        jnp.array([half, 0.0, half, 0.0]), jnp.array([-800.0, 0.0]), zero, zero
+    )
+    velocity = flow.vector_field(zero, state, zero)
+    shown = flow.snapshot(zero, state, velocity, zero)
+    np.testing.assert_allclose(shown.log_norm, -800.0, rtol=1e-12)
+    np.testing.assert_allclose(shown.loss, 1.0)
+    # H = w₁ w₂ x, y = 1: the log-norm grows at the rate one, and nothing turns.
+    np.testing.assert_allclose(velocity.log_growths, [1.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(velocity.direction, 0.0, atol=1e-12)
+    np.testing.assert_allclose(shown.gradient_norm, 1.0, rtol=1e-12)

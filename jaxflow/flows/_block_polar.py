@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from .._arrays import ratio
 from ..networks import flatten
@@ -26,8 +26,7 @@ from ..solvers import ErrorView, Tolerances
 from ..tasks import AbstractTask
 from ._abstract import AbstractNetworkFlow, Snapshot
 from ._elapsed import size_of_elapsed
-from ._geometry import log_norm_and_direction
-from ._polar import PolarFlow, PolarState
+from ._polar import growth_and_direction, PolarFlow, PolarState
 
 
 class BlockPolarState(NamedTuple):
@@ -71,7 +70,7 @@ class BlockPolarFlow(AbstractNetworkFlow):
     def vector_field(
         self, clock: Real[Array, ""], state: BlockPolarState, args: Float[Array, ""]
     ) -> BlockPolarState:
-        units = self._units(state)
+        units, empty = self._units(state)
         whole = self._as_one(state)
         # The parts of the gradient at w/‖w‖ along and across it, added up again.
         turning = self._polar.vector_field(clock, whole, args)
@@ -79,7 +78,6 @@ class BlockPolarFlow(AbstractNetworkFlow):
         along = jax.ops.segment_sum(units * gradient, self.block, self.num_blocks)
         log_ratios = whole.log_growth - state.log_growths
         # A block of zeros has no direction, and stays where it is.
-        empty = self._norms(units) == 0
         ratios = jnp.where(empty, 0.0, jnp.exp(log_ratios))
         return BlockPolarState(
             direction=ratios[self.block] * (gradient - along[self.block] * units),
@@ -95,8 +93,8 @@ class BlockPolarFlow(AbstractNetworkFlow):
         velocity: BlockPolarState,
         args: Float[Array, ""],
     ) -> Snapshot:
-        units, whole = self._units(state), self._as_one(state)
-        shares = jnp.exp(state.log_growths - whole.log_growth)[self.block]
+        (units, empty), whole = self._units(state), self._as_one(state)
+        shares = self._shares(state, whole.log_growth, empty)
         moved = velocity.direction + velocity.log_growths[self.block] * units
         gradient = shares * moved
         along = jnp.dot(whole.direction, gradient)
@@ -148,17 +146,25 @@ class BlockPolarFlow(AbstractNetworkFlow):
         squares = jax.ops.segment_sum(vector**2, self.block, self.num_blocks)
         return jnp.sqrt(squares)
 
-    def _units(self, state: BlockPolarState) -> Float[Array, " parameters"]:
-        """Every `v_b`, with the drift of its norm taken out."""
+    def _units(
+        self, state: BlockPolarState
+    ) -> tuple[Float[Array, " parameters"], Bool[Array, " blocks"]]:
+        """Every `v_b`, with the drift of its norm taken out, and which blocks are zero."""
         norms = self._norms(state.direction)
-        return ratio(state.direction, norms[self.block])
+        return ratio(state.direction, norms[self.block]), norms == 0
+
+    def _shares(self, state, log_growth, empty) -> Float[Array, " parameters"]:
+        """`e^(ρ_b - ρ)` for every parameter; zero in a block of zeros."""
+        shares = jnp.where(empty, 0.0, jnp.exp(state.log_growths - log_growth))
+        return shares[self.block]
 
     def _as_one(self, state: BlockPolarState) -> PolarState:
         """The same weights with one log-norm and one direction for all."""
-        units = self._units(state)
-        largest = jnp.max(state.log_growths)
-        shares = jnp.exp(state.log_growths - largest)[self.block]
-        log_norm, direction = log_norm_and_direction(shares * units)
+        units, empty = self._units(state)
+        largest = jnp.max(jnp.where(empty, -jnp.inf, state.log_growths))
+        largest = jnp.where(jnp.all(empty), 0.0, largest)
+        shares = self._shares(state, largest, empty)
+        log_norm, direction = growth_and_direction(shares * units)
         return PolarState(direction, largest + log_norm, state.elapsed, state.log_unit)
 
 

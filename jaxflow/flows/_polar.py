@@ -15,6 +15,10 @@ form that loses no digits: the growth `ρ - log δ = log(‖w‖/δ)`, and the t
 
 For losses with an exponential tail the clock is another, `_clocks.py`: every derivative
 above is multiplied by `dτ/dσ = 𝓛(0)/𝓛`.
+
+Weights that are all zero have no direction. For `L > 1`, where `∇𝓛(0) = 0`, they stay where
+they are, and their state is `v = 0`, `ρ = log δ`: `e^ρ v` is right, all is finite, and time
+passes. For `L <= 1` they may leave in a direction that they do not have yet.
 """
 
 from collections.abc import Callable
@@ -200,7 +204,9 @@ def polar_state(
     - `gradient`: `g` at a state, whatever the unit of time in it.
     - `order`: the network's order `L`.
     """
-    log_growth, direction = log_norm_and_direction(flatten(network))
+    log_growth, direction = growth_and_direction(flatten(network))
+    if order <= 1:  # zero weights may leave, and their direction is no number
+        direction = jnp.where(jnp.any(direction != 0), direction, jnp.nan)
     zero = jnp.zeros_like(log_growth)
     state = PolarState(direction, log_growth, zero, zero)
     at_start = gradient(state)
@@ -211,9 +217,17 @@ def polar_state(
     return state._replace(log_unit=jnp.where(jnp.isfinite(log_unit), log_unit, zero))
 
 
+def growth_and_direction(
+    vector: Float[Array, " n"],
+) -> tuple[Float[Array, ""], Float[Array, " n"]]:
+    """`log ‖x‖` and `x/‖x‖`; zero and zero for a zero vector, so that states are finite."""
+    log_norm, direction = log_norm_and_direction(vector)
+    return jnp.where(jnp.isneginf(log_norm), 0.0, log_norm), direction
+
+
 def unit(state: PolarState) -> Float[Array, " parameters"]:
-    """The direction, with the drift of its norm taken out."""
-    return state.direction / jnp.linalg.norm(state.direction)
+    """The direction, with the drift of its norm taken out; zero for zero weights."""
+    return ratio(state.direction, jnp.linalg.norm(state.direction))
 
 
 def polar_velocity(
@@ -245,9 +259,10 @@ def polar_snapshot(
     limits = jnp.finfo(log_pace.dtype)
     factor = jnp.exp(jnp.maximum(-log_pace, jnp.log(limits.tiny / limits.eps)))
     turning = jnp.linalg.norm(velocity.direction)
+    direction = unit(state)
     return snapshot(
-        unit(state),
-        log_norm=log_norm,
+        direction,
+        log_norm=jnp.where(jnp.any(direction != 0), log_norm, -jnp.inf),
         rescaled_time=rescaled_time(state.elapsed, state.log_unit),
         log_time=log_time,
         loss=loss,

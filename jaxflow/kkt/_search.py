@@ -20,7 +20,7 @@ from ..networks import (
     smoothed,
     unflatten_rows,
 )
-from ..runs import as_networks, check_whole, ncf_flow, order_of
+from ..runs import as_networks, check_directions, check_whole, ncf_flow, order_of
 from ..stops import Stationary
 from ..tasks import Task
 from ._measures import (
@@ -86,6 +86,7 @@ def begin_search(
         raise InputError("networks", type(networks).__name__, expected)
     members = as_networks(networks, task, ensemble)
     assert members.num is not None
+    check_directions(members, "KKT points are directions")
     task = task.astype(members.dtype)
     search = Search(
         one=members.one,

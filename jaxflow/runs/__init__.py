@@ -16,7 +16,11 @@ from ._gradient_flow import (
     order_of as order_of,
 )
 from ._langevin import Langevin as Langevin, langevin_flow as langevin_flow
-from ._networks import AbstractNetworks as AbstractNetworks, as_networks as as_networks
+from ._networks import (
+    AbstractNetworks as AbstractNetworks,
+    as_networks as as_networks,
+    check_directions as check_directions,
+)
 from ._numbers import check_whole as check_whole
 from ._record import Record as Record
 from ._scale import as_scale as as_scale, Scale as Scale

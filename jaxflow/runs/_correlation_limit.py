@@ -17,6 +17,7 @@ from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_stepping, NetworksLike
 from ._gradient_flow import order_of
+from ._networks import check_directions
 from ._record import Record
 from ._simulation import Simulation
 from ._stepping import default_stepping, Stepping
@@ -40,6 +41,7 @@ class CorrelationLimit(AbstractEquation):
     has_scale = False
 
     def resolve(self, networks, task):
+        check_directions(networks, "the limit δ → 0 is about where it turns")
         return CorrelationLimit(order=order_of(networks, task))
 
     def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
@@ -83,8 +85,8 @@ def ncf_flow(
     becomes infinite (infinity if it does not, NaN where the member was stopped too early
     to tell). The `loss` is that at the origin, `log_time` is infinite for `L > 2`.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for a
-    network that is not homogeneous.
+    **Raises:** `InputError` for arguments that do not fit, weights that are all zero among
+    them, `NotHomogeneousError` for a network that is not homogeneous.
 
     **Source:** arXiv:2403.08121, section 3.
 

@@ -19,7 +19,7 @@ from ..tasks import AbstractTask
 from ._equation import AbstractEquation
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_scale, given_stepping, NetworksLike
-from ._networks import AbstractNetworks
+from ._networks import AbstractNetworks, check_directions
 from ._record import Record
 from ._simulation import Simulation
 from ._stepping import Stepping
@@ -35,7 +35,8 @@ class GradientFlow(AbstractEquation):
     - `coordinates`: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"`
       for polar where that is possible; `"block_polar"` for a log-norm and a direction of
       every block (hidden neuron of a two-layer network, coordinate of a diagonal one, else
-      layer), so that small blocks are as accurate as large ones.
+      layer), so that small blocks are as accurate as large ones. Weights that are all zero
+      stay there in any coordinates if the order is above one; else `"auto"` is Cartesian.
 
     **Raises:** `InputError` for other coordinates.
 
@@ -58,8 +59,14 @@ class GradientFlow(AbstractEquation):
     def resolve(self, networks, task):
         degree = self._order(networks, task)
         coordinates = self.coordinates
+        # Zero weights of order one leave the origin, in a direction that they do not have.
+        leaves_zero = degree is not None and degree <= 1 and networks.has_zero
         if coordinates == "auto" or degree is None:
-            coordinates = "cartesian" if degree is None else "polar"
+            plain = degree is None or leaves_zero
+            coordinates = "cartesian" if plain else "polar"
+        elif coordinates != "cartesian" and leaves_zero:
+            why = f'networks of order {degree:g} start from zero in "cartesian" only'
+            check_directions(networks, why)
         if coordinates == "block_polar":
             _check_blocks(networks, task)
         return GradientFlow(coordinates, order=degree)
@@ -193,11 +200,16 @@ def _check_blocks(networks: AbstractNetworks, task: Any) -> None:
     known = networks.num if networks.num is not None else 1
     ensemble = networks.stacked(np.arange(known)) if networks.is_held else networks.one
     axes = 1 if networks.is_held else 0
-    for path, array in jax.tree_util.tree_leaves_with_path(
-        eqx.filter(ensemble, eqx.is_inexact_array)
-    ):
-        values = np.asarray(array)
-        if not np.all(np.any(values != 0, axis=tuple(range(axes, values.ndim)))):
+    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(ensemble, eqx.is_inexact_array))
+    filled = np.array(
+        [
+            np.any(np.asarray(array) != 0, axis=tuple(range(axes, array.ndim)))
+            for _, array in arrays
+        ]
+    )
+    stays = ~filled.any(axis=0)  # zero altogether: nothing pulls at any layer
+    for (path, _), some in zip(arrays, filled):
+        if not np.all(np.logical_or(some, stays)):
             raise InputError(
                 "networks",
                 f"zeros only at {jax.tree_util.keystr(path)} of some member",

@@ -12,6 +12,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..networks import (
+    flatten,
+    flatten_rows,
     Initializations,
     member,
     members,
@@ -51,6 +53,11 @@ class AbstractNetworks(eqx.Module):
         """Those in rows `first` to `last - 1`, with the numbers that they have here."""
 
     @property
+    def has_zero(self) -> bool:
+        """Whether some member's weights are known to be all zero; drawn ones never are."""
+        return False
+
+    @property
     def dtype(self) -> Any:
         """Of the parameters."""
         return jnp.dtype(parameter_dtype(self._any))
@@ -82,6 +89,10 @@ class StackedNetworks(AbstractNetworks):
     @property
     def one(self) -> eqx.Module:  # pyright: ignore
         return member(self.ensemble, 0)
+
+    @property
+    def has_zero(self) -> bool:
+        return bool(np.any(np.all(flatten_rows(self.ensemble) == 0, axis=1)))
 
     @property
     def _any(self) -> eqx.Module:
@@ -147,6 +158,10 @@ class IteratedNetworks(AbstractNetworks):
 
     def has(self, row):
         return self._queue.has(row)
+
+    @property
+    def has_zero(self) -> bool:
+        return not np.any(flatten(self.one))  # of the others nothing is known yet
 
     def stacked(self, rows):
         networks = self._queue.take(rows)
@@ -219,6 +234,13 @@ def as_networks(given: Any, task: AbstractTask, ensemble: bool | None) -> Abstra
         type(given).__name__,
         "an equinox.Module, a jaxflow.Initializations, or an iterator of modules",
     )
+
+
+def check_directions(networks: AbstractNetworks, why: str) -> None:
+    """Refuse members whose weights are all zero, where a direction is needed."""
+    if networks.has_zero:
+        found = "a member whose weights are all zero"
+        raise InputError("networks", found, f"weights with a direction: {why}")
 
 
 def _as_drawn(given: Initializations) -> DrawnNetworks:
