@@ -9,6 +9,7 @@ import jax
 import rich.console
 import typer
 
+from ._signals import ends_on_signals
 from ._versions import versions
 from .errors import JaxflowError
 
@@ -29,6 +30,7 @@ def _show_version(wanted: bool) -> bool:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -37,6 +39,7 @@ def main(
     ] = False,
 ) -> None:
     """What every command has in common."""
+    context.with_resource(ends_on_signals())
 
 
 @app.command()

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from ._arrays import is_single
+from ._signals import ends_on_signals
 from .engine import Schedule
 from .errors import InputError
 from .kkt._find import begin_search, Search
@@ -134,6 +135,7 @@ def _summary(found: EarlyConvergence) -> Summary:
     )
 
 
+@ends_on_signals()
 def verify_early_convergence(
     networks: eqx.Module | Initializations,
     task: Task,

@@ -10,7 +10,9 @@ import jaxflow as jf
 ROOT = pathlib.Path(jf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-SHARED = {"errors", "quantities", "_arrays", "_files", "_rows", "_versions"}
+SHARED = {
+    *("errors", "quantities", "_arrays", "_files", "_rows", "_signals", "_versions"),
+}
 """What every part may import."""
 
 BELOW_RUNS = {
@@ -39,6 +41,7 @@ ALLOWED = {
     "_arrays": set(),
     "_files": set(),
     "_rows": set(),
+    "_signals": set(),
     "_versions": set(),
     "__init__": {*BELOW_RUNS, "runs", "kkt", "saddles", "early_phase", "plot"},
 }

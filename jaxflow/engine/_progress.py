@@ -35,7 +35,12 @@ def progress_bar(
     if show is False:
         yield lambda progress: None
     elif show or sys.stderr.isatty():
-        with _bar() as bar:
+        bar = _bar()
+        with contextlib.ExitStack() as stack:
+            # First, so that it is done last and whatever happens: where Ctrl-C comes while
+            # a bar begins, nobody ends it, and it has hidden the cursor.
+            stack.callback(bar.console.show_cursor)
+            stack.enter_context(bar)
             line = bar.add_task(description, total=None, details="")
             speed = _Speed(vjps_per_step)
             yield lambda progress: bar.update(

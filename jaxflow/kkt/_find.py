@@ -4,6 +4,7 @@ import os
 
 import equinox as eqx
 
+from .._signals import ends_on_signals
 from ..engine import Schedule
 from ..networks import Initializations
 from ..tasks import Task
@@ -11,6 +12,7 @@ from ._points import KKTPoints
 from ._search import begin_search as begin_search, Search as Search
 
 
+@ends_on_signals()
 def find_kkt(
     networks: eqx.Module | Initializations,
     task: Task,

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack as Unpack
 
 import numpy as np
 
+from .._signals import ends_on_signals
 from .._versions import versions
 from ..engine import InMemory, nobody, progress_bar, run as run_engine, Schedule
 from ..errors import InputError, StoreError
@@ -53,6 +54,7 @@ def check_keywords(caller: str, given: Mapping[str, Any]) -> None:
     raise TypeError(f"{caller}() got an unexpected keyword argument {unknown!r}{hint}")
 
 
+@ends_on_signals()
 def run(
     simulation: Simulation,
     *,
@@ -79,7 +81,8 @@ def run(
     **Returns:** a `Solution`.
 
     **Raises:** `InputError` for arguments that do not fit, `StoreError` for a store that
-    holds another run or cannot be written.
+    holds another run or cannot be written. `KeyboardInterrupt` at Ctrl-C and
+    `SystemExit(128 + n)` at SIGTERM and SIGHUP, with members and lanes safe in the store.
 
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
@@ -172,12 +175,12 @@ def _into_store(
     sink = StoreSink(stored, outcomes)  # now it is known who is done
     try:
         run_into(sink)
-    except KeyboardInterrupt:
+        total = source.total
+        assert total is not None  # the run has seen the end of every iterator
+        stored.finish(total)
+    except (KeyboardInterrupt, SystemExit):  # the latter from other signals
         print(interrupted_message(stored, source.total), file=sys.stderr)
         raise
-    total = source.total
-    assert total is not None  # the run has seen the end of every iterator
-    stored.finish(total)
 
 
 def _check_schedule(schedule: Any) -> Schedule:

@@ -56,7 +56,7 @@ class StoreSink:
 
 
 def interrupted_message(store: RunStore, total: int | None) -> str:
-    """What to tell somebody who pressed Ctrl-C."""
+    """What to tell somebody who pressed Ctrl-C, or asked the process to end."""
     of_all = "" if total is None else f" of {total:,}"
     return (
         f"Interrupted: {store.num_done:,}{of_all} members are done; they and those in "

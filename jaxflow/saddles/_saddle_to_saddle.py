@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._arrays import is_single
+from .._signals import ends_on_signals
 from ..engine import Schedule
 from ..errors import InputError
 from ..networks import Initializations
@@ -27,6 +28,7 @@ from ._state import first_state
 from ._visits import SaddleToSaddle
 
 
+@ends_on_signals()
 def saddle_to_saddle(
     networks: eqx.Module | Initializations,
     task: Task,
