@@ -1,7 +1,10 @@
 """Small functions of arrays that every folder needs, each written once."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
@@ -20,6 +23,41 @@ def ratio(number: Any, divisor: Any) -> Any:
     Safe to differentiate: the division that is not taken divides by one.
     """
     return number / jnp.where(divisor > 0, divisor, 1.0)
+
+
+def is_known(tree: PyTree) -> bool:
+    """Whether all arrays have values: not under a trace, and no mere shapes."""
+    return not any(
+        isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct))  # pyright: ignore
+        for leaf in jax.tree_util.tree_leaves(tree)
+    )
+
+
+def by_structure(function: Callable[..., Value]) -> Callable[..., Value]:
+    """The same function of pytrees, for one that depends on no values of arrays.
+
+    It is called with shapes and types in their place, and what it gives is kept: a call
+    under abstract values takes a millisecond.
+    """
+
+    def of_shapes(treedef: Any, leaves: tuple[Any, ...]) -> Value:
+        return function(*treedef.unflatten(leaves))
+
+    kept = functools.lru_cache(maxsize=256)(of_shapes)
+
+    def call(*trees: PyTree) -> Value:
+        leaves, treedef = jax.tree_util.tree_flatten(trees)
+        shapes = tuple(
+            jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if eqx.is_array(leaf) else leaf
+            for leaf in leaves
+        )
+        try:
+            hash((treedef, shapes))
+        except TypeError:  # something in a module cannot be hashed
+            return of_shapes(treedef, shapes)
+        return kept(treedef, shapes)
+
+    return call
 
 
 def is_single(dtype: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from ._arrays import is_single
+from ._checks import check_numbers, check_share, shown
 from ._signals import ends_on_signals
 from .engine import Schedule
 from .errors import InputError
@@ -188,8 +189,7 @@ def verify_early_convergence(
     ['converges', 'converges']
     """
     checked = _check_scales(scales)
-    if not 0 < closeness < 1:
-        raise InputError("closeness", repr(closeness), "a number between 0 and 1")
+    closeness = check_share("closeness", closeness)
     search, starts = begin_search(
         networks, task, None, max_steps, ensemble, schedule, progress
     )
@@ -199,11 +199,11 @@ def verify_early_convergence(
 
 
 def _check_scales(scales: Any) -> np.ndarray:
-    values = np.unique(np.asarray(scales, float))[::-1]
-    if values.size < 2 or not np.all((values > 0) & (values < 1)):
-        raise InputError(
-            "scales", repr(scales), "two or more different numbers between 0 and 1"
-        )
+    expected = "two or more different numbers between 0 and 1"
+    within = lambda values: (values > 0) & (values < 1)
+    values = np.unique(check_numbers("scales", scales, expected, within))[::-1]
+    if values.size < 2:
+        raise InputError("scales", shown(scales), expected)
     return values
 
 

@@ -1,5 +1,6 @@
 """Polar coordinates of blocks: the same flow, small blocks as accurate as large ones."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -131,3 +132,22 @@ def test_what_block_polar_coordinates_refuse(as_users_have_it):
     with pytest.raises(jf.InputError, match="block_polar") as caught:
         jf.gradient_flow(deep, task, stop=jf.LossBelow(1.0), coordinates="spherical")
     assert caught.value.argument == "coordinates"
+
+
+def test_steps_may_slide_along_kinks():
+    network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5), key=jax.random.key(0))
+    x = np.random.default_rng(0).standard_normal((8, 3))
+    task = jf.Task(x, x[:, 0])
+    solver = jf.sliding_solver(diffrax.Bosh3(), network, task)
+    runs = [
+        jf.gradient_flow(
+            jf.sample_ensemble(network, 3, key=jax.random.key(1)),
+            task,
+            scale=0.1,
+            stop=jf.RescaledTime(0.2),
+            coordinates=coordinates,
+            solver=solver,
+        )
+        for coordinates in ("block_polar", "polar")
+    ]
+    np.testing.assert_allclose(runs[0].loss, runs[1].loss, rtol=1e-4)

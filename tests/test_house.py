@@ -11,7 +11,8 @@ ROOT = pathlib.Path(jf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 SHARED = {
-    *("errors", "quantities", "_arrays", "_files", "_rows", "_signals", "_versions"),
+    *("errors", "quantities", "_arrays", "_checks", "_files", "_rows", "_signals"),
+    "_versions",
 }
 """What every part may import."""
 
@@ -40,6 +41,7 @@ ALLOWED = {
     "quantities": set(),
     "_arrays": set(),
     "_files": set(),
+    "_checks": set(),
     "_rows": set(),
     "_signals": set(),
     "_versions": set(),
@@ -102,7 +104,7 @@ ASKED_FOR = {
     "engine/_driver.py": {"StoreError": "an error that says that nothing can be saved"},
     "kkt/_activation.py": {"LeakyReLU": GIVEN},
     "kkt/_search.py": {"Initializations": GIVEN},
-    "runs/_execution.py": {"Simulation": GIVEN, "Schedule": GIVEN},
+    "runs/_execution.py": {"Simulation": GIVEN},
     "runs/_given.py": {"Record": GIVEN, "Stepping": GIVEN},
     "runs/_gradient_descent.py": {"optax.GradientTransformation": GIVEN},
     "runs/_gradient_flow.py": {"NotHomogeneousError": "an error said in other words"},
@@ -111,7 +113,8 @@ ASKED_FOR = {
         "diffrax.AbstractStratonovichSolver": GIVEN,
         "diffrax.AbstractFosterLangevinSRK": GIVEN,
     },
-    "runs/_networks.py": {"Initializations": GIVEN, "AbstractTask": GIVEN},
+    "plot/_early_phase.py": {"EarlyConvergence": GIVEN},
+    "runs/_networks.py": {"Initializations": GIVEN},
     "runs/_simulation.py": {
         "AbstractStop": GIVEN,
         "AbstractEquation": GIVEN,

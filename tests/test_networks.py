@@ -257,9 +257,9 @@ def test_weights_are_drawn_with_variance_one_over_fan_in():
         ("input_shape", lambda: _conv_net(input_shape=(1, 0))),
         ("input_shape", lambda: _conv_net(input_shape=(1, 2), padding="VALID")),
         ("padding", lambda: _conv_net(padding="FULL")),
-        ("channels, kernel_size, stride, out_size", lambda: _conv_net(channels=())),
-        ("channels, kernel_size, stride, out_size", lambda: _conv_net(stride=0)),
-        ("depth, in_size, out_size", lambda: jf.DiagonalLinear(0, 3, key=KEY)),
+        ("channels", lambda: _conv_net(channels=())),
+        ("stride", lambda: _conv_net(stride=0)),
+        ("depth", lambda: jf.DiagonalLinear(0, 3, key=KEY)),
     ],
 )
 def test_constructors_refuse_what_they_cannot_build(as_users_have_it, argument, make):

@@ -281,3 +281,66 @@ def test_cosine_to_references_along_a_flow():
     values = solution.records.values
     np.testing.assert_allclose(values["shared"][:, 0], expected, rtol=1e-12)
     np.testing.assert_allclose(values["own"][:, 0], 1.0, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["norm", "layer_norms", "singular_values", "stable_rank"])
+@pytest.mark.parametrize("make", ["chain", "diagonal", "single layer", "foreign"])
+def test_functions_of_weights_refuse_an_ensemble(name, make):
+    ensemble, num = _ensemble(make), 3
+    function = getattr(jf, name)
+    with pytest.raises(
+        jf.InputError, match=r"ensemble of 3 networks.*filter_vmap"
+    ) as caught:
+        function(ensemble)
+    assert caught.value.argument == "network"
+    values = eqx.filter_vmap(function)(ensemble)
+    first = jax.tree_util.tree_map(lambda a: a[0] if eqx.is_array(a) else a, ensemble)
+    assert len(values) == num
+    np.testing.assert_allclose(values[0], function(first), rtol=1e-6)
+
+
+def _ensemble(make):
+    """Three networks that are stacked."""
+    networks = {
+        "chain": lambda key: jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=key),
+        "diagonal": lambda key: jf.DiagonalLinear(2, 3, key=key),
+        "single layer": lambda key: jf.FeedForward((3, 1), jf.LeakyReLU(), key=key),
+        "foreign": lambda key: eqx.nn.MLP(3, 1, 4, 1, use_bias=False, key=key),
+    }
+    keys = jax.random.split(jax.random.key(0), 3)
+    return eqx.filter_vmap(networks[make])(keys)
+
+
+@pytest.mark.parametrize("make", ["chain", "diagonal", "single layer", "foreign"])
+@pytest.mark.parametrize("name", ["loss", "ncf", "kkt_residual", "margin"])
+def test_functions_of_network_and_task_refuse_an_ensemble(name, make):
+    ensemble, x = _ensemble(make), np.eye(3)
+    task = jf.Task(x, np.array([1.0, -1.0, 1.0]), "logistic")
+    with pytest.raises(jf.InputError, match="ensemble of 3 networks"):
+        getattr(jf, name)(ensemble, task)
+    in_axes = (eqx.if_array(0), None)
+    values = eqx.filter_vmap(getattr(jf, name), in_axes=in_axes)(ensemble, task)
+    assert values.shape == (3,)
+
+
+def test_cosine_refuses_ensembles_and_other_shapes():
+    ensemble = _ensemble("chain")
+    with pytest.raises(jf.InputError, match="ensemble of 3"):
+        jf.cosine(ensemble, ensemble)
+    np.testing.assert_allclose(eqx.filter_vmap(jf.cosine)(ensemble, ensemble), 1.0)
+    one = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    other = jf.FeedForward((3, 5, 1), jf.LeakyReLU(), key=jax.random.key(0))
+    with pytest.raises(jf.InputError) as caught:
+        jf.cosine(one, other)
+    assert caught.value.argument == "reference"
+
+
+def test_network_that_does_not_fit_the_task_is_refused():
+    task = jf.Task(np.eye(3), np.array([0, 1, 2]), "cross_entropy")
+    for out, match in ((2, "2 outputs for 3 classes"), (1, "1 outputs for 3 classes")):
+        network = jf.FeedForward((3, 4, out), jf.LeakyReLU(), key=jax.random.key(0))
+        with pytest.raises(jf.InputError, match=match):
+            jf.loss(network, task)
+    network = eqx.nn.MLP(2, 3, 4, 1, key=jax.random.key(0))
+    with pytest.raises(jf.InputError, match="does not fit the task"):
+        jf.loss(network, task)

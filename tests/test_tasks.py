@@ -261,7 +261,7 @@ def test_nearly_orthogonal_points_have_their_coherence_exactly(coherence):
         ("coherence", 4, 6, 1.0),
         ("coherence", 4, 6, -0.1),
         ("coherence", 4, 6, 0.99),
-        ("num, dim", 0, 3, 0.1),
+        ("num", 0, 3, 0.1),
     ],
 )
 def test_points_that_cannot_be_are_refused(argument, num, dim, coherence):

@@ -286,10 +286,11 @@ def test_tolerance_that_single_precision_cannot_meet(flow):
         ("stop", lambda: 1e-3),
         ("stop", lambda: jf.LossBelow),
         ("stop", lambda: [jf.LossBelow(1e-3), 50.0]),
-        ("stop=LossBelow", lambda: jf.LossBelow(np.nan)),
-        ("stop=LossBelow", lambda: [jf.LossBelow("small")]),
+        ("value", lambda: jf.LossBelow(np.nan)),
+        ("value", lambda: [jf.LossBelow("small")]),
         ("stop=RescaledTime", lambda: jf.RescaledTime(np.ones(NUM + 1))),
-        ("stop=Stationary", lambda: jf.Stationary(1e-8, np.ones((NUM, 1)))),
+        ("stop=Stationary", lambda: jf.Stationary(1e-8, np.ones(NUM + 1))),
+        ("gradient", lambda: jf.Stationary(1e-8, np.ones((NUM, 1)))),
     ],
 )
 def test_stop(flow, argument, stop):

@@ -18,6 +18,7 @@ from ._recording import (
     Recording as Recording,
 )
 from ._schedule import (
+    check_schedule as check_schedule,
     devices_of as devices_of,
     LANE_UNIT as LANE_UNIT,
     Schedule as Schedule,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from .._checks import check_items, check_positive, check_whole, shown
 from ..errors import InputError
 
 Device = Any
@@ -47,17 +48,21 @@ class Schedule:
 
     def __post_init__(self):
         for name in ("width", "steps_per_call", "pools_per_device"):
-            value = getattr(self, name)
-            usable = isinstance(value, int) and not isinstance(value, bool) and value > 0
-            if value is not None and not usable:
-                raise InputError(name, repr(value), "a whole number, at least 1, or None")
-        seconds = self.checkpoint_seconds
-        if not (isinstance(seconds, (int, float)) and seconds > 0):
-            raise InputError("checkpoint_seconds", repr(seconds), "a positive number")
-        if self.devices is not None and (
-            not self.devices or not all(isinstance(d, jax.Device) for d in self.devices)
-        ):
-            raise InputError("devices", repr(self.devices), "some of jax.devices()")
+            if getattr(self, name) is not None:
+                self._keep(name, check_whole(name, getattr(self, name)))
+        seconds = check_positive("checkpoint_seconds", self.checkpoint_seconds)
+        self._keep("checkpoint_seconds", seconds)
+        if self.devices is None:
+            return
+        expected = "some of jax.devices()"
+        devices = check_items("devices", self.devices, expected)
+        if not devices or not all(isinstance(device, jax.Device) for device in devices):
+            raise InputError("devices", shown(self.devices), expected)
+        self._keep("devices", tuple(devices))
+
+    def _keep(self, name: str, value: Any) -> None:
+        """A field in its plain form; it is frozen for everybody else."""
+        object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         given = [
@@ -66,6 +71,18 @@ class Schedule:
             if getattr(self, field.name) != field.default
         ]
         return f"Schedule({', '.join(given)})"
+
+
+def check_schedule(schedule: Any) -> Schedule:
+    """How a run is spread over the machine; `None` leaves it open.
+
+    **Raises:** `InputError`.
+    """
+    if schedule is None:
+        return Schedule()
+    if not isinstance(schedule, Schedule):
+        raise InputError("schedule", shown(schedule), "a jaxflow.Schedule")
+    return schedule
 
 
 class Layout(NamedTuple):

@@ -21,6 +21,7 @@ from ._correlation import (
     ResidualFlow as ResidualFlow,
 )
 from ._descent import DescentFlow as DescentFlow
+from ._fit import fitted as fitted
 from ._geometry import (
     log_norm_and_direction as log_norm_and_direction,
     safe_norm as safe_norm,

@@ -24,6 +24,7 @@ from ..tasks import AbstractTask
 from ._abstract import Snapshot
 from ._cartesian import TIMES
 from ._elapsed import log_rescaled_time
+from ._fit import fitted
 from ._geometry import safe_norm
 from ._gradients import outputs_and_pull, outputs_at, pull_back, where_defined
 from ._polar import (
@@ -51,6 +52,8 @@ def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
 
     **Returns:** `N(w)`, a scalar.
 
+    **Raises:** `InputError` for arguments that do not fit, such as an ensemble.
+
     **Source:** arXiv:2403.08121, section 3 (neural correlation function).
 
     >>> import jax, jax.numpy as jnp, jaxflow as jf
@@ -59,7 +62,8 @@ def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     >>> bool(ncf(network, task) == network.weights[0][0, 0])
     True
     """
-    outputs = task.astype(parameter_dtype(network)).outputs(network)
+    task = fitted(network, task)
+    outputs = task.outputs(network)
     return jnp.sum(task.correlation_weights(outputs) * outputs)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import shown
 from ..errors import InputError
 from ..networks import LeakyReLU
 
@@ -21,5 +22,5 @@ def sigma_and_derivative(t: Any, slope: float, power: int) -> tuple[Any, Any]:
 def check_sharp(argument: str, activation: Any) -> LeakyReLU:
     """A `LeakyReLU` whose kink is not smoothed, or an `InputError`."""
     if not isinstance(activation, LeakyReLU) or activation.smoothing:
-        raise InputError(argument, repr(activation), "a LeakyReLU without smoothing")
+        raise InputError(argument, shown(activation), "a LeakyReLU without smoothing")
     return activation

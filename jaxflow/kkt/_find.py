@@ -4,6 +4,7 @@ import os
 
 import equinox as eqx
 
+from .._checks import check_flag
 from .._signals import ends_on_signals
 from ..engine import Schedule
 from ..networks import Initializations
@@ -73,6 +74,7 @@ def find_kkt(
     >>> [round(float(value), 6) for value in points.value], points.basin.tolist()
     ([5.0], [8])
     """
+    spectrum = check_flag("spectrum", spectrum)
     search, starts = begin_search(
         networks, task, tol, max_steps, ensemble, schedule, progress
     )

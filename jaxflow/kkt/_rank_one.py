@@ -13,9 +13,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_positive, check_share
 from ..errors import InputError
-from ..networks import as_feed_forward, FeedForward
-from ..tasks import Task
+from ..networks import as_feed_forward, check_one, FeedForward
+from ..tasks import check_task, Task
 from ._activation import check_sharp, sigma_and_derivative
 
 _OFF = 1e-8
@@ -94,8 +95,7 @@ def rank_one(network: eqx.Module, *, threshold: float = 1e-6) -> RankOne:
     True
     """
     chain = _feed_forward(network)
-    if not 0 < threshold < 1:
-        raise InputError("threshold", repr(threshold), "a number between 0 and 1")
+    threshold = check_share("threshold", threshold)
     ranks, norms, left, right, gaps = [], [], [], [], []
     for matrix in (np.asarray(weight, np.float64) for weight in chain.weights):
         u, values, v = np.linalg.svd(matrix, full_matrices=False)
@@ -184,6 +184,8 @@ def rank_one_conditions(
     >>> bool(rank_one_conditions(network, task).hold)
     False
     """
+    check_task(task)
+    tolerance = check_positive("tolerance", tolerance)
     chain = _feed_forward(network)
     found, activation = rank_one(chain), check_sharp("network", chain.activation)
     x, z = _data(task, chain)
@@ -263,12 +265,11 @@ def _data(task: Task, network: FeedForward) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _feed_forward(network: eqx.Module) -> FeedForward:
+    check_one(network)
     chain = as_feed_forward(network)
     if chain is None:
         expected = "a FeedForward network, or one module that is such a network"
         raise InputError("network", type(network).__name__, expected)
-    if any(weight.ndim != 2 for weight in chain.weights):
-        raise InputError("network", "an ensemble of networks", "one network")
     if not all(np.isfinite(np.asarray(weight)).all() for weight in chain.weights):
         raise InputError("network", "NaN or infinite weights", "finite weights")
     return chain

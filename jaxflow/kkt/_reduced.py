@@ -20,10 +20,19 @@ import optimistix as optx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arrays import by_precision
+from .._checks import (
+    check_dtype,
+    check_items,
+    check_key,
+    check_numbers,
+    check_sizes,
+    check_whole,
+    shown,
+)
 from .._rows import map_lanes
 from ..errors import InputError
 from ..networks import FeedForward, LeakyReLU
-from ..tasks import Task
+from ..tasks import check_task, Task
 from ._activation import check_sharp, sigma_and_derivative
 from ._rank_one import squared_norms
 
@@ -34,6 +43,10 @@ points against a scan of all angles."""
 _ZERO = 1e-12
 """Share of `Σ_i |z_i| φ(|x_i|)` below which a value is zero: thousands of units in the last
 place. Chosen."""
+
+
+_DEEPEST = 30
+"""Matrices: there are `2^(D-1)` sign patterns to go through. Chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +104,11 @@ def reduced_kkt(
     ([[0.6, 0.8], [-0.6, -0.8]], [5.0, -5.0])
     """
     check_sharp("activation", activation)
-    if not isinstance(depth, int) or isinstance(depth, bool) or depth < 1:
-        raise InputError("depth", repr(depth), "a whole number, at least 1")
-    if not isinstance(num_starts, int) or num_starts < 1:
-        raise InputError("num_starts", repr(num_starts), "a whole number, at least 1")
+    depth = check_whole("depth", depth, most=_DEEPEST)
+    num_starts = check_whole("num_starts", num_starts)
+    if key is not None:
+        check_key("key", key)
+    check_task(task)
     if task.inputs.ndim != 2:
         raise InputError("task", f"inputs of shape {task.inputs.shape}", "(n, d)")
     if task.target_rows.ndim != 2 or task.target_rows.shape[1] != 1:
@@ -165,7 +179,9 @@ def lift(
     >>> [round(float(norm) ** 2, 6) for norm in jf.layer_norms(network)]
     [0.5, 0.5]
     """
-    vector, sizes = np.asarray(direction, np.float64), tuple(map(int, sizes))
+    vector = check_numbers("direction", direction)
+    sizes, dtype = check_sizes("sizes", sizes, least=2), check_dtype("dtype", dtype)
+    check_sharp("activation", activation)
     depth, power = len(sizes) - 1, int(activation.power)
     if vector.shape != sizes[:1] or abs(np.linalg.norm(vector) - 1) > 1e-6:
         raise InputError(
@@ -175,8 +191,11 @@ def lift(
         )
     if sizes[-1] != 1:
         raise InputError("sizes", repr(sizes), "one output")
-    if len(signs) != depth - 1 or not set(np.asarray(signs).tolist()) <= {1, -1}:
-        raise InputError("signs", repr(signs), f"{depth - 1} numbers, each 1 or -1")
+    expected = f"{depth - 1} numbers, each 1 or -1"
+    epsilons = check_numbers("signs", signs, expected, lambda sign: np.abs(sign) == 1)
+    if epsilons.shape != (depth - 1,):
+        raise InputError("signs", shown(signs), expected)
+    neurons = check_items("neurons", neurons, "a list for each hidden layer")
     if len(neurons) != depth - 1:
         raise InputError(
             "neurons", f"{len(neurons)} layers", f"{depth - 1}, one for each hidden layer"
@@ -187,7 +206,7 @@ def lift(
         left = np.ones(1) if last else _entries(neurons[layer - 1], sizes[layer], power)
         weights.append(square**0.5 * np.outer(left, right))
         if not last:
-            right = signs[layer - 1] * left**power / np.linalg.norm(left**power)
+            right = epsilons[layer - 1] * left**power / np.linalg.norm(left**power)
     network = FeedForward(sizes, activation, key=jax.random.key(0), dtype=dtype)
     arrays = tuple(jnp.asarray(w, old.dtype) for w, old in zip(weights, network.weights))
     return eqx.tree_at(lambda n: n.weights, network, arrays)
@@ -195,7 +214,7 @@ def lift(
 
 def _entries(given, width: int, power: int) -> np.ndarray:
     """`u_l`: equal entries for active neurons, or any that are not negative for power 1."""
-    given = np.asarray(given)
+    given = check_numbers("neurons", given, "lists of numbers", np.isfinite, kept=True)
     if given.dtype.kind in "iu" and given.ndim == 1 and 0 < given.size:
         if (
             given.min() >= 0
@@ -210,7 +229,7 @@ def _entries(given, width: int, power: int) -> np.ndarray:
             return given / np.linalg.norm(given)
     vectors = f", or {width} entries that are not negative" if power == 1 else ""
     raise InputError(
-        "neurons", repr(given), f"different numbers from 0 to {width - 1}{vectors}"
+        "neurons", shown(given), f"different numbers from 0 to {width - 1}{vectors}"
     )
 
 

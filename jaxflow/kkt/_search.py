@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_flag, check_number, check_whole, shown
 from .._rows import map_rows
-from ..engine import Progress, progress_bar, Schedule
+from ..engine import check_schedule, Progress, progress_bar, Schedule
 from ..errors import InputError
 from ..networks import (
     as_jax,
@@ -20,7 +21,7 @@ from ..networks import (
     smoothed,
     unflatten_rows,
 )
-from ..runs import as_networks, check_directions, check_whole, ncf_flow, order_of
+from ..runs import as_networks, check_directions, ncf_flow, order_of
 from ..stops import Stationary
 from ..tasks import Task
 from ._measures import (
@@ -83,7 +84,7 @@ def begin_search(
     """A search with checked arguments, and its members as rows of parameters."""
     if not isinstance(networks, (eqx.Module, Initializations)):
         expected = "an equinox.Module or a jaxflow.Initializations"
-        raise InputError("networks", type(networks).__name__, expected)
+        raise InputError("networks", shown(networks), expected)
     members = as_networks(networks, task, ensemble)
     assert members.num is not None
     check_directions(members, "KKT points are directions")
@@ -94,8 +95,8 @@ def begin_search(
         tol=_check_tolerance(tol, float(jnp.finfo(members.dtype).eps)),
         order=order_of(members, task),
         max_steps=check_whole("max_steps", max_steps),
-        schedule=schedule,
-        progress=progress,
+        schedule=check_schedule(schedule),
+        progress=check_flag("progress", progress, optional=True),
     )
     return search, flatten_rows(members.stacked(np.arange(members.num)))
 
@@ -104,13 +105,8 @@ def _check_tolerance(tol: Any, eps: float) -> float:
     """A residual that this precision can reach; the default where `None` is given."""
     if tol is None:
         return 1e-10 if eps < 1e-10 else 1e-4
-    try:
-        tol = float(tol)
-    except (TypeError, ValueError) as error:
-        raise InputError("tol", repr(tol), "a positive number") from error
-    if not 64 * eps <= tol <= 1e-2:
-        raise InputError("tol", f"{tol:g}", f"a number from {64 * eps:.1e} to 1e-2")
-    return tol
+    expected = f"a number from {64 * eps:.1e} to 1e-2"
+    return check_number("tol", tol, expected, lambda tol: 64 * eps <= tol <= 1e-2)
 
 
 class Ends(NamedTuple):

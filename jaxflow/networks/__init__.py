@@ -15,6 +15,7 @@ from ._chains import as_feed_forward as as_feed_forward
 from ._convolutional import ConvNet as ConvNet
 from ._diagonal import DiagonalLinear as DiagonalLinear
 from ._ensembles import (
+    draw_members as draw_members,
     Initializations as Initializations,
     member as member,
     member_key as member_key,
@@ -37,4 +38,5 @@ from ._parameters import (
     unflatten_rows as unflatten_rows,
     unflattener as unflattener,
 )
+from ._single import check_one as check_one
 from ._switches import switches as switches

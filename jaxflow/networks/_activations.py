@@ -8,9 +8,28 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import check_not_negative, check_number, check_whole, shown
 from ..errors import InputError
 
 Module = TypeVar("Module", bound=eqx.Module)
+
+
+def _kept(value: Any, number: int | float) -> int | float:
+    """A checked number: an `int` where one was given, so that it prints as such."""
+    return int(value) if isinstance(value, int) else number
+
+
+def _slope(value: Any) -> int | float:
+    within = lambda slope: 0 <= slope <= 1
+    return _kept(value, check_number("slope", value, "a number from 0 to 1", within))
+
+
+def _power(value: Any) -> int:
+    return check_whole("power", value)
+
+
+def _smoothing(value: Any) -> int | float:
+    return _kept(value, check_not_negative("smoothing", value))
 
 
 class LeakyReLU(eqx.Module):
@@ -44,17 +63,9 @@ class LeakyReLU(eqx.Module):
     [1.0, 9.0]
     """
 
-    slope: int | float = eqx.field(static=True, default=0.0)
-    power: int | float = eqx.field(static=True, default=1)
-    smoothing: int | float = eqx.field(static=True, default=0.0)
-
-    def __check_init__(self):
-        if not 0 <= self.slope <= 1:
-            raise InputError("slope", repr(self.slope), "a number from 0 to 1")
-        if not 1 <= self.power < float("inf") or self.power != int(self.power):
-            raise InputError("power", repr(self.power), "a whole number, at least 1")
-        if not 0 <= self.smoothing < float("inf"):
-            raise InputError("smoothing", repr(self.smoothing), "a number >= 0")
+    slope: int | float = eqx.field(static=True, default=0.0, converter=_slope)
+    power: int | float = eqx.field(static=True, default=1, converter=_power)
+    smoothing: int | float = eqx.field(static=True, default=0.0, converter=_smoothing)
 
     def __call__(
         self,
@@ -85,6 +96,27 @@ class LeakyReLU(eqx.Module):
         positive = squared > 0
         root = jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
         return self.slope * z + (1 - self.slope) * (z + root) / 2
+
+
+def check_activation(argument: str, activation: Any) -> Callable:
+    """A function that gives an array for an array, of the same shape.
+
+    It is called with an abstract array: a class, such as `LeakyReLU` without parentheses,
+    can be called too.
+    """
+    expected = "a function of arrays, such as jaxflow.LeakyReLU() or jax.nn.relu"
+    if not callable(activation):
+        raise InputError(argument, shown(activation), expected)
+    example = jax.ShapeDtypeStruct((2,), jnp.result_type(float))
+    try:
+        found = eqx.filter_eval_shape(activation, example)
+    except Exception as error:  # whatever the caller's function raises
+        failure = f"{shown(activation)}, which raises {type(error).__name__}: {error}"
+        raise InputError(argument, failure, expected) from error
+    if getattr(found, "shape", None) != (2,):
+        failure = f"{shown(activation)}, which gives {shown(found)}"
+        raise InputError(argument, failure, expected)
+    return activation
 
 
 def needs_radius(activation: Any) -> bool:

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from ..errors import InputError
-from ._chains import as_feed_forward
+from ._chains import as_feed_forward, check_inputs
 from ._feed_forward import FeedForward
+from ._parameters import check_module
 from ._protocol import own_method
 
 
@@ -35,6 +36,8 @@ def blocks(network: eqx.Module, inputs: ArrayLike | None = None) -> np.ndarray:
     >>> blocks(jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))).tolist()
     [0, 0, 1, 1, 2, 2, 0, 1, 2]
     """
+    check_module(network)
+    check_inputs(inputs)
     found = separable_blocks(network, inputs)
     if found is not None:
         return found

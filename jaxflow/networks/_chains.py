@@ -18,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._checks import check_numbers
 from ._activations import leaky_relus, LeakyReLU
 from ._feed_forward import FeedForward
+from ._parameters import check_module
 from ._protocol import own_method
 
 _NUM_POINTS, _NUM_INPUTS = 4, 8
@@ -54,6 +56,8 @@ def as_feed_forward(
     >>> as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, key=jax.random.key(0))) is None
     True
     """
+    check_module(network)
+    check_inputs(inputs)
     own = own_method(network, "as_feed_forward")
     given = None if own is None else own()
     if given is not None and _is_known(given):
@@ -69,6 +73,13 @@ def as_feed_forward(
         if _same_outputs(network, chain, samples):
             return chain
     return given
+
+
+def check_inputs(inputs: Any) -> None:
+    """Samples, or none. **Raises:** `InputError`."""
+    # A task's are JAX arrays, and checked once: they may be many.
+    if inputs is not None and not isinstance(inputs, jax.Array):
+        check_numbers("inputs", inputs)
 
 
 def _is_known(chain: FeedForward) -> bool:

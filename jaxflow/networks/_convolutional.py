@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_choice, check_dtype, check_key, check_sizes, check_whole
 from ..errors import InputError
-from ._activations import needs_radius
+from ._activations import check_activation, needs_radius
 
 
 class ConvNet(eqx.Module):
@@ -57,23 +58,15 @@ class ConvNet(eqx.Module):
         key: PRNGKeyArray,
         dtype=None,
     ):
-        self.input_shape = tuple(int(size) for size in input_shape)
-        if len(self.input_shape) < 2 or min(self.input_shape) < 1:
-            raise InputError(
-                "input_shape", repr(input_shape), "(channels, *space), all positive"
-            )
-        if len(channels) < 1 or min(*channels, kernel_size, stride, out_size) < 1:
-            raise InputError(
-                "channels, kernel_size, stride, out_size",
-                repr((channels, kernel_size, stride, out_size)),
-                "positive whole numbers and at least one convolution",
-            )
-        if padding not in ("SAME", "VALID"):
-            raise InputError("padding", repr(padding), '"SAME" or "VALID"')
-        self.activation = activation
-        self.stride = stride
-        self.padding = padding
-        keys = jax.random.split(key, len(channels) + 1)
+        self.input_shape = check_sizes("input_shape", input_shape, least=2)
+        channels = check_sizes("channels", channels, least=1)
+        out_size = check_whole("out_size", out_size)
+        kernel_size = check_whole("kernel_size", kernel_size)
+        self.activation = check_activation("activation", activation)
+        self.stride = stride = check_whole("stride", stride)
+        self.padding = check_choice("padding", padding, ("SAME", "VALID"))
+        dtype = check_dtype("dtype", dtype)
+        keys = jax.random.split(check_key("key", key), len(channels) + 1)
         window = (kernel_size,) * (len(self.input_shape) - 1)
         fans_in = (self.input_shape[0], *channels[:-1])
         self.kernels = tuple(
@@ -89,7 +82,7 @@ class ConvNet(eqx.Module):
         features = jax.eval_shape(last_convolution, jnp.zeros(self.input_shape, dtype))
         if features.size == 0:
             raise InputError(
-                "input_shape", repr(input_shape), "space for every convolution"
+                "input_shape", repr(self.input_shape), "space for every convolution"
             )
         self.readout = _draw(keys[-1], (out_size, features.size), dtype)
 
@@ -102,6 +95,8 @@ class ConvNet(eqx.Module):
         """The network's output for one sample `x`; `key` is ignored."""
         if x.shape != self.input_shape:
             raise InputError("x", f"shape {x.shape}", f"shape {self.input_shape}")
+        if self.readout.ndim != 2:
+            raise InputError("network", "an ensemble, called as a whole", "one network")
         return self.readout @ self._features(x)
 
     def _features(self, x):
@@ -155,4 +150,4 @@ def _draw(key, shape, dtype):
     fan_in = 1
     for size in shape[1:]:
         fan_in *= size
-    return jax.random.normal(key, shape, dtype or float) / fan_in**0.5
+    return jax.random.normal(key, shape, dtype) / fan_in**0.5

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_dtype, check_key, check_whole
 from ..errors import InputError
 
 
@@ -22,7 +23,7 @@ class DiagonalLinear(eqx.Module):
     - `key`: a PRNG key; entries are drawn standard normal.
     - `dtype`: of the weights; JAX's default float if not given.
 
-    **Raises:** `InputError` if a size is not positive.
+    **Raises:** `InputError` if a size is not a positive whole number.
 
     >>> import jax, jaxflow as jf
     >>> network = DiagonalLinear(3, 5, key=jax.random.key(0))
@@ -36,17 +37,11 @@ class DiagonalLinear(eqx.Module):
     def __init__(
         self, depth: int, in_size: int, out_size: int = 1, *, key: PRNGKeyArray, dtype=None
     ):
-        if min(depth, in_size, out_size) < 1:
-            raise InputError(
-                "depth, in_size, out_size",
-                repr((depth, in_size, out_size)),
-                "positive whole numbers",
-            )
-        self.depth = depth
-        self.factors = tuple(
-            jax.random.normal(k, (out_size, in_size), dtype or float)
-            for k in jax.random.split(key, depth)
-        )
+        self.depth = check_whole("depth", depth)
+        shape = (check_whole("out_size", out_size), check_whole("in_size", in_size))
+        dtype = check_dtype("dtype", dtype)
+        keys = jax.random.split(check_key("key", key), self.depth)
+        self.factors = tuple(jax.random.normal(k, shape, dtype) for k in keys)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -64,8 +59,10 @@ class DiagonalLinear(eqx.Module):
     def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         shape = (self.factors[0].shape[-1],)
-        if x.shape != shape or self.factors[0].ndim != 2:
+        if x.shape != shape:
             raise InputError("x", f"shape {x.shape}", f"shape {shape}")
+        if self.factors[0].ndim != 2:
+            raise InputError("network", "an ensemble, called as a whole", "one network")
         product = self.factors[0]
         for factor in self.factors[1:]:
             product = product * factor

@@ -12,8 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
+from .._checks import check_key, check_positive, check_rows, check_whole, shown
 from ..errors import InputError
-from ._parameters import as_jax, flatten, parameter_dtype, unflatten_rows, unflattener
+from ._parameters import (
+    as_jax,
+    check_module,
+    flatten,
+    parameter_dtype,
+    unflatten_rows,
+    unflattener,
+)
+from ._single import check_one
 
 Network = TypeVar("Network", bound=eqx.Module)
 
@@ -44,9 +53,10 @@ def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network
     >>> sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
     (5, 1, 3)
     """
-    _check_count(num, least=1, most=_MOST_AT_ONCE)
+    num = check_whole("num", num, most=_MOST_AT_ONCE)
+    check_one(network)
     parameter_dtype(network)
-    return _draw(network, key, member_numbers(np.arange(int(num))))
+    return draw_members(network, check_key("key", key), np.arange(num))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -87,36 +97,40 @@ class Initializations(Generic[Network]):
     start: int = dataclasses.field(kw_only=True, default=0)
 
     def __post_init__(self):
-        _check_count(self.num, least=0)
-        _check_count(self.start, least=0, argument="start")
-        if int(self.start) + int(self.num) > _MOST:
+        for name in ("num", "start"):
+            whole = check_whole(name, getattr(self, name), least=0, most=_MOST)
+            object.__setattr__(self, name, whole)
+        if self.start + self.num > _MOST:
             found = f"{self.num} members from {self.start}"
             raise InputError("num, start", found, "a sum of at most 2**63 - 1")
+        check_one(self.network)
         parameter_dtype(self.network)
+        check_key("key", self.key)
 
     def __repr__(self) -> str:
-        first = f", from {int(self.start):,}" if self.start else ""
-        return f"Initializations({int(self.num):,} of {type(self.network).__name__}{first})"
+        first = f", from {self.start:,}" if self.start else ""
+        return f"Initializations({self.num:,} of {type(self.network).__name__}{first})"
 
     def __len__(self) -> int:
-        return int(self.num)
+        return self.num
 
     def __getitem__(self, chosen: slice) -> "Initializations[Network]":
         """The members of this range."""
         if not isinstance(chosen, slice) or chosen.step not in (None, 1):
-            raise InputError("members", repr(chosen), "a range first:end without a step")
-        first, end, _ = chosen.indices(int(self.num))
-        return dataclasses.replace(
-            self, num=max(end - first, 0), start=int(self.start) + first
-        )
+            raise InputError("members", shown(chosen), "a range first:end without a step")
+        try:
+            first, end, _ = chosen.indices(self.num)
+        except TypeError as error:
+            raise InputError("members", shown(chosen), "whole numbers") from error
+        return dataclasses.replace(self, num=max(end - first, 0), start=self.start + first)
 
     def numbers(self, rows: np.ndarray) -> np.ndarray:
         """The numbers of members among all that the key can draw, from those here."""
-        return int(self.start) + np.asarray(rows, np.int64)
+        return self.start + check_rows("rows", rows, self.num)
 
     def members(self, rows: np.ndarray) -> Network:
         """The members with these numbers, counted from `start`, stacked."""
-        return _draw(self.network, self.key, member_numbers(self.numbers(rows)))
+        return draw_members(self.network, self.key, self.numbers(rows))
 
     def __getstate__(self) -> dict[str, Any]:
         # Typed keys cannot be pickled; the integers that they are made of can.
@@ -157,6 +171,11 @@ def member_key(key: PRNGKeyArray, number: MemberNumber) -> PRNGKeyArray:
     return jnp.where(number.high == 0, lower, jax.random.fold_in(lower, number.high))
 
 
+def draw_members(network: Network, key: PRNGKeyArray, numbers: np.ndarray) -> Network:
+    """The members of these numbers, of all that a key can draw, stacked."""
+    return _draw(network, key, member_numbers(numbers))
+
+
 @eqx.filter_jit
 def _draw(network: Network, key: PRNGKeyArray, words: MemberNumber) -> Network:
     vector = flatten(network)
@@ -194,14 +213,17 @@ def slice_ensemble(
     >>> slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
     (25, 1, 2)
     """
-    _check_count(resolution, least=2, argument="resolution")
-    if not 0 < extent < float("inf"):
-        raise InputError("extent", repr(extent), "a positive number")
+    resolution = check_whole("resolution", resolution, least=2)
+    extent = check_positive("extent", extent)
+    for name, network in (("center", center), ("first", first), ("second", second)):
+        check_one(network, name)
+        parameter_dtype(network, name)
     shapes = [eqx.filter_eval_shape(lambda n=n: n) for n in (center, first, second)]
-    if not (eqx.tree_equal(shapes[0], shapes[1]) and eqx.tree_equal(shapes[0], shapes[2])):
-        raise InputError("first, second", "another structure", "that of the center")
+    for name, shape in (("first", shapes[1]), ("second", shapes[2])):
+        if not eqx.tree_equal(shapes[0], shape):
+            raise InputError(name, "another structure", "that of the center")
     c, p, q = (np.asarray(flatten(network)) for network in (center, first, second))
-    side = np.linspace(-extent, extent, int(resolution), dtype=c.dtype)
+    side = np.linspace(-extent, extent, resolution, dtype=c.dtype)
     b, a = (grid.reshape(-1, 1) for grid in np.meshgrid(side, side, indexing="ij"))
     rows = c + a * p + b * q
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -210,20 +232,9 @@ def slice_ensemble(
     return as_jax(unflatten_rows(center, rows / lengths))
 
 
-def _check_count(num, least: int, most: int = _MOST, argument: str = "num") -> None:
-    try:
-        usable = int(num) == num and least <= num <= most
-    except (TypeError, ValueError, OverflowError):
-        usable = False
-    if not usable:
-        bits = (most + 1).bit_length() - 1
-        raise InputError(
-            argument, repr(num), f"a whole number, at least {least} and below 2**{bits}"
-        )
-
-
 def num_members(ensemble: eqx.Module, argument: str = "networks") -> int:
     """The length of the leading axis that all arrays share, or an `InputError`."""
+    check_module(ensemble, argument)
     arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(ensemble, eqx.is_array))
     lengths = {array.shape[0] if array.ndim else -1 for _, array in arrays}
     if len(lengths) != 1 or -1 in lengths:

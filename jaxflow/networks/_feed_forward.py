@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_dtype, check_key, check_sizes
 from ..errors import InputError
-from ._activations import needs_radius
+from ._activations import check_activation, needs_radius
 
 
 class FeedForward(eqx.Module):
@@ -25,7 +26,8 @@ class FeedForward(eqx.Module):
     - `key`: a PRNG key; entries of `W_l` are drawn normal with variance `1/d_{l-1}`.
     - `dtype`: of the weights; JAX's default float if not given.
 
-    **Raises:** `InputError` if `sizes` are not positive whole numbers.
+    **Raises:** `InputError` if `sizes` are not positive whole numbers, and for other
+    arguments that do not fit.
 
     **Source:** arXiv:2403.08121, section 2.
 
@@ -47,15 +49,12 @@ class FeedForward(eqx.Module):
         key: PRNGKeyArray,
         dtype=None,
     ):
-        self.sizes = tuple(int(size) for size in sizes)
-        if len(self.sizes) < 2 or min(self.sizes) < 1 or self.sizes != tuple(sizes):
-            raise InputError("sizes", repr(sizes), "at least two positive whole numbers")
-        if not callable(activation):
-            raise InputError("activation", repr(activation), "a LeakyReLU or a function")
-        self.activation = activation
-        keys = jax.random.split(key, len(self.sizes) - 1)
+        self.sizes = check_sizes("sizes", sizes, least=2)
+        self.activation = check_activation("activation", activation)
+        dtype = check_dtype("dtype", dtype)
+        keys = jax.random.split(check_key("key", key), len(self.sizes) - 1)
         self.weights = tuple(
-            jax.random.normal(k, (out, fan_in), dtype or float) / fan_in**0.5
+            jax.random.normal(k, (out, fan_in), dtype) / fan_in**0.5
             for k, fan_in, out in zip(keys, self.sizes[:-1], self.sizes[1:])
         )
 
@@ -75,6 +74,8 @@ class FeedForward(eqx.Module):
         """The network's output for one sample `x`; `key` is ignored."""
         if x.shape != self.input_shape:
             raise InputError("x", f"shape {x.shape}", f"shape {self.input_shape}")
+        if self.weights[0].ndim != 2:
+            raise InputError("network", "an ensemble, called as a whole", "one network")
         h = x
         for weight in self.weights[:-1]:
             h = self._activate(weight, h)

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._checks import check_numbers, check_whole
 from ..errors import InputError, NotHomogeneousError
 from ._parameters import parameter_dtype
+from ._single import accepts, check_one, declared_shape, refusal
 
 _NUM_POINTS, _NUM_INPUTS, _ATTEMPTS = 8, 8, 4
 """Random weights and samples, and how often they are drawn again while all outputs are
@@ -58,13 +60,23 @@ def order(
     Traceback (most recent call last):
     jaxflow.errors.NotHomogeneousError: network: found ...
     """
+    check_one(network)
     dtype = parameter_dtype(network)
+    seed = check_whole("seed", seed, least=0)
     # NumPy's generator, as compiling JAX's takes longer than everything else here.
     random = np.random.default_rng(seed)
     if inputs is None:
         shape = _input_shape(network, dtype)
         inputs = random.standard_normal((_NUM_INPUTS, *shape))
-    inputs = jnp.asarray(np.asarray(inputs)[:_NUM_INPUTS], dtype)
+    else:
+        inputs = check_numbers("inputs", inputs)
+        if not inputs.ndim or not inputs.size:
+            found = f"an array of shape {inputs.shape}"
+            raise InputError("inputs", found, "samples (n, *input_shape)")
+    if (reason := refusal(network, inputs.shape[1:], dtype)) is not None:
+        found = f"samples of shape {inputs.shape[1:]}, on which the network fails: {reason}"
+        raise InputError("inputs", found, "samples (n, *input_shape)")
+    inputs = jnp.asarray(inputs[:_NUM_INPUTS], dtype)
     for _ in range(_ATTEMPTS):
         outputs, derivatives, scaled = jax.device_get(
             _probe(_random_points(network, random), inputs)
@@ -152,15 +164,12 @@ def _nearest_simple(value: float, tolerance: float) -> int | float:
 
 
 def _input_shape(network, dtype) -> tuple[int, ...]:
-    declared = getattr(network, "input_shape", None)
+    declared = declared_shape(network)
     if declared is not None:
-        return tuple(declared)
-    size = getattr(network, "in_size", getattr(network, "in_features", None))
-    if size is not None:
-        return () if size == "scalar" else (int(size),)
+        return declared
     arrays = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_array))
     lengths = sorted({length for array in arrays for length in array.shape})
-    accepted = [length for length in lengths if _accepts(network, (length,), dtype)]
+    accepted = [length for length in lengths if accepts(network, (length,), dtype)]
     if len(accepted) == 1:
         return (accepted[0],)
     raise InputError(
@@ -168,11 +177,3 @@ def _input_shape(network, dtype) -> tuple[int, ...]:
         f"none, and a module that accepts vectors of length {accepted or 'nothing tried'}",
         "samples (n, *input_shape) to test the network at",
     )
-
-
-def _accepts(network, shape, dtype) -> bool:
-    try:
-        eqx.filter_eval_shape(network, jax.ShapeDtypeStruct(shape, dtype))
-    except Exception:  # whatever the user's module raises on a wrong shape
-        return False
-    return True

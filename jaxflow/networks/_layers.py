@@ -6,6 +6,8 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from ._parameters import check_module
+
 
 def layer_matrices(network: eqx.Module) -> tuple[Float[Array, "rows columns"], ...]:
     """The layers of a network as matrices, from input to output.
@@ -21,6 +23,7 @@ def layer_matrices(network: eqx.Module) -> tuple[Float[Array, "rows columns"], .
     >>> [matrix.shape for matrix in layer_matrices(network)]
     [(3, 4), (1, 3)]
     """
+    check_module(network)
     own: Any = getattr(network, "layer_matrices", None)
     if own is not None:
         matrices: Any = own() if callable(own) else own

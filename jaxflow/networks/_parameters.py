@@ -5,7 +5,7 @@ functions) is its structure, which flows carry along and never change.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -14,18 +14,27 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from .._checks import shown
 from ..errors import InputError
 
 Network = TypeVar("Network")
 
 
+def check_module(network: Any, argument: str = "network") -> None:
+    """**Raises:** `InputError` for what is no Equinox module."""
+    if not isinstance(network, eqx.Module):
+        raise InputError(argument, shown(network), "an equinox.Module")
+
+
 def flatten(network: eqx.Module) -> Float[Array, " parameters"]:
     """All parameters of one network in one vector, in the order of its leaves."""
+    check_module(network)
     return ravel_pytree(eqx.filter(network, eqx.is_inexact_array))[0]
 
 
 def unflattener(network: eqx.Module) -> Callable[[Float[Array, " parameters"]], eqx.Module]:
     """The function that puts a vector of parameters into the structure of `network`."""
+    check_module(network)
     parameters, structure = eqx.partition(network, eqx.is_inexact_array)
     _, unravel = ravel_pytree(parameters)
     return lambda vector: eqx.combine(unravel(vector), structure)
@@ -45,6 +54,7 @@ class Parameters(eqx.Module):
 
 def parameter_dtype(network: eqx.Module, argument: str = "network") -> jnp.dtype:
     """The one floating type of the network's parameters, or an `InputError`."""
+    check_module(network, argument)
     arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(network, eqx.is_array))
     if not arrays:
         raise InputError(argument, "a module without arrays", "a module with parameters")

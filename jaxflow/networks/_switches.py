@@ -15,9 +15,11 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, Bool, Float
 
+from .._checks import check_numbers
 from ..errors import InputError
 from ._activations import LeakyReLU, replace_kinked
 from ._protocol import own_method
+from ._single import check_one, refusal
 
 _NAME = "jaxflow_activation_with_a_kink"
 # Equations that run one program on their operands, nothing more.
@@ -57,6 +59,15 @@ def switches(
     >>> switches(network, jnp.eye(2)).tolist()
     [[True], [False]]
     """
+    check_one(network)
+    if not isinstance(inputs, jax.Array):
+        check_numbers("inputs", inputs)
+        inputs = jnp.asarray(inputs)
+    if not inputs.ndim:
+        raise InputError("inputs", "a number", "samples (n, *input_shape)")
+    if (reason := refusal(network, inputs.shape[1:], inputs.dtype)) is not None:
+        found = f"samples of shape {inputs.shape[1:]}, on which the network fails: {reason}"
+        raise InputError("inputs", found, "samples (n, *input_shape)")
     own = own_method(network, "switches")
     if own is not None:
         return jax.vmap(own)(inputs)

@@ -4,7 +4,8 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from .._arrays import ratio
-from ..flows import ncf_gradient
+from .._checks import check_flag
+from ..flows import fitted, ncf_gradient
 from ..flows._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ..networks import flatten, unflattener
 from ..tasks import AbstractTask
@@ -22,6 +23,8 @@ def kkt_residual(
 
     **Returns:** a scalar, not negative.
 
+    **Raises:** `InputError` for arguments that do not fit, such as an ensemble.
+
     **Source:** arXiv:2403.08121, section 3 (KKT points of the constrained problem).
 
     >>> import jax, jax.numpy as jnp, jaxflow as jf
@@ -30,6 +33,7 @@ def kkt_residual(
     >>> kkt_residual(network, jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))).item()
     0.0
     """
+    relative, task = check_flag("relative", relative), fitted(network, task)
     _, direction = log_norm_and_direction(flatten(network))
     gradient = ncf_gradient(unflattener(network)(direction), task)
     residual = safe_norm(tangent_part(gradient, direction))

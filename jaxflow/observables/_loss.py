@@ -3,7 +3,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from ..networks import parameter_dtype
+from ..flows import fitted
 from ..tasks import AbstractTask
 
 
@@ -12,11 +12,13 @@ def loss(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
 
     **Arguments:** one `network` and a `task`. **Returns:** a scalar.
 
+    **Raises:** `InputError` for arguments that do not fit, such as an ensemble.
+
     >>> import jax, jax.numpy as jnp, jaxflow as jf
     >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
     >>> task = jf.Task(jnp.zeros((3, 2)), jnp.ones(3))
     >>> loss(network, task).item()
     1.5
     """
-    task = task.astype(parameter_dtype(network))
+    task = fitted(network, task)
     return task.total_loss(task.outputs(network))

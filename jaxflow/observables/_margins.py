@@ -14,10 +14,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arrays import ratio
+from ..flows import fitted
 from ..flows._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ..flows._gradients import outputs_and_pull, outputs_at
-from ..networks import flatten, parameter_dtype
+from ..networks import flatten
 from ..tasks import AbstractTask, margin_residual
+
+
+def _with_margins(network: eqx.Module, task: AbstractTask) -> AbstractTask:
+    """The task, known to fit the network and to have margins."""
+    task = fitted(network, task)
+    _ = task.margin_loss  # which says so where there is none
+    return task
 
 
 def margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
@@ -25,7 +33,7 @@ def margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
 
     **Arguments:** one `network` and a `task`. **Returns:** a scalar.
 
-    **Raises:** `InputError` for a loss without margins.
+    **Raises:** `InputError` for a loss without margins, and for an ensemble.
 
     >>> import jax, jax.numpy as jnp, jaxflow as jf
     >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
@@ -33,7 +41,7 @@ def margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     >>> margin(network, jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")).item()
     3.0
     """
-    task = task.astype(parameter_dtype(network))
+    task = _with_margins(network, task)
     return jnp.min(task.margins(task.outputs(network)))
 
 
@@ -42,7 +50,7 @@ def normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, "
 
     **Arguments:** one `network` and a `task`. **Returns:** a scalar.
 
-    **Raises:** `InputError` for a loss without margins.
+    **Raises:** `InputError` for a loss without margins, and for an ensemble.
 
     **Source:** Lyu and Li (2020), arXiv:1906.05890, section 3.
 
@@ -53,7 +61,7 @@ def normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, "
     >>> round(normalized_margin(network, task).item(), 6)
     0.6
     """
-    task = task.astype(parameter_dtype(network))
+    task = _with_margins(network, task)
     _, direction = log_norm_and_direction(flatten(network))
     return jnp.min(task.margins(outputs_at(network, task, direction)))
 
@@ -69,7 +77,7 @@ def smoothed_normalized_margin(network: eqx.Module, task: AbstractTask) -> Float
 
     **Arguments:** one homogeneous `network` and a `task`. **Returns:** a scalar.
 
-    **Raises:** `InputError` for a loss without margins.
+    **Raises:** `InputError` for a loss without margins, and for an ensemble.
 
     **Source:** Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix A.
 
@@ -80,7 +88,7 @@ def smoothed_normalized_margin(network: eqx.Module, task: AbstractTask) -> Float
     >>> round(smoothed_normalized_margin(network, task).item(), 6)
     0.599999
     """
-    task = task.astype(parameter_dtype(network))
+    task = _with_margins(network, task)
     weights = flatten(network)
     _, direction = log_norm_and_direction(weights)
     outputs = outputs_at(network, task, weights)
@@ -110,7 +118,7 @@ def margin_kkt_residual(network: eqx.Module, task: AbstractTask) -> Float[Array,
 
     **Returns:** a scalar from 0 to 1; 0 at KKT points with these multipliers only.
 
-    **Raises:** `InputError` for a loss without margins.
+    **Raises:** `InputError` for a loss without margins, and for an ensemble.
 
     **Source:** Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
 
@@ -121,7 +129,7 @@ def margin_kkt_residual(network: eqx.Module, task: AbstractTask) -> Float[Array,
     >>> round(margin_kkt_residual(network, task).item(), 6)
     0.0
     """
-    task = task.astype(parameter_dtype(network))
+    task = _with_margins(network, task)
     weights = flatten(network)
     outputs, pull_back = outputs_and_pull(network, task, weights)
     gradient = pull_back(task.relative_residuals(outputs))

@@ -5,6 +5,7 @@ entry before they are squared, also in float32.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,9 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arrays import ratio
+from .._checks import check_flag
+from ..errors import InputError
 from ..flows._geometry import log_norm_and_direction, safe_norm
-from ..networks import flatten, layer_matrices
-from ..tasks import AbstractTask
+from ..networks import check_one, flatten, layer_matrices, num_members
+from ..tasks import AbstractTask, check_task
 
 
 def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, ""]:
@@ -22,12 +25,16 @@ def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, 
 
     **Arguments:** one `network`; the task is not used. **Returns:** a scalar.
 
+    **Raises:** `InputError` for an ensemble, here and in the functions below: use
+    `jax.vmap(norm)(ensemble)`, or `equinox.filter_vmap`.
+
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> one = jf.sample_ensemble(network, 1, key=jax.random.key(1))
-    >>> round(float(norm(one)), 6)
-    1.0
+    >>> drawn = jf.sample_ensemble(network, 4, key=jax.random.key(1))
+    >>> jax.vmap(norm)(drawn).round(6).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
+    _check(network, task)
     return safe_norm(flatten(network))
 
 
@@ -46,6 +53,7 @@ def layer_norms(
     >>> layer_norms(network).shape
     (2,)
     """
+    _check(network, task)
     return jnp.stack([safe_norm(matrix.reshape(-1)) for matrix in layer_matrices(network)])
 
 
@@ -63,6 +71,7 @@ def singular_values(
     >>> singular_values(network).shape
     (2, 3)
     """
+    _check(network, task)
     matrices = layer_matrices(network)
     exists = jnp.arange(max(min(m.shape) for m in matrices))
     values = _singular_values(matrices)
@@ -83,6 +92,7 @@ def stable_rank(
     >>> round(float(stable_rank(network)[1]), 6)
     1.0
     """
+    _check(network, task)
     values = _singular_values(layer_matrices(network))
     return jnp.sum((values / values[:, :1]) ** 2, axis=1)
 
@@ -92,11 +102,19 @@ def cosine(network: eqx.Module, reference: eqx.Module) -> Float[Array, ""]:
 
     **Arguments:** two networks of the same structure. **Returns:** a scalar.
 
+    **Raises:** `InputError` for networks of different shapes, and for ensembles: use
+    `equinox.filter_vmap(cosine)(ensemble, references)`.
+
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
     >>> round(float(cosine(network, network)), 6)
     1.0
     """
+    check_one(network)
+    check_one(reference, "reference")
+    shapes, wanted = _shapes(reference), _shapes(network)
+    if shapes != wanted:
+        raise InputError("reference", f"arrays of shapes {shapes}", f"{wanted}")
     _, direction = log_norm_and_direction(flatten(network))
     _, other = log_norm_and_direction(flatten(reference))
     return jnp.dot(direction, other)
@@ -122,10 +140,28 @@ class CosineTo(eqx.Module):
     reference: eqx.Module
     per_member: bool = eqx.field(static=True, default=False)
 
+    def __check_init__(self):
+        if check_flag("per_member", self.per_member):
+            num_members(self.reference, "reference")
+        else:
+            check_one(self.reference, "reference")
+
     def __call__(
         self, network: eqx.Module, task: AbstractTask | None = None
     ) -> Float[Array, ""]:
         return cosine(network, self.reference)
+
+
+def _check(network: Any, task: Any) -> None:
+    """**Raises:** `InputError` for what is not one network, and for what is no task."""
+    check_one(network)
+    if task is not None:
+        check_task(task)
+
+
+def _shapes(network: eqx.Module) -> list[tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_inexact_array))
+    return [leaf.shape for leaf in leaves]
 
 
 _DIMENSIONS = (

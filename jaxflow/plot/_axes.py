@@ -1,24 +1,51 @@
 """What the pictures share: datasets, axes, and many members in one panel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
+from .._checks import check_items, shown
+from ..errors import InputError
+
 MOST_LINES = 60
 """Of more members than this the first are drawn."""
 
 
-def dataset_of(results) -> xarray.Dataset:
-    """That of a result, or a dataset itself, with the dimension `init` in any case."""
-    dataset = getattr(results, "dataset", results)
+def dataset_of(
+    argument: str, results: Any, expected: str, names: Iterable[str] = ()
+) -> xarray.Dataset:
+    """That of a result, or a dataset itself, with the dimension `init` in any case.
+
+    **Raises:** `InputError` for something else, and without one of these names.
+    """
+    dataset = None if isinstance(results, type) else getattr(results, "dataset", results)
+    if not isinstance(dataset, xarray.Dataset):
+        raise InputError(argument, shown(results), expected)
+    for name in names:
+        if name not in dataset:
+            raise InputError(argument, f"a dataset without {name}", expected)
     return dataset if "init" in dataset.dims else dataset.expand_dims("init")
 
 
+def check_axes(axes: Any, num: int) -> list[Axes]:
+    """So many axes. **Raises:** `InputError`."""
+    expected = f"{num} matplotlib axes"
+    given = check_items("axes", axes, expected)
+    if not all(isinstance(ax, Axes) for ax in given):
+        raise InputError("axes", shown(axes), expected)
+    if len(given) != num:
+        raise InputError("axes", f"{len(given)} of them", expected)
+    return given
+
+
 def new_if_none(ax: Axes | None) -> Axes:
-    """These axes, or those of a new figure."""
+    """These axes, or those of a new figure. **Raises:** `InputError`."""
+    if ax is not None and not isinstance(ax, Axes):
+        raise InputError("ax", shown(ax), "matplotlib axes")
     return plt.subplots(layout="constrained")[1] if ax is None else ax
 
 

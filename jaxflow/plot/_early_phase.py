@@ -6,11 +6,17 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
+from .._checks import shown
 from ..early_phase import EarlyConvergence
 from ..errors import InputError
 from ..results import Solution
-from ._axes import dataset_of, draw_members, median, panels
+from ._axes import check_axes, dataset_of, draw_members, median, panels
 from ._recorded import recorded
+
+_OF_EARLY_PHASE = (
+    *("blow_up_time", "kkt_value", "rescaled_time", "scale"),
+    *("norm", "cosine", "loss", "stable_rank"),
+)
 
 
 def early_phase(
@@ -33,11 +39,9 @@ def early_phase(
 
     **Raises:** `InputError` if one of these is missing.
     """
-    dataset = dataset_of(results)
-    for name in ("blow_up_time", "kkt_value"):
-        if name not in dataset:
-            raise InputError("results", f"a dataset without {name}", "one with it")
-    axes = four_panels() if axes is None else list(axes)
+    expected = "a Solution with records, blow_up_time and kkt_value, as the demo makes it"
+    dataset = dataset_of("results", results, expected, _OF_EARLY_PHASE)
+    axes = four_panels() if axes is None else check_axes(axes, 4)
     end = dataset["blow_up_time"].values[:, None]
     left = 1 - np.asarray(dataset["rescaled_time"]) / end
     norm, cosine, loss, rank = (
@@ -87,10 +91,15 @@ def early_convergence(
     curves of the left panel); two matplotlib `axes`, a new figure if not given.
 
     **Returns:** the axes.
+
+    **Raises:** `InputError` for something else.
     """
-    axes = panels(1, 2, (9.5, 3.8)) if axes is None else list(axes)
+    if not isinstance(found, EarlyConvergence):
+        raise InputError("found", shown(found), "what verify_early_convergence found")
+    axes = panels(1, 2, (9.5, 3.8)) if axes is None else check_axes(axes, 2)
     left, right = axes
-    scales, flows = found.dataset["scale"].values, dataset_of(found.flows)
+    flows = dataset_of("found", found.flows, "the flows of verify_early_convergence")
+    scales = found.dataset["scale"].values
     closest = found.dataset["closest"].values
     going = np.isfinite(closest[-1])
     # The smallest scale comes last, and its members are as many as any scale's.
@@ -100,9 +109,9 @@ def early_convergence(
     if going.any():
         draw_members(left, x, y, (median(x), median(y)))
         left.legend(frameon=False)
-        shown = np.maximum(closest[:, going].T, 1e-16)
+        drawn = np.maximum(closest[:, going].T, 1e-16)
         middle = (scales, np.nanmedian(closest[:, going], axis=1))
-        draw_members(right, [scales] * len(shown), shown, middle, "C1", "o-")
+        draw_members(right, [scales] * len(drawn), drawn, middle, "C1", "o-")
         right.legend(frameon=False)
     left.set(xscale="log", yscale="log", ylabel="1 - cosine to the KKT point")
     left.invert_xaxis()

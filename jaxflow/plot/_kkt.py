@@ -7,6 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
+from .._checks import check_positive
 from ..errors import InputError
 from ..kkt import KKTPoints
 from ..kkt._points import NOT_CONVERGED, ZERO_TYPE
@@ -24,6 +25,8 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
 
     **Returns:** the axes.
 
+    **Raises:** `InputError` for something else.
+
     >>> import jax, jaxflow as jf
     >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
     >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
@@ -31,11 +34,9 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
     >>> kkt_points(found).get_xlabel()
     'share of the sphere that flows there'
     """
-    dataset = dataset_of(points)
-    share, value, low, high, of_rank_one, index = (
-        dataset[name].values
-        for name in ("share", "value", "share_low", "share_high", "rank_one", "index")
-    )
+    names = ("share", "value", "share_low", "share_high", "rank_one", "index")
+    dataset = dataset_of("points", points, "what find_kkt found", names)
+    share, value, low, high, of_rank_one, index = (dataset[n].values for n in names)
     ax = new_if_none(ax)
     for rank_one, marker in ((True, "o"), (False, "s")):
         for stable, fill in ((True, "C0"), (False, "white")):
@@ -81,7 +82,8 @@ def stable_sets(
     **Returns:** the axes. Colors run through the points, best first; white goes to zero,
     grey did not converge.
 
-    **Raises:** `InputError` if the number of members is not a square.
+    **Raises:** `InputError` if the number of members is not a square, and for something
+    else than KKT points.
 
     >>> import jax, jaxflow as jf
     >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
@@ -90,7 +92,8 @@ def stable_sets(
     >>> stable_sets(found).get_xlabel()
     'a'
     """
-    dataset = dataset_of(points)
+    dataset = dataset_of("points", points, "what find_kkt found", ("value", "end"))
+    extent = check_positive("extent", extent)
     value, ends = dataset["value"].values, dataset["end"].values
     side = math.isqrt(len(ends))
     if side**2 != len(ends):

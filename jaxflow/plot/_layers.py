@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import InputError
 from ..observables import layer_matrices, stable_rank
-from ._axes import panels
+from ._axes import check_axes, panels
 
 
 def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
@@ -29,15 +28,13 @@ def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequen
     2
     """
     matrices = [np.asarray(matrix) for matrix in layer_matrices(network)]
-    if any(matrix.ndim != 2 for matrix in matrices):
-        raise InputError("network", "an ensemble", "one network")
+    if axes is not None:
+        axes = check_axes(axes, len(matrices))
+    ranks = np.asarray(stable_rank(network))  # which knows an ensemble when it sees one
     if axes is None:
         columns = [max(matrix.shape[1], 3) for matrix in matrices]
         size = (min(2.2 + 0.22 * sum(columns), 14), 4.0)
         axes = panels(1, len(matrices), size, width_ratios=columns)
-    if len(axes) != len(matrices):
-        raise InputError("axes", f"{len(axes)} of them", f"{len(matrices)}")
-    ranks = np.asarray(stable_rank(network))
     for number, (ax, matrix, rank) in enumerate(zip(axes, matrices, ranks), start=1):
         size = np.abs(matrix).max() or 1.0
         image = ax.imshow(matrix, cmap="RdBu_r", vmin=-size, vmax=size, aspect="auto")

@@ -4,6 +4,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
+from .._checks import check_numbers, shown
 from ..errors import InputError
 from ..results import Solution
 from ._axes import dataset_of, draw_members, median, new_if_none
@@ -50,12 +51,18 @@ def recorded(
     >>> recorded(solution, "norm").get_ylabel()
     'norm'
     """
-    dataset = dataset_of(results)
+    dataset = dataset_of("results", results, "a Solution, or its dataset")
     grid = _grid_name(dataset)
-    if name not in dataset or grid is None:
-        raise InputError("name", repr(name), f"a recorded function of {list(dataset)}")
+    known = isinstance(name, str) and name in dataset and dataset[name].ndim >= 2
+    if not known or grid is None:
+        raise InputError("name", shown(name), f"a recorded function of {list(dataset)}")
     values = dataset[name].values
-    x = np.asarray(dataset[grid] if against is None else against)
+    x = np.asarray(dataset[grid])
+    if against is not None:
+        x = check_numbers("against", against, "numbers", lambda x: np.full(x.shape, True))
+    if x.shape not in (values.shape[1:2], values.shape[:2]):
+        found, expected = f"shape {x.shape}", f"(points,) or {values.shape[:2]}"
+        raise InputError("against", found, expected)
     x = np.broadcast_to(x, values.shape[:2])
     ax = new_if_none(ax)
     if values.ndim == 2:

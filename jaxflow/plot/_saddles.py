@@ -7,6 +7,11 @@ from matplotlib.axes import Axes
 from ..saddles import SaddleToSaddle
 from ._axes import dataset_of, MOST_LINES, new_if_none
 
+_NEEDED = (
+    *("final_loss", "status", "loss", "rank", "num_saddles", "scale"),
+    *("log_arrival", "log_departure", "predicted_log_departure", "final_log_time"),
+)
+
 
 def saddle_to_saddle(
     found: SaddleToSaddle | xarray.Dataset, *, ax: Axes | None = None
@@ -22,6 +27,8 @@ def saddle_to_saddle(
 
     **Returns:** the axes.
 
+    **Raises:** `InputError` for something else.
+
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
     >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([2.0, 1.0]))
@@ -29,7 +36,7 @@ def saddle_to_saddle(
     >>> saddle_to_saddle(found).get_ylabel()
     'loss'
     """
-    dataset = dataset_of(found)
+    dataset = dataset_of("found", found, "what saddle_to_saddle found", _NEEDED)
     order = float(dataset.attrs["jaxflow"]["settings"]["order"])
     final_loss, status = dataset["final_loss"].values, dataset["status"].values
     loss, rank = dataset["loss"].values, dataset["rank"].values

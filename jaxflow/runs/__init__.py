@@ -21,7 +21,6 @@ from ._networks import (
     as_networks as as_networks,
     check_directions as check_directions,
 )
-from ._numbers import check_whole as check_whole
 from ._record import Record as Record
 from ._scale import as_scale as as_scale, Scale as Scale
 from ._simulation import Simulation as Simulation

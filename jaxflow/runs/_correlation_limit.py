@@ -8,6 +8,7 @@ import equinox as eqx
 from jaxtyping import ArrayLike
 
 from .._arrays import by_precision
+from .._checks import check_positive
 from ..flows import AbstractNetworkFlow, CorrelationFlow
 from ..results import Solution
 from ..solvers import AbstractStepper
@@ -39,6 +40,10 @@ class CorrelationLimit(AbstractEquation):
     """The network's order of homogeneity, once it has been measured."""
     kind = "neural correlation flow"
     has_scale = False
+
+    def __check_init__(self):
+        if self.order is not None:
+            check_positive("order", self.order)
 
     def resolve(self, networks, task):
         check_directions(networks, "the limit δ → 0 is about where it turns")

@@ -8,9 +8,17 @@ from typing import Any, TypedDict, Unpack as Unpack
 
 import numpy as np
 
+from .._checks import check_flag, shown
 from .._signals import ends_on_signals
 from .._versions import versions
-from ..engine import InMemory, nobody, progress_bar, run as run_engine, Schedule
+from ..engine import (
+    check_schedule,
+    InMemory,
+    nobody,
+    progress_bar,
+    run as run_engine,
+    Schedule,
+)
 from ..errors import InputError, StoreError
 from ..networks import as_jax
 from ..results import (
@@ -92,11 +100,10 @@ def run(
     'RescaledTime'
     """
     if not isinstance(simulation, Simulation):
-        raise InputError("simulation", repr(simulation), "a jaxflow.Simulation")
-    schedule = _check_schedule(schedule)
+        raise InputError("simulation", shown(simulation), "a jaxflow.Simulation")
+    schedule = check_schedule(schedule)
     path = None if store is None else as_path(store, "store")
-    attrs = dict(attrs or {})
-    check_attributes(attrs)
+    progress, attrs = check_flag("progress", progress, optional=True), _check_attrs(attrs)
     flow = simulation.flow
     problem = problem_of(flow, simulation.stepping, simulation.networks.dtype)
     source = MemberSource(simulation, flow)
@@ -183,10 +190,12 @@ def _into_store(
         raise
 
 
-def _check_schedule(schedule: Any) -> Schedule:
-    """How the run is spread over the machine; `None` leaves it open."""
-    if schedule is None:
-        return Schedule()
-    if not isinstance(schedule, Schedule):
-        raise InputError("schedule", repr(schedule), "a jaxflow.Schedule")
-    return schedule
+def _check_attrs(attrs: Any) -> dict[str, Any]:
+    """What the caller wants to be kept, by names."""
+    if attrs is None:
+        return {}
+    if not isinstance(attrs, Mapping) or not all(isinstance(name, str) for name in attrs):
+        raise InputError("attrs", shown(attrs), "a dict with words for names")
+    attrs = dict(attrs)
+    check_attributes(attrs)
+    return attrs

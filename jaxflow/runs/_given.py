@@ -5,9 +5,10 @@ from typing import Any
 
 import equinox as eqx
 
+from .._checks import shown
 from ..errors import InputError
 from ..networks import Initializations
-from ._record import Record
+from ._record import check_functions, check_grid, check_over, Record
 from ._stepping import MAX_STEPS, Stepping
 
 NetworksLike = eqx.Module | Initializations | Iterable[eqx.Module]
@@ -18,7 +19,7 @@ def given_stepping(
 ) -> Stepping:
     """One `Stepping` from a call's keywords; what a given one says goes before them."""
     if stepping is not None and not isinstance(stepping, Stepping):
-        raise InputError("stepping", repr(stepping), "a jaxflow.Stepping")
+        raise InputError("stepping", shown(stepping), "a jaxflow.Stepping")
     if max_steps is None:
         raise InputError("max_steps", "None", "a whole number from 1 to 2**31 - 1")
     given = stepping or Stepping()
@@ -28,9 +29,10 @@ def given_stepping(
         ("atol", atol, None),
         ("max_steps", max_steps, MAX_STEPS),
     ):
-        twice = getattr(given, name) is not None
-        if twice and not (value is default or value == default):
-            raise InputError(name, f"{value!r} beside stepping={given}", "one of the two")
+        same = value is default or (type(value) is type(default) and value == default)
+        if getattr(given, name) is not None and not same:
+            found = f"{shown(value)} beside stepping={given}"
+            raise InputError(name, found, "one of the two")
     first = lambda one, other: other if one is None else one
     return Stepping(
         solver=first(given.solver, solver),
@@ -56,12 +58,15 @@ def given_record(
     if isinstance(record, Record):
         if record_at is not None:
             raise InputError("record_at", "a grid beside a Record", "none")
+        check_over("record_over", record_over)
         over = record_over if record.over is None else record.over
         return Record(record.functions, record.at, over)
-    if not record:
+    check_over("record_over", record_over)
+    functions = {} if record is None else check_functions("record", record)
+    if not functions:
         if record_at is not None:
             raise InputError("record", "none beside record_at", "functions to record")
         return None
-    if record_over is None:
-        raise InputError("record_over", "None", "the name of a quantity")
-    return Record(record, record_at, record_over)
+    if record_at is None:
+        raise InputError("record_at", "none beside record", "a grid to record at")
+    return Record(functions, check_grid("record_at", record_at), record_over)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import ArrayLike, PRNGKeyArray
 
+from .._checks import check_whole, shown
 from ..errors import InputError
 from ..flows import AbstractNetworkFlow, DescentFlow, StochasticDescentFlow
 from ..networks import Parameters
@@ -20,7 +21,7 @@ from ..tasks import AbstractTask
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_scale, NetworksLike
-from ._numbers import check_whole, key_words
+from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
 from ._stepping import Stepping
@@ -52,7 +53,7 @@ class GradientDescent(AbstractEquation):
         key: PRNGKeyArray | None = None,
     ):
         if not isinstance(optimizer, optax.GradientTransformation):
-            raise InputError("optimizer", repr(optimizer), "an optax optimizer")
+            raise InputError("optimizer", shown(optimizer), "an optax optimizer")
         if batch_size is None and key is not None:
             raise InputError("batch_size", "none beside key", "a number of samples")
         self.optimizer = optimizer

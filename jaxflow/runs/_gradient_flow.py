@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._checks import check_choice, check_positive
 from ..errors import InputError, NotHomogeneousError
 from ..flows import AbstractNetworkFlow, block_polar_flow, CartesianFlow, PolarFlow
 from ..networks import are_separable, blocks, order
@@ -52,9 +53,9 @@ class GradientFlow(AbstractEquation):
     kind = "gradient flow"
 
     def __check_init__(self):
-        if self.coordinates not in _COORDINATES:
-            expected = ", ".join(f'"{name}"' for name in _COORDINATES)
-            raise InputError("coordinates", repr(self.coordinates), f"one of {expected}")
+        check_choice("coordinates", self.coordinates, _COORDINATES)
+        if self.order is not None:
+            check_positive("order", self.order)
 
     def resolve(self, networks, task):
         degree = self._order(networks, task)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray
 
+from .._checks import check_positive, shown
 from ..errors import InputError
 from ..flows import AbstractNetworkFlow, CartesianFlow, LangevinFlow
 from ..networks import parameter_dtype
@@ -19,7 +20,7 @@ from ..tasks import AbstractTask
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_scale, NetworksLike
-from ._numbers import check_positive, key_words
+from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
 from ._stepping import Stepping
@@ -57,9 +58,11 @@ class Langevin(AbstractEquation):
         self.temperature = check_positive("temperature", temperature)
         self.time, self.step = check_positive("time", time), check_positive("step", step)
         if self.step > self.time:
-            raise InputError("step", f"{step:g}", f"at most the time {time:g}")
-        if self.num_steps >= 2**31:
-            raise InputError("step", f"{step:g}", f"a larger part of the time {time:g}")
+            found, expected = f"{self.step:g}", f"at most the time {self.time:g}"
+            raise InputError("step", found, expected)
+        if self.time / self.step >= 2**31 - 2 or self.num_steps >= 2**31:
+            expected = f"a larger part of the time {self.time:g}"
+            raise InputError("step", f"{self.step:g}", expected)
         self.key_data = key_words(key)
         self.solver = diffrax.ShARK() if solver is None else solver
         _levy_area(self.solver)
@@ -166,7 +169,7 @@ def _levy_area(solver: Any) -> type:
     )
     underdamped = isinstance(solver, diffrax.AbstractFosterLangevinSRK)
     if not stochastic or underdamped:
-        raise InputError("solver", repr(solver), expected)
+        raise InputError("solver", shown(solver), expected)
     needed = getattr(solver, "minimal_levy_area", diffrax.AbstractBrownianIncrement)
     for levy_area in (
         diffrax.BrownianIncrement,
@@ -175,4 +178,4 @@ def _levy_area(solver: Any) -> type:
     ):
         if issubclass(levy_area, needed):
             return levy_area
-    raise InputError("solver", repr(solver), expected)
+    raise InputError("solver", shown(solver), expected)

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_flag
 from ..errors import InputError
 from ..networks import (
+    draw_members,
     flatten,
     flatten_rows,
     Initializations,
@@ -20,7 +22,7 @@ from ..networks import (
     num_members,
     parameter_dtype,
 )
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, check_task
 
 
 class AbstractNetworks(eqx.Module):
@@ -134,8 +136,7 @@ class DrawnNetworks(AbstractNetworks):
 
     def stacked(self, rows):
         key = jax.random.wrap_key_data(jnp.asarray(self.key_data), impl=self.key_impl)
-        drawn = Initializations(self.one, self.num_members, key=key, start=self.start)
-        return drawn.members(rows)
+        return draw_members(self.one, key, self.start + np.asarray(rows, np.int64))
 
     def between(self, first, last):
         return dataclasses.replace(self, num_members=last - first, start=self.start + first)
@@ -218,8 +219,8 @@ class _Queue:
 
 def as_networks(given: Any, task: AbstractTask, ensemble: bool | None) -> AbstractNetworks:
     """Find out what the caller gave, and whether it fits the task."""
-    if not isinstance(task, AbstractTask):
-        raise InputError("task", type(task).__name__, "a jaxflow.Task(inputs, targets)")
+    check_task(task)
+    ensemble = check_flag("ensemble", ensemble, optional=True)
     if isinstance(given, AbstractNetworks):
         return given
     if isinstance(given, Initializations):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from .._checks import check_numbers, shown
 from ..engine import empty_recordings, Observer, Recording
 from ..errors import InputError
 from ..flows import Snapshot
@@ -31,7 +32,7 @@ class Record(eqx.Module):
       `"log_time"`, `"log_norm"`, or another that the flow shows (`jaxflow.quantities`).
       What the equation has for a clock if not given.
 
-    **Raises:** `InputError` for what cannot be recorded, where it is used.
+    **Raises:** `InputError` for what cannot be recorded, at once or where it is used.
 
     >>> import jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
@@ -46,17 +47,21 @@ class Record(eqx.Module):
     at: Any
     over: str | None = eqx.field(static=True, default=None)
 
+    def __check_init__(self):
+        check_functions("functions", self.functions)
+        check_grid("at", self.at)
+        if self.over is not None:
+            check_over("over", self.over)
+
     def settled(
         self, default_over: str, networks: AbstractNetworks, task: AbstractTask
     ) -> "Record":
         """Checked, with its grid as an array."""
-        if not isinstance(self.functions, Mapping):
-            found = type(self.functions).__name__
-            raise InputError("record", found, "a dict of named functions")
         over = default_over if self.over is None else self.over
-        if not isinstance(over, str):
-            raise InputError("record_over", repr(over), "the name of a quantity")
-        at = _check_grid(self.at, networks.num)
+        at = check_grid("record_at", self.at)
+        if at.ndim == 2 and len(at) != networks.num:
+            own = "" if networks.num is None else f" or ({networks.num}, points)"
+            raise InputError("record_at", f"shape {at.shape}", f"(points,){own}")
         settled = Record(dict(self.functions), at, over)
         if over in settled.functions:
             found = f"the name {over!r}, over which the grid runs"
@@ -126,7 +131,9 @@ class _Observe(eqx.Module):
             for name, function in self.functions.items()
         }
         return {
-            name: jnp.asarray(function(network, self.task)).astype(dtype)
+            name: jnp.asarray(
+                _called(f"record[{name!r}]", function, network, self.task)
+            ).astype(dtype)
             for name, function in functions.items()
         }
 
@@ -143,18 +150,54 @@ def is_per_member(function: Callable) -> TypeGuard[eqx.Module]:
     return isinstance(function, eqx.Module) and bool(getattr(function, "per_member", False))
 
 
-def _check_grid(at: Any, num: int | None) -> np.ndarray:
-    if at is None:
-        raise InputError("record_at", "none beside record", "a grid to record at")
-    grid = np.asarray(at)
-    if grid.dtype.kind not in "iuf" or grid.size == 0 or np.any(np.isnan(grid)):
-        raise InputError("record_at", repr(at), "numbers")
-    if grid.ndim not in (1, 2) or (grid.ndim == 2 and len(grid) != num):
-        own = "" if num is None else f" or ({num}, points)"
-        raise InputError("record_at", f"shape {grid.shape}", f"(points,){own}")
-    if np.any(np.diff(grid) <= 0):
-        raise InputError("record_at", "points out of order", "an increasing grid")
+def _called(argument: str, function: Callable, network: Any, task: Any) -> Any:
+    """What a recorded function gives; whatever it raises as an `InputError`."""
+    try:
+        return function(network, task)
+    except Exception as error:
+        raise InputError(
+            argument,
+            f"{type(error).__name__} when called: {error}",
+            "a function of (network, task) that JAX can trace",
+        ) from error
+
+
+def check_functions(argument: str, functions: Any) -> dict[str, Callable]:
+    """Functions by name, as far as can be seen without a network.
+
+    **Raises:** `InputError`.
+    """
+    if not isinstance(functions, Mapping):
+        raise InputError(argument, shown(functions), "a dict of named functions")
+    for name, function in functions.items():
+        if not isinstance(name, str) or not name.isidentifier() or name in RESERVED:
+            found = f"the name {shown(name)}"
+            raise InputError(argument, found, "a new name without spaces")
+        if not callable(function):
+            expected = "a function of (network, task)"
+            raise InputError(f"{argument}[{name!r}]", shown(function), expected)
+    return dict(functions)
+
+
+def check_grid(argument: str, at: Any) -> np.ndarray:
+    """An increasing grid, (points,) or (num, points).
+
+    **Raises:** `InputError`.
+    """
+    # Logarithms are minus infinity where a path begins.
+    known = lambda points: np.isfinite(points) | np.isneginf(points)
+    grid = check_numbers(argument, at, "an increasing grid", known)
+    if grid.ndim not in (1, 2) or not grid.size:
+        raise InputError(argument, f"shape {grid.shape}", "(points,) or (num, points)")
+    if not np.all(grid[..., 1:] > grid[..., :-1]):
+        raise InputError(argument, "points out of order", "an increasing grid")
     return grid
+
+
+def check_over(argument: str, over: Any) -> None:
+    """The name of a quantity. **Raises:** `InputError`."""
+    if not isinstance(over, str):
+        raise InputError(argument, shown(over), "the name of a quantity")
 
 
 def _check_names(functions: Mapping[str, Callable], examples: Mapping[str, Any]) -> None:
@@ -169,10 +212,6 @@ def _check_names(functions: Mapping[str, Callable], examples: Mapping[str, Any])
 
 def _example(name: Any, function: Any, networks: AbstractNetworks, task: AbstractTask):
     argument = f"record[{name!r}]"
-    if not isinstance(name, str) or not name.isidentifier() or name in RESERVED:
-        raise InputError("record", f"the name {name!r}", "a new name without spaces")
-    if not callable(function):
-        raise InputError(argument, repr(function), "a function of (network, task)")
     of_one: Callable = function
     if is_per_member(function):
         found_num = num_members(function, argument)
@@ -185,14 +224,12 @@ def _example(name: Any, function: Any, networks: AbstractNetworks, task: Abstrac
                 else f"one of {networks.num}, the members of the ensemble",
             )
         of_one = cast(Callable, member(function, 0))
-    try:
-        found = eqx.filter_eval_shape(of_one, networks.one, task)
-    except Exception as error:  # whatever the user's function raises
-        raise InputError(
-            argument,
-            f"{type(error).__name__} when called: {error}",
-            "a function of (network, task) that JAX can trace",
-        ) from error
+    found = eqx.filter_eval_shape(
+        lambda function, *given: _called(argument, function, *given),
+        of_one,
+        networks.one,
+        task,
+    )
     numeric = isinstance(found, jax.ShapeDtypeStruct) and (
         found.dtype == bool or jnp.issubdtype(found.dtype, jnp.number)
     )

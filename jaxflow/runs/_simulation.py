@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._checks import shown
 from ..engine import is_searched
 from ..errors import InputError, StoreError
 from ..flows import AbstractNetworkFlow, NotShownError
@@ -83,7 +84,7 @@ class Simulation(eqx.Module):
         ensemble: bool | None = None,
     ):
         if not isinstance(equation, AbstractEquation):
-            found, expected = repr(equation), "an equation, such as jaxflow.GradientFlow()"
+            found, expected = shown(equation), "an equation, such as jaxflow.GradientFlow()"
             raise InputError("equation", found, expected)
         self.networks = as_networks(networks, task, ensemble)
         dtype, one = self.networks.dtype, self.networks.one
@@ -96,7 +97,7 @@ class Simulation(eqx.Module):
             for each in (*stops, *defaults.ends)
         )
         if stepping is not None and not isinstance(stepping, Stepping):
-            raise InputError("stepping", repr(stepping), "a jaxflow.Stepping")
+            raise InputError("stepping", shown(stepping), "a jaxflow.Stepping")
         if stepping is not None and defaults.steps_are_given:
             found = f"one with {type(equation).__name__}, which makes its own steps"
             raise InputError("stepping", found, "none")
@@ -105,7 +106,7 @@ class Simulation(eqx.Module):
         else:
             self.stepping = (stepping or Stepping()).settled(defaults.stepping, dtype)
         if record is not None and not isinstance(record, Record):
-            raise InputError("record", repr(record), "a jaxflow.Record")
+            raise InputError("record", shown(record), "a jaxflow.Record")
         if record is not None:
             record = record.settled(defaults.record_over, self.networks, self.task)
         self.record = record
@@ -130,12 +131,15 @@ class Simulation(eqx.Module):
     def __getitem__(self, members: Any) -> "Simulation":
         if not isinstance(members, slice) or members.step not in (None, 1):
             raise InputError(
-                "members", repr(members), "a slice of members, such as [10:20]"
+                "members", shown(members), "a slice of members, such as [10:20]"
             )
         if self.networks.is_single or self.num is None:
             what = "an iterator" if self.num is None else "a single network"
             raise InputError("members", f"a slice of {what}", "an ensemble")
-        first, last, _ = members.indices(self.num)
+        try:
+            first, last, _ = members.indices(self.num)
+        except TypeError as error:
+            raise InputError("members", shown(members), "whole numbers") from error
         rows = np.arange(first, max(first, last))
         some = object.__new__(Simulation)
         parts = {
@@ -217,7 +221,7 @@ class Simulation(eqx.Module):
             scale = 1.0 if scale is None else scale
             return as_scale(scale, self.networks.num, self.networks.dtype)
         if scale is not None:
-            found = f"{scale!r} with {type(equation).__name__}"
+            found = f"{shown(scale)} with {type(equation).__name__}"
             raise InputError("scale", found, "none: the equation has no scale")
         return no_scale(self.networks.dtype)
 
@@ -230,11 +234,14 @@ def _as_tuple(stop: Any) -> tuple[Any, ...]:
 def _settled_stop(stop: Any, num: int | None, dtype: Any) -> AbstractStop:
     """A stop condition with one threshold for all members, or one for each."""
     if not isinstance(stop, AbstractStop):
-        raise InputError("stop", repr(stop), "stop conditions, such as LossBelow(1e-3)")
+        raise InputError("stop", shown(stop), "stop conditions, such as LossBelow(1e-3)")
 
     def one_each(threshold):
         name = f"stop={type(stop).__name__}"
-        return number_or_one_each(name, threshold, num).astype(dtype)
+        numbers = number_or_one_each(name, threshold, num)
+        if np.any(np.abs(numbers) > jnp.finfo(dtype).max):
+            raise InputError(name, f"{np.abs(numbers).max():g}", f"numbers in {dtype}")
+        return numbers.astype(dtype)
 
     is_list = lambda node: isinstance(node, (list, tuple))
     return jax.tree_util.tree_map(one_each, stop, is_leaf=is_list)
@@ -264,10 +271,10 @@ def _check_fit(
     if record is None:
         return
     if record.over not in flow.shows:
-        raise InputError("record_over", repr(record.over), shows)
+        raise InputError("record_over", shown(record.over), shows)
     if record.over in KNOWN and record.over not in CLOCKS:
         expected = f"a quantity that rises along a path, of {shows}"
-        raise InputError("record_over", repr(record.over), expected)
+        raise InputError("record_over", shown(record.over), expected)
 
 
 def _missing(flow: AbstractNetworkFlow, stop: AbstractStop) -> str | None:

@@ -5,10 +5,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._checks import check_number, shown
 from ..errors import InputError
-from ..networks import as_feed_forward, parameter_dtype, switches, unflattener
+from ..networks import as_feed_forward, check_one, parameter_dtype, switches, unflattener
 from ..solvers import SlidingSteps
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, check_task
 
 
 class Sides(eqx.Module):
@@ -68,9 +69,11 @@ def sliding_solver(
     tableau = getattr(solver, "tableau", None)
     explicit = isinstance(solver, diffrax.AbstractERK)
     if not explicit or not isinstance(tableau, diffrax.ButcherTableau):
-        raise InputError("solver", repr(solver), "an explicit method, such as Bosh3()")
-    if not 1 <= factor < float("inf"):
-        raise InputError("factor", repr(factor), "a number >= 1")
+        raise InputError("solver", shown(solver), "an explicit method, such as Bosh3()")
+    within = lambda number: 1 <= number < float("inf")
+    factor = check_number("factor", factor, "a number >= 1", within)
+    check_task(task)
+    check_one(network)
     dtype = parameter_dtype(network)
     task = task.astype(dtype)
     # A chain with the same parameters, if it is one: its kinks are known, whatever its

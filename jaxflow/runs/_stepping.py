@@ -1,14 +1,15 @@
 """How a flow is integrated: solver, tolerances or controller, and when to give up."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 
 from .._arrays import by_precision
+from .._checks import check_not_negative, check_positive, check_whole, shown
 from ..engine import Problem
 from ..errors import InputError
 from ..flows import AbstractNetworkFlow
@@ -20,7 +21,6 @@ from ..solvers import (
     is_solver,
     PredictiveController,
 )
-from ._numbers import check_number, check_whole
 
 MAX_STEPS = 10_000
 
@@ -38,7 +38,7 @@ class Stepping(eqx.Module):
     - `dt0`: the first step, in the clock of the coordinates.
     - `max_steps`: attempted steps after which a member gives up.
 
-    **Raises:** `InputError` for values that cannot be used, where it is used.
+    **Raises:** `InputError` for values that cannot be used, at once or where it is used.
 
     >>> import diffrax, jax, jaxflow as jf
     >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
@@ -64,6 +64,13 @@ class Stepping(eqx.Module):
     dt0: Any = None
     max_steps: Any = None
 
+    def __check_init__(self):
+        if self.solver is not None:
+            _check_solver(self.solver)
+        for name, check in _CHECKS.items():
+            if getattr(self, name) is not None:
+                check(name, getattr(self, name))
+
     def settled(self, default: "Stepping", dtype: Any) -> "Stepping":
         """With the default for what is open, and checked."""
         named = {
@@ -73,16 +80,13 @@ class Stepping(eqx.Module):
         chosen = Stepping(
             **{n: getattr(default, n) if n in open_ else v for n, v in named.items()}
         )
-        solver = Automatic() if chosen.solver == "auto" else chosen.solver
-        if not is_solver(solver):
-            expected = 'a diffrax solver, such as Tsit5(), or "auto"'
-            raise InputError("solver", repr(self.solver), expected)
+        solver = _check_solver(chosen.solver)
         return Stepping(
             solver=solver,
             rtol=_check_rtol(chosen.rtol, dtype),
-            atol=_check_atol(chosen.atol),
+            atol=check_not_negative("atol", chosen.atol),
             controller=_check_controller(chosen.controller, solver, chosen.dt0),
-            dt0=None if chosen.dt0 is None else _check_dt0(chosen.dt0),
+            dt0=None if chosen.dt0 is None else check_positive("dt0", chosen.dt0),
             max_steps=check_whole("max_steps", chosen.max_steps),
         )
 
@@ -108,7 +112,7 @@ def default_stepping(dtype: Any) -> Stepping:
 
 
 def _check_rtol(rtol: Any, dtype: Any) -> float:
-    rtol, least = check_number("rtol", rtol), 4 * float(jnp.finfo(dtype).eps)
+    rtol, least = check_not_negative("rtol", rtol), 4 * float(jnp.finfo(dtype).eps)
     if not rtol >= least:
         raise InputError(
             "rtol", f"{rtol:g}", f"at least {least:.1e}, which {dtype} can meet"
@@ -116,25 +120,32 @@ def _check_rtol(rtol: Any, dtype: Any) -> float:
     return rtol
 
 
-def _check_atol(atol: Any) -> float:
-    atol = check_number("atol", atol)
-    if not 0 <= atol < np.inf:
-        raise InputError("atol", f"{atol:g}", "a number >= 0")
-    return atol
+def _check_solver(solver: Any) -> Any:
+    """The solver, also where it has a name."""
+    if isinstance(solver, str) and solver == "auto":
+        return Automatic()
+    if not is_solver(solver):
+        expected = 'a diffrax solver, such as Tsit5(), or "auto"'
+        raise InputError("solver", shown(solver), expected)
+    return solver
 
 
-def _check_dt0(dt0: Any) -> float:
-    dt0 = check_number("dt0", dt0)
-    if not 0 < dt0 < np.inf:
-        raise InputError("dt0", f"{dt0:g}", "a positive number")
-    return dt0
+def _check_is_controller(argument: str, controller: Any) -> None:
+    if not isinstance(controller, diffrax.AbstractStepSizeController):
+        raise InputError(argument, shown(controller), "a diffrax step size controller")
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "rtol": check_not_negative,
+    "atol": check_not_negative,
+    "controller": _check_is_controller,
+    "dt0": check_positive,
+    "max_steps": check_whole,
+}
 
 
 def _check_controller(controller: Any, solver: Any, dt0: Any) -> Any:
     """The controller, or `None` where the tolerances are to be made into one."""
-    is_controller = isinstance(controller, diffrax.AbstractStepSizeController)
-    if controller is not None and not is_controller:
-        raise InputError("controller", repr(controller), "a diffrax step size controller")
     estimates = _estimates_error(solver)
     if controller is None and not estimates:
         controller = diffrax.ConstantStepSize()

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from .._arrays import ratio
 from ..flows import Snapshot
-from ..stops import AbstractStop, Threshold
+from ..stops import AbstractStop, Stationary, Threshold
 
 
 class AbstractEvent(AbstractStop):
@@ -37,6 +37,18 @@ class Waits(AbstractEvent):
 
     def gap_if_on(self, shown):
         return jnp.zeros_like(shown.loss)
+
+
+class Rests(AbstractEvent):
+    """As `Stationary`, for those members alone for which it is on."""
+
+    tolerance: Threshold
+    gradient: Threshold
+    exact = False
+    needs = Stationary.needs
+
+    def gap_if_on(self, shown):
+        return Stationary(self.tolerance, self.gradient).gap(shown)
 
 
 class AtRest(AbstractStop):

@@ -1,7 +1,6 @@
 """From saddle to saddle: what a caller asks for."""
 
 import dataclasses
-from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -9,14 +8,14 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._arrays import is_single
+from .._checks import check_flag, check_not_negative, check_share, check_whole, shown
 from .._signals import ends_on_signals
-from ..engine import Schedule
+from ..engine import check_schedule, Schedule
 from ..errors import InputError
 from ..networks import Initializations
 from ..runs import (
     as_networks,
     as_scale,
-    check_whole,
     default_stepping,
     order_of,
     Stepping,
@@ -113,7 +112,7 @@ def saddle_to_saddle(
     """
     if not isinstance(networks, (eqx.Module, Initializations)):
         expected = "an equinox.Module or a jaxflow.Initializations"
-        raise InputError("networks", type(networks).__name__, expected)
+        raise InputError("networks", shown(networks), expected)
     members = as_networks(networks, task, ensemble)
     if not members.num:
         raise InputError("networks", "no members", "at least one")
@@ -121,14 +120,14 @@ def saddle_to_saddle(
     task = task.astype(dtype)
     scales = as_scale(scale, members.num, dtype)
     max_saddles = check_whole("max_saddles", max_saddles)
-    for name, share in (("fall", fall), ("slowing", slowing), ("grown", grown)):
-        _check_share(name, share)
-    if loss_below is not None and not (
-        isinstance(loss_below, (int, float)) and 0 <= loss_below < np.inf
-    ):
-        raise InputError("loss_below", repr(loss_below), "a number >= 0")
-    if points:
-        points = check_whole("points", points)
+    shares = {"fall": fall, "slowing": slowing, "grown": grown}
+    shares = {name: check_share(name, share) for name, share in shares.items()}
+    if loss_below is not None:
+        loss_below = check_not_negative("loss_below", loss_below)
+    points = check_whole("points", points, least=0)
+    schedule = check_schedule(schedule)
+    progress = check_flag("progress", progress, optional=True)
+    stepping = Stepping(solver, rtol, atol, max_steps=check_whole("max_steps", max_steps))
     order = order_of(members, task)
     if order < 2:
         raise InputError("networks", f"networks of order {order:g}", "2 or more")
@@ -136,7 +135,7 @@ def saddle_to_saddle(
     parts = parts_of(members.one, task.inputs)
     if rtol is None and not is_single(dtype) and parts.mixes:
         rtol = float(np.clip(1e-3 * least, 1e-10, 1e-6))
-    stepping = Stepping(solver, rtol, atol, max_steps=max_steps)
+    stepping = dataclasses.replace(stepping, rtol=rtol)
     stepping = stepping.settled(default_stepping(dtype), dtype)
     if atol is None:
         stepping = dataclasses.replace(stepping, atol=1e-3 * stepping.rtol * least)
@@ -147,18 +146,11 @@ def saddle_to_saddle(
         order=order,
         max_saddles=max_saddles,
         loss_below=loss_below,
-        fall=float(fall),
-        slowing=float(slowing),
-        grown=float(grown),
+        **shares,
         parts=parts,
         points=points,
         stepping=stepping,
-        schedule=Schedule() if schedule is None else schedule,
+        schedule=schedule,
         progress=progress,
     )
     return journey.run(first_state(members, scales))
-
-
-def _check_share(name: str, share: Any) -> None:
-    if not (isinstance(share, (int, float)) and 0 < share < 1):
-        raise InputError(name, repr(share), "a number between 0 and 1")

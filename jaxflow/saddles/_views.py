@@ -21,9 +21,8 @@ from ..flows import (
     tangent_part,
 )
 from ..flows._watched import scaled_gradient
-from ..stops import Stationary
 from ..tasks import Task
-from ._events import SmallPartsLeave
+from ._events import Rests, SmallPartsLeave
 from ._growth import AbstractParts
 from ._legs import RowFlow
 
@@ -232,15 +231,16 @@ def _look_ahead(
     num = len(directions)
     fill = lambda value: np.full(num, value)
 
-    def go(tolerance, gradient, log_fall, log_above, at_once):
+    def go(until_rest, gradient, log_fall, log_above, at_once):
+        rests = Rests(fill(until_rest), fill(_AT_KKT), gradient)
         leave = SmallPartsLeave(log_fall, log_above, fill(float(order)), at_once)
-        return flow.run(directions, residual, (Stationary(tolerance, gradient), leave))
+        return flow.run(directions, residual, (rests, leave))
 
     never = fill(np.inf)
-    start = go(fill(-1.0), fill(-1.0), never, never, fill(True))
+    start = go(False, fill(0.0), never, never, fill(True))
     size = np.asarray(start.at.gradient_norm, float)
     # Members without small parts stay where they are.
-    limit = go(fill(_AT_KKT), _DEAD * size, never, never, ~usable)
+    limit = go(True, _DEAD * size, never, never, ~usable)
     value = np.asarray(limit.at.growth_rate, float) / order
     rises = usable & (value > 0)
     log_small = np.where(usable, log_small, 0.0)
@@ -248,8 +248,8 @@ def _look_ahead(
     already = np.maximum(-np.asarray(start.at.loss, float), 1e-300)
     log_goal = np.logaddexp(log_fall - order * log_small, np.log(already))
     end = go(
-        fill(-1.0),
-        fill(-1.0),
+        False,
+        fill(0.0),
         log_goal,
         log_above - (order - 1) * log_small,
         ~rises,

@@ -5,15 +5,45 @@ gives a gap, negative while the member goes on.
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
+import numpy as np
 from jaxtyping import Array, Float
 
+from .._checks import check_numbers, is_traced
+from ..errors import InputError
 from ..flows import AbstractFlow, Snapshot
 
 # A number, or one for each member: as the caller gave it outside, an array inside a run.
 Threshold = Any
+
+
+def check_threshold(
+    argument: str, value: Any, expected: str, fits: Callable[[Any], Any] = np.isfinite
+) -> None:
+    """One finite number or several for which `fits` holds; their shape is seen in a run.
+
+    **Raises:** `InputError`.
+    """
+    # Inside of a run thresholds are arrays under a trace, and checked already.
+    if any(map(is_traced, jax.tree_util.tree_leaves(value))):
+        return
+    found = check_numbers(argument, value, expected, lambda x: np.isfinite(x) & fits(x))
+    if found.ndim > 1:
+        raise InputError(
+            argument, f"shape {found.shape}", "a number, or one for each member"
+        )
+
+
+def positive(numbers: Any) -> Any:
+    return numbers > 0
+
+
+def not_negative(numbers: Any) -> Any:
+    return numbers >= 0
 
 
 class AbstractStop(eqx.Module):

@@ -1,6 +1,6 @@
 """A direction that has come close to a KKT point of the margin problem."""
 
-from ._abstract import AbstractCondition, Threshold
+from ._abstract import AbstractCondition, check_threshold, positive, Threshold
 
 
 class MarginConverged(AbstractCondition):
@@ -16,6 +16,8 @@ class MarginConverged(AbstractCondition):
 
     **Arguments:** `tolerance`, positive, scalar or (num,).
 
+    **Raises:** `InputError` for other values.
+
     **Source:** Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
 
     >>> MarginConverged(1e-2)
@@ -24,6 +26,9 @@ class MarginConverged(AbstractCondition):
 
     tolerance: Threshold
     needs = ("margin_residual",)
+
+    def __check_init__(self):
+        check_threshold("tolerance", self.tolerance, "a positive number", positive)
 
     def gap(self, shown):
         return self.tolerance - shown.margin_residual

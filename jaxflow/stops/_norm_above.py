@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from ._abstract import AbstractLevel, Threshold
+from ._abstract import AbstractLevel, check_threshold, positive, Threshold
 
 
 class NormAbove(AbstractLevel):
@@ -10,12 +10,17 @@ class NormAbove(AbstractLevel):
 
     **Arguments:** `value`, positive, scalar or (num,).
 
+    **Raises:** `InputError` for other values.
+
     >>> NormAbove(0.1)
     NormAbove(value=0.1)
     """
 
     value: Threshold
     quantity = "log_norm"
+
+    def __check_init__(self):
+        check_threshold("value", self.value, "a norm, a positive number", positive)
 
     def level(self):
         return jnp.log(self.value)

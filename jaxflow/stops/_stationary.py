@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ._abstract import AbstractCondition, Threshold
+from ._abstract import AbstractCondition, check_threshold, not_negative, Threshold
 
 _VANISHED = 1e-9  # share of a member's first gradient below which it has died out
 
@@ -26,6 +26,8 @@ class Stationary(AbstractCondition):
     **Arguments:** `tolerance` and `gradient`, not negative, scalars or (num,); without a
     `gradient`, a billionth of each member's own at its start.
 
+    **Raises:** `InputError` for other values.
+
     >>> Stationary(1e-8)
     Stationary(tolerance=1e-08)
     """
@@ -34,6 +36,11 @@ class Stationary(AbstractCondition):
     gradient: Threshold = None
     needs = ("gradient_norm", "turning_rate")
     at_rest: ClassVar[bool] = True
+
+    def __check_init__(self):
+        check_threshold("tolerance", self.tolerance, "a number >= 0", not_negative)
+        if self.gradient is not None:
+            check_threshold("gradient", self.gradient, "a number >= 0", not_negative)
 
     def begin(self, shown):
         if self.gradient is not None:

@@ -1,8 +1,9 @@
 """Moments on each of the clocks."""
 
 import jax.numpy as jnp
+import numpy as np
 
-from ._abstract import AbstractLevel, Threshold
+from ._abstract import AbstractLevel, check_threshold, positive, Threshold
 
 
 class RescaledTime(AbstractLevel):
@@ -12,12 +13,17 @@ class RescaledTime(AbstractLevel):
 
     **Arguments:** `value`, positive, scalar or (num,).
 
+    **Raises:** `InputError` for other values.
+
     >>> RescaledTime(50.0)
     RescaledTime(value=50.0)
     """
 
     value: Threshold
     quantity = "rescaled_time"
+
+    def __check_init__(self):
+        check_threshold("value", self.value, "a time, a positive number", positive)
 
     def level(self):
         return self.value
@@ -28,12 +34,17 @@ class Time(AbstractLevel):
 
     **Arguments:** `value`, positive, scalar or (num,).
 
+    **Raises:** `InputError` for other values.
+
     >>> Time(10.0)
     Time(value=10.0)
     """
 
     value: Threshold
     quantity = "log_time"
+
+    def __check_init__(self):
+        check_threshold("value", self.value, "a time, a positive number", positive)
 
     def level(self):
         return jnp.log(self.value)
@@ -47,12 +58,17 @@ class LogTime(AbstractLevel):
 
     **Arguments:** `value`, scalar or (num,).
 
+    **Raises:** `InputError` for other values.
+
     >>> LogTime(345.4)
     LogTime(value=345.4)
     """
 
     value: Threshold
     quantity = "log_time"
+
+    def __check_init__(self):
+        check_threshold("value", self.value, "the logarithm of a time, a number")
 
     def level(self):
         return self.value
@@ -65,12 +81,18 @@ class NumSteps(AbstractLevel):
 
     **Arguments:** `value`, a whole number.
 
+    **Raises:** `InputError` for other values.
+
     >>> NumSteps(100)
     NumSteps(value=100)
     """
 
     value: Threshold
     quantity = "clock"
+
+    def __check_init__(self):
+        whole = lambda steps: (steps >= 1) & (steps == np.floor(steps))
+        check_threshold("value", self.value, "a whole number, at least 1", whole)
 
     def level(self):
         return self.value

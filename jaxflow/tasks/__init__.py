@@ -14,4 +14,8 @@ from ._margins import (
     log_loss_at_origin as log_loss_at_origin,
     margin_residual as margin_residual,
 )
-from ._task import AbstractTask as AbstractTask, Task as Task
+from ._task import (
+    AbstractTask as AbstractTask,
+    check_task as check_task,
+    Task as Task,
+)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Shaped
 
+from .._checks import shown
 from ..errors import InputError
 
 
@@ -193,7 +194,7 @@ def as_loss(loss: "str | AbstractLoss") -> AbstractLoss:
     if isinstance(loss, str) and loss in NAMED_LOSSES:
         return NAMED_LOSSES[loss]()
     names = ", ".join(repr(name) for name in NAMED_LOSSES)
-    raise InputError("loss", repr(loss), f"one of {names}, or an AbstractLoss")
+    raise InputError("loss", shown(loss), f"one of {names}, or an AbstractLoss")
 
 
 def _signs(outputs):

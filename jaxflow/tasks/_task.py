@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Shaped
 
+from .._arrays import is_known
+from .._checks import check_key, check_rows, check_whole, is_traced, shown
 from ..errors import InputError
 from ._losses import AbstractLoss, AbstractMarginLoss, as_loss
 
@@ -152,10 +154,7 @@ class Task(AbstractTask):
         loss: str | AbstractLoss = "square",
     ):
         self.loss = as_loss(loss)
-        x, y = _as_data("inputs", inputs), _as_data("targets", targets)
-        if x.ndim < 1 or x.size == 0:
-            what = "empty data" if x.size == 0 else "a number"
-            raise InputError("inputs", f"{what} of shape {x.shape}", "(n, …), n >= 1")
+        x, y = _as_samples(inputs), _as_data("targets", targets)
         if y.ndim not in (1, 2) or y.shape[0] != x.shape[0] or y.size == 0:
             raise InputError(
                 "targets",
@@ -179,7 +178,9 @@ class Task(AbstractTask):
         if not isinstance(output, jax.ShapeDtypeStruct) or output.ndim > 1:
             return f"its output for one sample is {output}, not a vector or a scalar"
         if self.loss.labels:
-            classes = max(int(np.max(np.asarray(self.targets))) + 1, 2)
+            known = is_known(self.targets)
+            largest = int(np.max(np.asarray(self.targets))) if known else 0
+            classes = max(largest + 1, 2)
             if output.size < classes:
                 return f"{output.size} outputs for {classes} classes"
         else:
@@ -220,12 +221,17 @@ class Task(AbstractTask):
         return jax.vmap(self.margin_loss.margins)(outputs, self.target_rows)
 
     def subset(self, rows: Int[ArrayLike, " some"]) -> "Task":
+        # Inside of a compiled function nobody can say whether they are there.
+        known = not is_traced(rows)
+        rows = check_rows("rows", rows, self.num_samples) if known else rows
         rows = jnp.asarray(rows)
         few = (self.inputs[rows], self.targets[rows])
         return eqx.tree_at(lambda task: (task.inputs, task.targets), self, few)
 
     def sample(self, key: PRNGKeyArray, num: int) -> "Task":
-        return self.subset(jax.random.permutation(key, self.num_samples)[:num])
+        num = check_whole("num", num, most=self.num_samples)
+        order = jax.random.permutation(check_key("key", key), self.num_samples)
+        return self.subset(order[:num])
 
     @property
     def target_rows(self) -> Shaped[Array, "n *out"]:
@@ -235,13 +241,36 @@ class Task(AbstractTask):
         return self.targets[:, None]
 
 
+def check_task(task: Any, argument: str = "task") -> None:
+    """**Raises:** `InputError` for what is no task."""
+    if not isinstance(task, AbstractTask):
+        found = shown(task) if isinstance(task, (str, type)) else type(task).__name__
+        raise InputError(argument, found, "a jaxflow.Task(inputs, targets)")
+
+
+def as_inputs(inputs: Any) -> Float[Array, "n *input_shape"]:
+    """The samples that a caller gave."""
+    return jnp.asarray(_as_float(_as_samples(inputs)))
+
+
+def _as_samples(inputs: Any) -> np.ndarray:
+    x = _as_data("inputs", inputs)
+    if x.ndim < 1 or x.size == 0:
+        what = "empty data" if x.size == 0 else "a number"
+        raise InputError("inputs", f"{what} of shape {x.shape}", "(n, …), n >= 1")
+    return x
+
+
 def _as_data(argument, values) -> np.ndarray:
+    if is_traced(values) or np.ma.is_masked(values):
+        raise InputError(argument, shown(values), "an array")
     try:
         data = np.asarray(values)
     except Exception as error:
         raise InputError(argument, type(values).__name__, "an array") from error
-    # kind "V" is how NumPy sees the short floats of ml_dtypes, such as bfloat16.
-    if data.dtype.kind not in "biufV":
+    # NumPy sees the short floats of ml_dtypes, such as bfloat16, as kind "V".
+    real = data.dtype.kind in "biuf" or jnp.issubdtype(data.dtype, jnp.floating)
+    if not real:
         raise InputError(argument, f"an array of {data.dtype}", "real numbers")
     bad = int(np.size(data) - np.isfinite(data).sum())
     if bad:

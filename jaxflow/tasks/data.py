@@ -1,7 +1,7 @@
 """Makers of small data sets."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -9,9 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
+from .._checks import (
+    check_dtype,
+    check_items,
+    check_key,
+    check_number,
+    check_positive,
+    check_whole,
+    shown,
+)
 from ..errors import InputError
 from ._losses import AbstractLoss, as_loss
-from ._task import Task
+from ._task import as_inputs, Task
 
 
 def sphere_points(
@@ -30,8 +39,9 @@ def sphere_points(
     >>> sphere_points(5, 3, key=jax.random.key(0)).shape
     (5, 3)
     """
-    _check_sizes(num, dim)
-    gaussian = jax.random.normal(key, (num, dim), dtype or float)
+    num, dim = check_whole("num", num), check_whole("dim", dim)
+    dtype = check_dtype("dtype", dtype)
+    gaussian = jax.random.normal(check_key("key", key), (num, dim), dtype)
     return gaussian / jnp.linalg.norm(gaussian, axis=1, keepdims=True)
 
 
@@ -58,12 +68,13 @@ def nearly_orthogonal_points(
     >>> round(float(abs(gram - np.eye(4)).max()), 6)
     0.05
     """
-    _check_sizes(num, dim)
+    num, dim = check_whole("num", num), check_whole("dim", dim)
+    check_key("key", key)
     if dim < num:
         raise InputError("dim", str(dim), f"at least num = {num}")
-    if not 0 <= coherence < 1:
-        raise InputError("coherence", repr(coherence), "a number in [0, 1)")
-    dtype = jnp.dtype(dtype or jnp.result_type(float))
+    within = lambda number: 0 <= number < 1
+    coherence = check_number("coherence", coherence, "a number in [0, 1)", within)
+    dtype = check_dtype("dtype", dtype)
     gaussian = jax.random.normal(key, (num, dim), dtype)
     # In the frame Q of the points, they are the rows of a symmetric square root of the
     # Gram matrix that we want: unit diagonal, largest off-diagonal entry μ.
@@ -109,7 +120,8 @@ def teacher_student(
 
     **Returns:** a `Task`.
 
-    **Raises:** `InputError` as `Task` does, or for a `target_norm` with labels.
+    **Raises:** `InputError` as `Task` does, for a teacher that cannot be called on the
+    inputs, and for a `target_norm` with labels.
 
     >>> import jax, jaxflow as jf
     >>> key = jax.random.key(0)
@@ -119,14 +131,15 @@ def teacher_student(
     (5, 1)
     """
     loss = as_loss(loss)
-    inputs = jnp.asarray(inputs)
-    outputs = jax.vmap(cast(Callable, teacher))(inputs).reshape(inputs.shape[0], -1)
+    if target_norm is not None:
+        target_norm = check_positive("target_norm", target_norm)
+    inputs = as_inputs(inputs)
+    outputs = _outputs_of(teacher, inputs)
     targets = loss.targets_from(outputs)
     if target_norm is not None:
-        if targets is not outputs or not target_norm > 0:
-            raise InputError(
-                "target_norm", repr(target_norm), "a positive number, and no labels"
-            )
+        if targets is not outputs:
+            found = f"{target_norm:g} with labels"
+            raise InputError("target_norm", found, "none")
         targets = targets * (target_norm / jnp.linalg.norm(targets))
     return Task(inputs, targets, loss)
 
@@ -169,16 +182,21 @@ def digits(
         raise ImportError(
             "digits need scikit-learn: pip install 'jaxflow[demo]'"
         ) from error
-    classes = tuple(classes)
+    expected = "two or more different digits"
+    classes = tuple(
+        check_whole("classes", digit, least=0, most=9)
+        for digit in check_items("classes", classes, expected)
+    )
     if len(set(classes)) < 2 or len(set(classes)) < len(classes):
-        raise InputError("classes", repr(classes), "two or more different digits")
-    if not set(classes) <= set(range(10)):
-        raise InputError("classes", repr(classes), "digits from 0 to 9")
+        raise InputError("classes", repr(classes), expected)
+    if loss is not None:
+        loss = as_loss(loss)
+    seed = check_whole("seed", seed, least=0)
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = [order[labels[order] == digit] for digit in classes]
     available = sum(len(rows) for rows in by_class)
-    num = available if num is None else num
+    num = available if num is None else check_whole("num", num)
     if not len(classes) <= num <= available:
         raise InputError("num", str(num), f"from {len(classes)} to {available} images")
     # Taking turns between the classes keeps every prefix balanced.
@@ -192,6 +210,13 @@ def digits(
     return Task(inputs, label, loss or "cross_entropy")
 
 
-def _check_sizes(num, dim):
-    if min(num, dim) < 1:
-        raise InputError("num, dim", repr((num, dim)), "positive whole numbers")
+def _outputs_of(teacher: Any, inputs: Array) -> Float[Array, "n out"]:
+    """What a teacher gives for every sample."""
+    if not callable(teacher) or isinstance(teacher, type):
+        raise InputError("teacher", shown(teacher), "a module called on one sample")
+    try:
+        outputs = jax.vmap(cast(Callable, teacher))(inputs)
+        return outputs.reshape(inputs.shape[0], -1)
+    except Exception as error:  # whatever the caller's module raises
+        found = f"one that fails on samples of shape {inputs.shape[1:]}: {error}"
+        raise InputError("teacher", found, "a module called on one sample") from error

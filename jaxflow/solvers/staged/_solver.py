@@ -24,6 +24,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from ..._arrays import ratio, select
+from ..._checks import shown
+from ...errors import InputError
 from .._stepper import AbstractStepper, Work
 from ._linear import largest_interval
 from ._moves import begin, move
@@ -69,6 +71,10 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     """Which components of a state others depend on: a function from a state to numbers, one
     for those and zero for the rest, such as a clock that is integrated along with it.
     Norms are taken without the rest. All components, if `None`."""
+
+    def __check_init__(self):
+        if self.drives is not None and not callable(self.drives):
+            raise InputError("drives", shown(self.drives), "a function of a state, or None")
 
     @property
     @abc.abstractmethod
