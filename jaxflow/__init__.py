@@ -12,6 +12,7 @@ from .errors import (
     InputError as InputError,
     JaxflowError as JaxflowError,
     NotHomogeneousError as NotHomogeneousError,
+    RunError as RunError,
     StoreError as StoreError,
 )
 from .flows import ncf as ncf

@@ -38,5 +38,13 @@ class NotHomogeneousError(InputError):
         super().__init__(argument, found, expected)
 
 
+class RunError(JaxflowError, RuntimeError):
+    """A run that failed while it was computed, not for its arguments.
+
+    Such as for a function of the caller's that raises when it is called by the compiled
+    program (`jax.pure_callback`), or for want of memory. What JAX raised is its cause.
+    """
+
+
 class StoreError(JaxflowError, OSError):
     """A store on disk that is missing, incomplete or of another kind."""

@@ -33,6 +33,7 @@ from ..results import (
     weights_dataset,
 )
 from ..stores import as_path
+from ._failures import failures
 from ._outcomes import Outcomes
 from ._simulation import Simulation
 from ._source import MemberSource
@@ -118,7 +119,7 @@ def run(
         per_step = problem.stepper.evaluations_per_attempt
         title = simulation.equation.kind
         title = title[:1].upper() + title[1:]
-        with progress_bar(title, progress, per_step) as on_progress:
+        with progress_bar(title, progress, per_step) as on_progress, failures(title):
             run_engine(
                 problem,
                 source,
