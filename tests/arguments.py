@@ -7,8 +7,10 @@ that is added here with a word for each of its arguments is tested with all of t
 import dataclasses
 import functools
 import inspect
+import itertools
 import pathlib
 import re
+import tempfile
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -502,9 +504,20 @@ rows = Kind(
 )
 choices = a_word
 path = Kind(
-    {"a_number": 3, "true": True, "a_list": ["a"], "a_dict": {}, "an_object": object()}
+    {
+        **{"a_number": 3, "true": True, "a_list": ["a"], "a_dict": {}},
+        **{"an_object": object(), "bytes": b"run.zarr", "huge": 10**400},
+        **{"empty": "", "zero_byte": "run\0.zarr", "url": "s3://bucket/run.zarr"},
+        "nobodys_home": "~no_such_user/run.zarr",
+    }
 )
-"""To be completed: what a path may be is for the stores to say."""
+trusted = Kind(
+    {
+        **{"a_number": 3, "true": True, "none": None, "numbers": [1], "empty": [""]},
+        **{"a_class": jf.FeedForward, "an_object": object(), "nested": [["numpy"]]},
+    },
+    {"a_word": "numpy", "a_module": np, "several": [np, "jax"]},
+)
 
 # -- the table --
 
@@ -873,7 +886,9 @@ ROWS: dict[str, Row] = {
         },
     ),
     "Simulation.load": Row(
-        jf.Simulation.load, lambda: {"path": _stored()}, {}, open=("path",)
+        jf.Simulation.load,
+        lambda: {"path": _stored()},
+        {"path": path, "trust": trusted},
     ),
     "run": Row(
         jf.run,
@@ -982,8 +997,8 @@ ROWS: dict[str, Row] = {
             "ensemble": is_ensemble,
             "schedule": schedule,
             "progress": optional(flag),
+            "store": path,
         },
-        open=("store",),
     ),
     "verify_early_convergence": Row(
         jf.verify_early_convergence,
@@ -1102,8 +1117,42 @@ ROWS: dict[str, Row] = {
         },
     ),
     # results
-    "concat": Row(jf.concat, lambda: {"results": [solution()]}, {}, open=("results",)),
-    "load": Row(jf.load, lambda: {"path": _stored()}, {}, open=("path", "network")),
+    "concat": Row(
+        jf.concat,
+        lambda: {"results": [solution()]},
+        {
+            "results": Kind(
+                {
+                    **{
+                        "a_number": 3,
+                        "none": None,
+                        "true": True,
+                        "empty": [],
+                        "a_dict": {},
+                    },
+                    **{"numbers": [1, 2], "mixed": lambda: [solution(), 3]},
+                    **{"kinds": lambda: [solution(), points()], "a_network": network},
+                }
+            )
+        },
+    ),
+    "load": Row(
+        jf.load,
+        lambda: {"path": _stored()},
+        {
+            "path": path,
+            "network": Kind(
+                {name: value for name, value in _THINGS.items() if name != "none"},
+                {"none": None, "of_that_form": network},
+            ),
+            "trust": trusted,
+        },
+    ),
+    "Solution.save": Row(
+        lambda path, overwrite=False: solution().save(path, overwrite=overwrite),
+        lambda: {"path": pathlib.Path(_stored()).with_name(f"{next(_numbers)}.zarr")},
+        {"path": path, "overwrite": flag},
+    ),
     # pictures
     "plot.recorded": Row(
         jf.plot.recorded,
@@ -1157,10 +1206,11 @@ ROWS: dict[str, Row] = {
 }
 
 
+_numbers = itertools.count()
+
+
 @functools.cache
 def _stored() -> str:
-    import tempfile
-
     path = pathlib.Path(tempfile.mkdtemp()) / "run.zarr"
     jf.run(simulation(), store=path, progress=False)
     return str(path)

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import xarray
 
+from .._checks import check_flag, shown
 from ..errors import InputError, NoAxisError
 from ..stores import as_path
 from . import _store as store
@@ -115,9 +115,7 @@ class AbstractResult(AbstractOwner):
         part of the network (a lambda, say) cannot be described in a file.
         """
         folder = as_path(path, "path")
-        if not isinstance(overwrite, (bool, np.bool_)):
-            raise InputError("overwrite", repr(overwrite), "True or False")
-        store.write(folder, self.tree, overwrite=bool(overwrite))
+        store.write(folder, self.tree, overwrite=check_flag("overwrite", overwrite))
 
     def __len__(self) -> int:
         if self.is_single:
@@ -169,6 +167,8 @@ def concat(results: Iterable[Result]) -> Result:
     >>> len(concat([solution[:1], solution[2:]]))
     3
     """
+    if not isinstance(results, Iterable):
+        raise InputError("results", shown(results), "a list of results")
     pieces = list(results)
     if not pieces:
         raise InputError("results", "none", "one or more results")

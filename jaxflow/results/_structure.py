@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._checks import shown
 from ..errors import InputError, StoreError
 from ._known import known, known_name
 
@@ -32,10 +33,10 @@ def as_trust(trust: Any) -> Trust:
     several = (trust,) if isinstance(trust, (str, types.ModuleType)) else trust
     expected = "a list of modules or of their names, such as ['my_networks']"
     if not isinstance(several, Iterable):
-        raise InputError("trust", repr(trust), expected)
+        raise InputError("trust", shown(trust), expected)
     names = [getattr(m, "__name__", m) for m in several]
     if not all(isinstance(name, str) and name for name in names):
-        raise InputError("trust", repr(trust), expected)
+        raise InputError("trust", shown(trust), expected)
     return tuple(str(name) for name in names)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TextIO
 
 from .. import _files
+from .._checks import shown
 from ..errors import InputError, StoreError
 from ._checked import CheckedStore, FILES, LOCK, MANIFESTS, OWN
 from ._manifest import DESCRIPTION, File, FormatError, LARGEST, Manifest
@@ -49,7 +50,7 @@ def as_path(path: Any, argument: str) -> pathlib.Path:
             raise InputError(argument, repr(text), "a folder on this machine, not a URL")
         return pathlib.Path(os.path.realpath(pathlib.Path(text).expanduser()))
     except (TypeError, RuntimeError) as error:  # no home folder
-        raise InputError(argument, repr(path), "the path of a folder") from error
+        raise InputError(argument, shown(path), "the path of a folder") from error
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes one slash of two
