@@ -30,7 +30,6 @@ def _show_version(wanted: bool) -> bool:
 
 @app.callback()
 def main(
-    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -39,10 +38,10 @@ def main(
     ] = False,
 ) -> None:
     """What every command has in common."""
-    context.with_resource(ends_on_signals())
 
 
 @app.command()
+@ends_on_signals()
 def demo(
     output: Annotated[
         pathlib.Path, typer.Option(help="Folder for the figure and the results.")
@@ -79,6 +78,7 @@ def demo(
 
 
 @app.command()
+@ends_on_signals()
 def bench(
     name: Annotated[
         list[str] | None, typer.Argument(help="Which benchmark; default: all.")
