@@ -10,7 +10,7 @@ import errno
 import os
 import pathlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _READ = (
     os.O_RDONLY
@@ -89,11 +89,22 @@ def write(root: pathlib.Path, key: str, content: bytes, new: str) -> None:
         raise
 
 
-def remove(root: pathlib.Path, key: str) -> None:
-    """Remove a file from a folder, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
+def remove(root: pathlib.Path, key: str) -> bool:
+    """Remove a file from a folder; returns whether it was there."""
+    try:
         _check_way(root, key)
         os.unlink(root / key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Make a folder and those above it, with their names on the disk."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync(each.parent)
 
 
 def make_way(root: pathlib.Path, key: str) -> None:
@@ -104,6 +115,13 @@ def make_way(root: pathlib.Path, key: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
     _check_way(root, key)
+
+
+def sync_ways(root: pathlib.Path, keys: Iterable[str]) -> None:
+    """Have the names of files, and of the folders that lead to them, on the disk."""
+    folders = {parent for key in keys for parent in pathlib.PurePosixPath(key).parents}
+    for folder in sorted(folders, reverse=True):
+        sync(root / folder)
 
 
 def sync(folder: pathlib.Path) -> None:

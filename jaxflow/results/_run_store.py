@@ -14,7 +14,7 @@ not there as it was written are then no longer done.
 import contextlib
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -100,9 +100,9 @@ class RunStore:
         if settled.store.attributes[UNFINISHED_ATTR] or not settled.is_intact:
             self._lock = lock(self.path)
             settled = open_for_writing(self.path)
-        done, forgotten = self._whole_members(settled)
+        done, forgotten, stale = self._whole_members(settled)
         if not settled.is_intact or np.any(forgotten):
-            _forget(settled.store, forgotten)
+            _forget(settled.store, forgotten, stale)
         self._done = done
         return settled.store
 
@@ -212,13 +212,14 @@ class RunStore:
 
     # -- what is whole --
 
-    def _whole_members(self, settled: Settled) -> tuple[np.ndarray, np.ndarray]:
-        """Who is done, as all parts are there; and of whom only the status says so."""
+    def _whole_members(self, settled: Settled) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Who is done, as all parts are there; of whom only the status says so; and files
+        that are older than the status of members in them."""
         root = zarr.open_group(settled.store, mode="r")
         arrays = list(member_arrays(root))
         if STATUS not in root or not arrays:
             nobody = np.zeros(self._total or 0, bool)
-            return nobody, nobody
+            return nobody, nobody, []
         status: Any = root[STATUS]
         there = settled.store.sizes()
         done = np.zeros(status.shape[0], bool)
@@ -227,7 +228,7 @@ class RunStore:
             if file in there:
                 done[place] = np.asarray(status[place]) != 0
                 told_last[place] = file in settled.newest
-        said = done.copy()
+        said, stale = done.copy(), []
         for array in arrays:
             if array.shape[0] != len(done):
                 raise StoreError(
@@ -236,9 +237,10 @@ class RunStore:
             for place, file in chunks(array):
                 if file not in there:
                     done[place] = False
-                elif file in settled.older:
-                    done[place] &= ~told_last[place]
-        return done, said & ~done
+                elif file in settled.older and np.any(said[place] & told_last[place]):
+                    done[place] = False
+                    stale.append(file)
+        return done, said & ~done, stale
 
     # -- arrays --
 
@@ -316,11 +318,15 @@ class RunStore:
         return bool(whole and np.array_equal(array[...], values))
 
 
-def _forget(store: CheckedStore, members: np.ndarray) -> None:
+def _forget(store: CheckedStore, members: np.ndarray, stale: Iterable[str]) -> None:
     """Have it on the disk that these members are not done, and the run has not finished.
 
     Before anything else: a chunk that is written again holds some of its members first.
+    Stale files go from the manifest: whoever is killed before the status is written would
+    find them as they should be, and a status that tells of more.
     """
+    for file in stale:
+        store.remove(file)
     root = zarr.open_group(store, mode="r+")
     root.attrs[UNFINISHED_ATTR] = True
     if np.any(members):

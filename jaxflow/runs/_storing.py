@@ -18,16 +18,15 @@ class StoreSink:
         self._store = store
         self._outcomes = outcomes
         self._begun_with = store.done.copy()
-        self._indices: list[np.ndarray] = []
-        self._finished: list[Outcome] = []
+        self._waiting: list[tuple[np.ndarray, Outcome]] = []
 
     def is_done(self, index: int) -> bool:
         return index < len(self._begun_with) and bool(self._begun_with[index])
 
     def add(self, indices: np.ndarray, outcome: Outcome) -> None:
-        self._indices.append(indices)
-        self._finished.append(outcome)
-        num = sum(len(part) for part in self._indices)
+        # Both at once, as Ctrl-C may come between two lines.
+        self._waiting.append((indices, outcome))
+        num = sum(len(part) for part, _ in self._waiting)
         each = sum(leaf.nbytes for leaf in jax.tree_util.tree_leaves(outcome)) / len(
             indices
         )
@@ -36,10 +35,10 @@ class StoreSink:
 
     def flush(self) -> None:
         """Write the members that wait."""
-        if self._indices:
-            indices = np.concatenate(self._indices)
-            self.write(indices, join(self._finished))
-            self._indices, self._finished = [], []
+        if self._waiting:
+            indices = np.concatenate([indices for indices, _ in self._waiting])
+            self.write(indices, join([outcome for _, outcome in self._waiting]))
+            self._waiting = []
 
     def write(self, indices: np.ndarray, outcome: Outcome) -> None:
         """Write these members."""

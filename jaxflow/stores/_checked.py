@@ -6,7 +6,8 @@ in the folder is not seen.
 
 Changes are collected and made by `commit`, all together: first the manifest, which then
 names the old and the new content of each file, then the files. Whoever is killed in between
-leaves a store that is whole, with some files old and some new.
+leaves a store that is whole, with some files old and some new. A disk that loses power may
+keep any of the newest names: `commit` waits for the disk before it writes the last files.
 """
 
 import json
@@ -70,6 +71,8 @@ class CheckedStore(zarr.abc.store.Store):
         self._files = {place: each[-1] for place, each in manifest.files.items()}
         self._staged: dict[str, bytes] = {}
         self._gone: set[str] = set()  # files that are to be deleted
+        self._put_at_once: list[str] = []
+        self._begun: dict[str, File] = {}  # what a commit that did not end was to write
         self._at_once = at_once
         self._is_open = True
 
@@ -137,6 +140,7 @@ class CheckedStore(zarr.abc.store.Store):
         if self._at_once and not place.endswith(DESCRIPTION):
             _files.write(self.path, place, content, NEW)
             self._files[place] = File.of(content)
+            self._put_at_once.append(place)
         else:
             self._staged[place] = content
 
@@ -174,24 +178,41 @@ class CheckedStore(zarr.abc.store.Store):
 
         **Raises:** `OSError`. What was there before is whole then.
         """
+        self._settle()
         for place in [p for p in self._staged if p.endswith(DESCRIPTION)]:
             self._descriptions[place] = json.loads(self._staged.pop(place))
         # Those too that an earlier commit could not write.
         described = self.differing()
         changed = {place: File.of(content) for place, content in self._staged.items()}
         self._generation += 1
+        self._begun = changed
         _write_manifest(self.path, self._manifest(changed))
         for place in described:
             text = json.dumps(self._descriptions[place], indent=2)
             _files.write(self.path, place, text.encode(), NEW)
-        is_last = lambda place: last is not None and place.startswith(last)
-        for place in sorted(self._staged, key=is_last):
+        lasts = [p for p in self._staged if last is not None and p.startswith(last)]
+        others = [place for place in self._staged if place not in lasts]
+        for place in others:
             _files.write(self.path, place, self._staged[place], NEW)
-        for place in self._gone:
-            _files.remove(self.path, place)
-        _sync_ways(self.path, [*described, *self._staged])
+        _files.sync_ways(self.path, [*described, *self._put_at_once, *others])
+        for place in lasts:
+            _files.write(self.path, place, self._staged[place], NEW)
+        gone = [place for place in self._gone if _files.remove(self.path, place)]
+        _files.sync_ways(self.path, [*lasts, *gone])
         self._files.update(changed)
-        self._staged, self._gone = {}, set()
+        self._staged, self._gone, self._put_at_once, self._begun = {}, set(), [], {}
+
+    def _settle(self) -> None:
+        """After a commit that did not end: what it wrote is now the old content.
+
+        The next manifest names one old content of each file.
+        """
+        found = {p: self._on_disk(p, file.size) for p, file in self._begun.items()}
+        written = {p: File.of(each) for p, each in found.items() if each is not None}
+        written = {p: file for p, file in written.items() if file == self._begun[p]}
+        _files.sync_ways(self.path, written)
+        self._files.update(written)
+        self._begun = {}
 
     def _manifest(self, changed: dict[str, File]) -> Manifest:
         files: dict[str, tuple[File, ...]]
@@ -270,14 +291,7 @@ def _write_manifest(path: pathlib.Path, manifest: Manifest) -> None:
     content = manifest.to_bytes()
     for place in MANIFESTS:
         _files.write(path, place, content, NEW)
-    _sync_ways(path, MANIFESTS)
-
-
-def _sync_ways(path: pathlib.Path, places: Iterable[str]) -> None:
-    """Have the names of files, and of the folders that lead to them, on the disk."""
-    folders = {parent for place in places for parent in pathlib.PurePath(place).parents}
-    for folder in sorted(folders, reverse=True):
-        _files.sync(path / folder)
+    _files.sync_ways(path, MANIFESTS)
 
 
 def _text(description: Any) -> str:

@@ -103,7 +103,7 @@ def unfinished(
 
     **Arguments:** `path`, where it is going to be; `attributes` of the group at its root.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _files.make_folder(path.parent)
     _clear_away(path)
     folder = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")
     folder.mkdir()
@@ -177,6 +177,9 @@ def replace(path: pathlib.Path, store: CheckedStore) -> None:
         os.rename(store.path, path)
         _files.sync(path.parent)
         store.path = path
+        # First what says that it is a store: half of it must never stand in for one.
+        for place in MANIFESTS:
+            _files.remove(aside, place)
         shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -343,6 +346,12 @@ def open_for_writing(path: pathlib.Path, *, read_only: bool = False) -> Settled:
         files[place] = (found,)
         if len(each) > 1:
             (newest if found == each[-1] else older).add(place)
+    if not read_only:
+        # What a killed run renamed may be on no disk yet, and the next manifest does not
+        # name what it took the place of.
+        there = [place for place in manifest.places() if (path / place).exists()]
+        _files.sync_ways(path, there)
+        _files.sync(path.parent)
     settled = dataclasses.replace(manifest, files=files)
     store = CheckedStore(path, settled, read_only=read_only)
     return Settled(store, frozenset(older), frozenset(newest), frozenset(lost))
