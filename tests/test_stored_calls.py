@@ -1,0 +1,97 @@
+"""Every public function with `store=`: stored, loaded, repeated, interrupted, killed."""
+
+import numpy as np
+import pytest
+
+import jaxflow as jf
+from jaxflow.results import _run_store as run_store
+from jaxflow.runs import _storing
+from jaxflow.runs._storing import StoreSink
+
+from .comparing import assert_same
+from .losing import Disk, Killed
+from .stored_calls import CALLS, CHANGES, NUM
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_chunks():
+    """And every member written when it is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_store, "_CHUNK_ROWS", (8, 8))
+        patch.setattr(_storing, "_BUFFER_MEMBERS", 1)
+        yield
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """The numbers of the members that came to their end in this test."""
+    add, numbers = StoreSink.add, []
+
+    def spy(sink, indices, outcome):
+        numbers.extend(indices.tolist())
+        add(sink, indices, outcome)
+
+    monkeypatch.setattr(StoreSink, "add", spy)
+    return numbers
+
+
+def interrupt(call, path, after):
+    """Press Ctrl-C when so many members are done."""
+    add, seen = StoreSink.add, []
+
+    def interrupting(sink, indices, outcome):
+        add(sink, indices, outcome)
+        before = len(seen)
+        seen.extend(indices.tolist())
+        if before < after <= len(seen):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StoreSink, "add", interrupting)
+        call(path)
+
+
+# One test for each: what it compiles serves all that is asked of it.
+@pytest.mark.parametrize("kind", CALLS)
+def test_stored_call_is_the_call_in_memory(tmp_path, added, kind):
+    call, path = CALLS[kind], tmp_path / "run.zarr"
+    expected = call()
+    assert len(set(expected.status)) > 1 or kind in ("correlation", "simulation")
+    if kind == "correlation":
+        assert np.all(np.isnan(expected.blow_up_time))
+    elif expected.records is not None:
+        assert np.any(np.isnan(expected.records.values["norm"]))
+
+    disk = Disk(tmp_path)
+    with disk.recording():  # which only counts, here
+        assert_same(expected, call(path))
+    assert sorted(added) == list(range(NUM))
+    assert_same(expected, jf.load(path))
+    added.clear()
+    assert_same(expected, call(path))
+    assert not added
+    with pytest.raises(jf.StoreError, match="another run"):
+        call(path, **CHANGES[kind])
+    assert_same(expected, jf.load(path))
+
+    interrupted = tmp_path / "interrupted.zarr"
+    interrupt(call, interrupted, after=NUM // 3)
+    with pytest.raises(jf.StoreError, match="repeat the call"):
+        jf.load(interrupted)
+    with pytest.raises(jf.StoreError, match="another run"):
+        call(interrupted, **CHANGES[kind])
+    assert_same(expected, call(interrupted))
+    assert sorted(added) == list(range(NUM))
+
+    random = np.random.default_rng(list(kind.encode()))
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    killed = Disk(folder)
+    # Twice: the second process is killed on what the first one left.
+    for operations in random.integers(1, disk.operations // 2, size=2):
+        killed.revive()
+        killed.kill_at(killed.operations + int(operations))
+        with killed.recording(), pytest.raises(Killed):
+            call(folder / "run.zarr")
+    assert_same(expected, call(folder / "run.zarr"))
+    assert_same(expected, jf.load(folder / "run.zarr"))
