@@ -10,6 +10,7 @@ leaves a store that is whole, with some files old and some new. A disk that lose
 keep any of the newest names: `commit` waits for the disk before it writes the last files.
 """
 
+import contextlib
 import json
 import pathlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -207,9 +208,11 @@ class CheckedStore(zarr.abc.store.Store):
 
         The next manifest names one old content of each file.
         """
-        found = {p: self._on_disk(p, file.size) for p, file in self._begun.items()}
-        written = {p: File.of(each) for p, each in found.items() if each is not None}
-        written = {p: file for p, file in written.items() if file == self._begun[p]}
+        written = {}
+        for place, file in self._begun.items():
+            with contextlib.suppress(OSError):
+                if File.of(_files.read(self.path, place, file.size)) == file:
+                    written[place] = file
         _files.sync_ways(self.path, written)
         self._files.update(written)
         self._begun = {}
