@@ -5,10 +5,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
+
+from ._compiled import compiled
 
 _WIDTH_ON_CPU, _WIDTH = 32, 1024
 """Rows in one call, on CPUs and on accelerators. Chosen."""
@@ -41,8 +42,7 @@ def map_rows(
       from call to call without compiling again.
     - `rows`: a NumPy array (members, …), or a pytree of such arrays.
     - `on_done`: called with the number of rows that are done, now and then.
-    - `in_turn`: one row after another, for a function that needs the memory of one row or
-      that decomposes matrices: in a batch these can wait for each other on a CPU.
+    - `in_turn`: one row after another, for a function that needs the memory of one row.
     """
     on_cpu = jax.default_backend() == "cpu"
     width = _WIDTH_IN_TURN if in_turn else _WIDTH_ON_CPU if on_cpu else _WIDTH
@@ -74,11 +74,11 @@ def _filled(some: np.ndarray, width: int) -> np.ndarray:
     return np.concatenate([some, np.repeat(last, width - len(some), axis=0)])
 
 
-@eqx.filter_jit
+@compiled
 def _side_by_side(function, rows):
     return jax.vmap(function)(rows)
 
 
-@eqx.filter_jit
+@compiled
 def _one_by_one(function, rows):
     return jax.lax.map(function, rows)

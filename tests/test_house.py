@@ -11,8 +11,8 @@ ROOT = pathlib.Path(jf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 SHARED = {
-    *("errors", "quantities", "_arrays", "_checks", "_files", "_rows", "_signals"),
-    "_versions",
+    *("errors", "quantities", "_arrays", "_checks", "_compiled", "_decompositions"),
+    *("_files", "_rows", "_signals", "_versions"),
 }
 """What every part may import."""
 
@@ -42,6 +42,8 @@ ALLOWED = {
     "_arrays": set(),
     "_files": set(),
     "_checks": set(),
+    "_compiled": set(),
+    "_decompositions": set(),
     "_rows": set(),
     "_signals": set(),
     "_versions": set(),
@@ -175,3 +177,22 @@ def test_nobody_asks_what_class_a_thing_is():
                 if foreign or (asked in own and path not in own[asked]):
                     found.setdefault(str(path.relative_to(ROOT)), set()).add(asked)
     assert found == {file: set(classes) for file, classes in ASKED_FOR.items()}
+
+
+COMPILES = {
+    "_decompositions.py": "where everything is compiled",
+    "networks/_switches.py": "a call that can be found in a traced program",
+}
+"""Where `jit` is asked for. Elsewhere `compiled` or `lower` is: programs of theirs never
+wait for each other's decompositions, and are given up when others are used."""
+
+
+def test_everything_is_compiled_in_one_place():
+    names = {"jit", "filter_jit", "pmap", "filter_pmap"}
+    found = {
+        str(path.relative_to(ROOT))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in names
+    }
+    assert found == set(COMPILES)

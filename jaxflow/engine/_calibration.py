@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _files
+from .._decompositions import lower
 from ._lane import Problem, Start
 from ._programs import key_of
 from ._schedule import Device
@@ -109,7 +110,7 @@ def _timer(problem: Problem, one: Start, width: int, devices) -> Callable[[], fl
 
     arguments = (flow, np.asarray(1, np.int32), stacked(one.state), stacked(one.args))
     programs = {
-        device: jax.jit(evaluate).lower(*jax.device_put(arguments, device)).compile()
+        device: lower(evaluate, *jax.device_put(arguments, device)).compile()
         for device in set(devices)
     }
     prepared = [(programs[device], jax.device_put(arguments, device)) for device in devices]

@@ -6,7 +6,6 @@ with those of its caller. Programs are kept, so that nothing is compiled again w
 numbers change.
 """
 
-import collections
 import functools
 import time
 from collections.abc import Callable, Hashable
@@ -17,14 +16,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._compiled import LastUsed, settings
+from .._decompositions import lower
 from ._lane import Problem
 from ._pool import advance, fill, Members, Outcome, outcome, Pool, refill
 from ._recording import Observer
 from ._schedule import Device
-
-_KEPT = 64
-"""Sets of programs that are kept, the last used. Chosen."""
-_cache: "collections.OrderedDict[Hashable, _Compiled]" = collections.OrderedDict()
 
 
 class Programs(NamedTuple):
@@ -51,6 +48,10 @@ class _Compiled(NamedTuple):
     seconds: float
 
 
+_kept: LastUsed[_Compiled] = LastUsed(64)
+"""Sets of programs. Chosen."""
+
+
 def compile_programs(
     problem: Problem,
     observer: Observer | None,
@@ -61,13 +62,8 @@ def compile_programs(
     shared, structure = eqx.partition((problem, observer), eqx.is_array)
     width = len(jax.tree_util.tree_leaves(members.starts)[0])
     key = key_of((problem, observer, members), device)
-    compiled = _cache.pop(key, None)
-    if compiled is None:
-        compiled = _compile(shared, structure, members, width, device)
-    _cache[key] = compiled
-    while len(_cache) > _KEPT:
-        _cache.popitem(last=False)
-
+    make = functools.partial(_compile, shared, structure, members, width, device)
+    compiled = _kept.get(key, make)
     put = lambda tree: jax.device_put(tree, device)
     shared = put(shared)
     # Small arguments stay NumPy arrays: a compiled call takes them to its device faster
@@ -94,12 +90,12 @@ def is_compiled(
     problem: Problem, observer: Observer | None, members: Members, device: Device
 ) -> bool:
     """Whether programs for pools as wide as `members` are there already."""
-    return key_of((problem, observer, members), device) in _cache
+    return key_of((problem, observer, members), device) in _kept
 
 
 def forget_programs() -> None:
     """Forget every compiled program."""
-    _cache.clear()
+    _kept.clear()
 
 
 def _compile(shared, structure, members, width, device) -> _Compiled:
@@ -123,13 +119,13 @@ def _compile(shared, structure, members, width, device) -> _Compiled:
     numbers = shapes_of(shared)
     whole = shape_of(np.zeros((), np.int32))
     arguments = (numbers, shapes_of(members), shape_of(np.zeros(width, bool)))
-    filled = jax.jit(fill_lanes).lower(*arguments).compile()
+    filled = lower(fill_lanes, *arguments)
     pool = shapes_of(jax.eval_shape(fill_lanes, *arguments))
-    advanced = jax.jit(advance_lanes, donate_argnums=1).lower(numbers, pool, whole, whole)
+    advanced = lower(advance_lanes, numbers, pool, whole, whole, donate=(1,))
     source = shape_of(np.zeros(width, np.int32))
-    refilled = jax.jit(refill, donate_argnums=0).lower(pool, pool, source)
+    refilled = lower(refill, pool, pool, source, donate=(0,))
     return _Compiled(
-        filled,
+        filled.compile(),
         advanced.compile(),
         refilled.compile(),
         pool,
@@ -145,7 +141,4 @@ def key_of(tree: PyTree, *devices: Device) -> Hashable:
         return (leaf.shape, str(leaf.dtype)) if eqx.is_array(leaf) else (type(leaf), leaf)
 
     leaves, structure = jax.tree_util.tree_flatten(tree)
-    # Read as attributes of the configuration, settings are those of this thread.
-    names = ("jax_enable_x64", "jax_default_matmul_precision")
-    settings = tuple(getattr(jax.config, name) for name in names)
-    return structure, tuple(describe(leaf) for leaf in leaves), devices, settings
+    return structure, tuple(describe(leaf) for leaf in leaves), devices, settings()

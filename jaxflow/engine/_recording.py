@@ -153,9 +153,8 @@ def _fill(problem, observer, recordings, pieces, state_at) -> Recording:
         return _written(recordings, lanes, places, observed, index)
 
     def read_next(recordings):
-        # On a CPU one lane after the other: no lane computes what only another needs, and
-        # LAPACK is called for single matrices (two batched calls at the same time can
-        # block each other for good there). An accelerator wants them all together.
+        # On a CPU one lane after the other: no lane computes what only another needs.
+        # An accelerator wants them all together.
         return jax.lax.platform_dependent(recordings, cpu=one_lane, default=all_lanes)
 
     return jax.lax.while_loop(

@@ -29,6 +29,7 @@ from .._checks import (
     check_whole,
     shown,
 )
+from .._compiled import compiled
 from .._rows import map_lanes
 from ..errors import InputError
 from ..networks import FeedForward, LeakyReLU
@@ -336,7 +337,7 @@ def _on_sphere(chain: _Chain, x, z, num_starts, key) -> list[tuple[np.ndarray, b
     return [(v, False) for v in distinct]
 
 
-@eqx.filter_jit
+@compiled
 def _solved(chain: _Chain, x, z, starts):
     """Unit vectors and the relative KKT residual at each."""
     # Of unit size, whatever the data: tolerances below are then relative ones.

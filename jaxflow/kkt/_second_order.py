@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._compiled import compiled
 from .._rows import map_rows
 from ..flows import ncf
 from ..networks import unflattener
@@ -89,7 +90,7 @@ def _value(network, task, row):
     return ncf(unflattener(network)(row), task)
 
 
-@eqx.filter_jit
+@compiled
 def _derivatives(objective, vector, slopes):
     """The Hessian and the derivatives of the heights, a parameter in each row."""
     gradient = lambda v: objective.gradient(v, slopes)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import check_numbers
+from .._compiled import compiled
 from ._activations import leaky_relus, LeakyReLU
 from ._feed_forward import FeedForward
 from ._parameters import check_module
@@ -215,7 +216,7 @@ def _with_weights(network: eqx.Module, stacked: Sequence[np.ndarray]) -> eqx.Mod
     return eqx.combine(structure.unflatten(shaped), rest)
 
 
-@eqx.filter_jit
+@compiled
 def _outputs(networks: eqx.Module, inputs):
     """The outputs of stacked networks for every sample."""
     each = lambda network: jax.vmap(cast(Callable, network))(inputs)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from .._checks import check_key, check_positive, check_rows, check_whole, shown
+from .._compiled import compiled
 from ..errors import InputError
 from ._parameters import (
     as_jax,
@@ -176,7 +177,7 @@ def draw_members(network: Network, key: PRNGKeyArray, numbers: np.ndarray) -> Ne
     return _draw(network, key, member_numbers(numbers))
 
 
-@eqx.filter_jit
+@compiled
 def _draw(network: Network, key: PRNGKeyArray, words: MemberNumber) -> Network:
     vector = flatten(network)
 

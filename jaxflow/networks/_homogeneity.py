@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import check_numbers, check_whole
+from .._compiled import compiled
 from ..errors import InputError, NotHomogeneousError
 from ._parameters import parameter_dtype
 from ._single import accepts, check_one, declared_shape, refusal
@@ -108,7 +109,7 @@ def _random_points(network, random):
     return jax.tree_util.tree_map(draw, network)
 
 
-@eqx.filter_jit
+@compiled
 def _probe(points, inputs):
     """Outputs, `⟨w, ∇H⟩` and `H(c w)` at every point, each (points, samples, …)."""
 

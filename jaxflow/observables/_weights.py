@@ -182,9 +182,9 @@ def dimensions(name: str, observable: Callable, ndim: int) -> tuple[str, ...]:
 def _singular_values(matrices) -> Float[Array, "layers rank"]:
     """The singular values of matrices of any shapes, filled up with zeros.
 
-    One matrix after the other, in one shape: independent decompositions side by side can
-    block each other for good on a CPU once they are batched (jaxlib hands a batch to
-    the threads that run the decompositions themselves).
+    One matrix after the other, in one shape: in a program that is not jaxflow's,
+    independent decompositions side by side can wait for each other for good once they are
+    batched (see `_decompositions.py`).
     """
     rows = max(matrix.shape[0] for matrix in matrices)
     columns = max(matrix.shape[1] for matrix in matrices)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._compiled import compiled
 from .._rows import map_lanes
 from ..engine import join, Outcome, Problem, status_names, take, with_loss
 from ..networks import unflatten_rows
@@ -111,7 +112,7 @@ class _Final(NamedTuple):
     further: dict[str, Any]  # columns that only this flow has
 
 
-@eqx.filter_jit
+@compiled
 def _final(flow, members) -> _Final:
     """Every member where it ended."""
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._compiled import compiled
 from .._rows import map_lanes
 from ..engine import Members, Start
 from ..flows import AbstractNetworkFlow
@@ -65,7 +66,7 @@ def starts_of(simulation: Simulation, rows: np.ndarray) -> StartOf:
     return StartOf(of_rows(simulation.scale.logarithms, rows), member_numbers(numbers))
 
 
-@eqx.filter_jit
+@compiled
 def _enter(flow: AbstractNetworkFlow, networks: eqx.Module, starts: StartOf):
     """The states of members, and their `args`."""
     arrays, rest = eqx.partition(networks, eqx.is_array)

@@ -2,12 +2,12 @@
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._compiled import compiled
 from .._rows import map_lanes
 from ..engine import (
     Given,
@@ -102,7 +102,7 @@ def _counted(numbers: Any) -> np.ndarray | None:
     return None if numbers is None else np.asarray(numbers, np.int64)
 
 
-@eqx.filter_jit
+@compiled
 def _states(flow: AbstractNetworkFlow, rows, args) -> PyTree:
     def one(member):
         row, own = member
@@ -111,7 +111,7 @@ def _states(flow: AbstractNetworkFlow, rows, args) -> PyTree:
     return map_lanes(one, (rows, args))
 
 
-@eqx.filter_jit
+@compiled
 def _ends(flow: AbstractNetworkFlow, clocks, states, args) -> Snapshot:
     def one(member):
         clock, state, own = member

@@ -1,0 +1,131 @@
+"""Functions that are compiled when they are called, by programs that can be given up.
+
+`equinox.filter_jit` keeps what it compiled for as long as the function lives, which for a
+function of a module is always. Here the programs last used are kept, of all functions
+together, and decompositions in them are lowered as `_decompositions.py` says.
+"""
+
+import collections
+import functools
+import threading
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+import equinox as eqx
+import jax
+from jax.core import Tracer
+from jaxtyping import PyTree
+
+from ._decompositions import lower
+
+Kept = TypeVar("Kept")
+Function = TypeVar("Function", bound=Callable)
+
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_device",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+    "jax_debug_nans",
+)
+"""The settings of JAX that change what a program computes, or whether it is one."""
+
+
+class LastUsed(Generic[Kept]):
+    """What was used last, up to a number, for any number of threads."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._kept: collections.OrderedDict[Hashable, Kept] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """What is kept under a key, made if it is not there."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+
+_programs: LastUsed[Callable] = LastUsed(64)
+"""Chosen: a call of the library compiles fewer than ten."""
+
+
+def compiled(function: Function) -> Function:
+    """The function, compiled for its arguments as `equinox.filter_jit` does.
+
+    Arrays may differ from call to call; everything else is a part of the program.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments):
+        arrays, rest = eqx.partition(arguments, eqx.is_array)
+        leaves, structure = jax.tree_util.tree_flatten(arrays)
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
+            return function(*arguments)
+
+        def make():
+            return _compile(function, leaves, structure, rest)
+
+        return _programs.get((function, describe(arguments)), make)(leaves)
+
+    return call  # type: ignore[return-value]
+
+
+def describe(tree: PyTree) -> Hashable:
+    """Equal for arguments that one program serves, under the settings of this thread."""
+
+    def of_leaf(leaf):
+        if not eqx.is_array(leaf):
+            # The type as well: 1, 1.0 and True are equal, and compute different things.
+            return type(leaf), leaf
+        place = leaf.sharding if getattr(leaf, "committed", False) else None
+        return jax.typeof(leaf), place
+
+    leaves, structure = jax.tree_util.tree_flatten(tree)
+    return structure, tuple(map(of_leaf, leaves)), settings()
+
+
+def settings() -> Hashable:
+    """What JAX is set to, as far as it changes programs."""
+    # Read as attributes of the configuration, settings are those of this thread.
+    return tuple(getattr(jax.config, name) for name in _SETTINGS)
+
+
+def _compile(function, leaves, structure, rest) -> Callable:
+    constant: list[PyTree] = []  # what of the result is not an array
+
+    def of_arrays(leaves):
+        arguments = eqx.combine(structure.unflatten(leaves), rest)
+        arrays, other = eqx.partition(function(*arguments), eqx.is_array)
+        constant.append(other)
+        return arrays
+
+    of_arrays.__name__ = function.__name__  # what JAX calls the program
+    program = lower(of_arrays, leaves).compile()
+    (other,) = constant
+    return lambda leaves: eqx.combine(program(leaves), other)
+
+
+def forget_programs() -> None:
+    """Forget the programs of all compiled functions."""
+    _programs.clear()
