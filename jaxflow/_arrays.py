@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 Value = TypeVar("Value")
@@ -23,6 +24,16 @@ def ratio(number: Any, divisor: Any) -> Any:
     Safe to differentiate: the division that is not taken divides by one.
     """
     return number / jnp.where(divisor > 0, divisor, 1.0)
+
+
+def on_device(array: Any, dtype: Any = None) -> Any:
+    """A copy of a NumPy array as an array of JAX; arrays of JAX are taken as they are.
+
+    `jnp.asarray` does the same by a program for every shape, which JAX then keeps.
+    """
+    if isinstance(array, jax.Array):
+        return jnp.asarray(array, dtype)
+    return jax.device_put(np.array(array, dtype))
 
 
 def is_known(tree: PyTree) -> bool:

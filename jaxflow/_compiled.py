@@ -7,6 +7,7 @@ together, and decompositions in them are lowered as `_decompositions.py` says.
 
 import collections
 import functools
+import os
 import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -17,6 +18,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from ._decompositions import lower
+from .errors import JaxflowError
 
 Kept = TypeVar("Kept")
 Function = TypeVar("Function", bound=Callable)
@@ -70,6 +72,24 @@ _programs: LastUsed[Callable] = LastUsed(64)
 """Chosen: a call of the library compiles fewer than ten."""
 
 
+_process: int | None = None
+"""The process in which JAX was first used for jaxflow."""
+
+
+def check_process() -> None:
+    """**Raises:** `JaxflowError` in a process forked from one that has used JAX: its
+    threads are not there, and a program that waits for one waits for ever."""
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    if _process != os.getpid():
+        raise JaxflowError(
+            "This process was forked from one that had used JAX, whose threads are not "
+            'in it. Start processes by multiprocessing\'s "spawn" or "forkserver" '
+            'instead, as in multiprocessing.get_context("spawn").'
+        )
+
+
 def compiled(function: Function) -> Function:
     """The function, compiled for its arguments as `equinox.filter_jit` does.
 
@@ -82,6 +102,7 @@ def compiled(function: Function) -> Function:
         leaves, structure = jax.tree_util.tree_flatten(arrays)
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return function(*arguments)
+        check_process()
 
         def make():
             return _compile(function, leaves, structure, rest)

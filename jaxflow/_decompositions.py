@@ -51,7 +51,13 @@ def lower(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) -> 
 
     **Arguments:** `donate`: which arguments the program may overwrite, by number.
     """
-    traced = jax.jit(function, donate_argnums=donate).trace(*arguments)
+
+    # JAX keeps traces and programs for as long as their function lives: one of its own.
+    @functools.wraps(function)
+    def once(*arguments):
+        return function(*arguments)
+
+    traced = jax.jit(once, donate_argnums=donate).trace(*arguments)
     if _has_mended_jaxlib():
         return traced.lower()
     return traced.lower(_private_parameters=_parameters())

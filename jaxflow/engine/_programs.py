@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._compiled import LastUsed, settings
+from .._compiled import check_process, LastUsed, settings
 from .._decompositions import lower
 from ._lane import Problem
 from ._pool import advance, fill, Members, Outcome, outcome, Pool, refill
@@ -48,8 +48,9 @@ class _Compiled(NamedTuple):
     seconds: float
 
 
-_kept: LastUsed[_Compiled] = LastUsed(64)
-"""Sets of programs. Chosen."""
+_kept: LastUsed[_Compiled] = LastUsed(32)
+"""Sets of programs, of about 7 MB each for small networks. Chosen: a run has one set for
+each width, of which it uses up to three."""
 
 
 def compile_programs(
@@ -59,6 +60,7 @@ def compile_programs(
     device: Device,
 ) -> Programs:
     """Programs for pools as wide as `members`, of which only shapes and structure count."""
+    check_process()
     shared, structure = eqx.partition((problem, observer), eqx.is_array)
     width = len(jax.tree_util.tree_leaves(members.starts)[0])
     key = key_of((problem, observer, members), device)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
+from .._arrays import on_device
 from ._crossing import first_crossing
 from ._lane import Attempt, Lane, Problem
 
@@ -55,7 +56,7 @@ def empty_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> Recordi
         lambda leaf: np.full((*grids.shape, *leaf.shape), np.nan, leaf.dtype), example
     )
     parts = (grids, np.zeros(len(grids), np.int32), values, own)
-    return Recording(*jax.tree_util.tree_map(jnp.asarray, parts))
+    return Recording(*jax.tree_util.tree_map(on_device, parts))
 
 
 def record_start(

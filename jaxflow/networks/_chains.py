@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._arrays import on_device
 from .._checks import check_numbers
 from .._compiled import compiled
 from ._activations import leaky_relus, LeakyReLU
@@ -170,7 +171,7 @@ def _along_one_path(
         filled.append(array[None])
     sample = np.zeros((1, weights[0].shape[1]), weights[0].dtype)
     sample[0, 0] = x
-    outputs = _outputs(_with_weights(network, filled), jnp.asarray(sample))
+    outputs = _outputs(_with_weights(network, filled), on_device(sample))
     return float(np.asarray(outputs).reshape(-1)[0])
 
 
@@ -191,7 +192,7 @@ def _same_outputs(network: eqx.Module, chain: FeedForward, samples: np.ndarray) 
         ).astype(weight.dtype)
         for weight in chain.weights
     ]
-    inputs = jnp.asarray(samples)
+    inputs = on_device(samples)
     found, expected = (
         np.asarray(_outputs(_with_weights(one, drawn), inputs), np.float64).reshape(
             _NUM_POINTS, len(samples), -1
@@ -210,7 +211,7 @@ def _with_weights(network: eqx.Module, stacked: Sequence[np.ndarray]) -> eqx.Mod
     arrays, rest = eqx.partition(network, eqx.is_array)
     leaves, structure = jax.tree_util.tree_flatten(arrays)
     shaped = [
-        jnp.asarray(stack.reshape(len(stack), *leaf.shape))
+        on_device(stack.reshape(len(stack), *leaf.shape))
         for stack, leaf in zip(stacked, leaves)
     ]
     return eqx.combine(structure.unflatten(shaped), rest)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._checks import check_choice, check_dtype, check_key, check_sizes, check_whole
 from ..errors import InputError
 from ._activations import check_activation, needs_radius
+from ._drawing import gaussian
 
 
 class ConvNet(eqx.Module):
@@ -150,4 +151,4 @@ def _draw(key, shape, dtype):
     fan_in = 1
     for size in shape[1:]:
         fan_in *= size
-    return jax.random.normal(key, shape, dtype) / fan_in**0.5
+    return gaussian(key, shape, dtype, fan_in**0.5)

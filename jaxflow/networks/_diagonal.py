@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._checks import check_dtype, check_key, check_whole
 from ..errors import InputError
+from ._drawing import gaussian
 
 
 class DiagonalLinear(eqx.Module):
@@ -41,7 +42,7 @@ class DiagonalLinear(eqx.Module):
         shape = (check_whole("out_size", out_size), check_whole("in_size", in_size))
         dtype = check_dtype("dtype", dtype)
         keys = jax.random.split(check_key("key", key), self.depth)
-        self.factors = tuple(jax.random.normal(k, shape, dtype) for k in keys)
+        self.factors = tuple(gaussian(k, shape, dtype) for k in keys)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

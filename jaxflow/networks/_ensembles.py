@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
+from .._arrays import on_device
 from .._checks import check_key, check_positive, check_rows, check_whole, shown
 from .._compiled import compiled
 from ..errors import InputError
@@ -258,6 +259,6 @@ def members(ensemble: Network, rows: np.ndarray) -> Network:
     """The networks at these places of an ensemble."""
     # Through NumPy: indexing a JAX array compiles a program for every shape.
     return jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(np.asarray(leaf)[rows]) if eqx.is_array(leaf) else leaf,
+        lambda leaf: on_device(np.asarray(leaf)[rows]) if eqx.is_array(leaf) else leaf,
         ensemble,
     )

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._checks import check_dtype, check_key, check_sizes
 from ..errors import InputError
 from ._activations import check_activation, needs_radius
+from ._drawing import gaussian
 
 
 class FeedForward(eqx.Module):
@@ -54,7 +55,7 @@ class FeedForward(eqx.Module):
         dtype = check_dtype("dtype", dtype)
         keys = jax.random.split(check_key("key", key), len(self.sizes) - 1)
         self.weights = tuple(
-            jax.random.normal(k, (out, fan_in), dtype) / fan_in**0.5
+            gaussian(k, (out, fan_in), dtype, fan_in**0.5)
             for k, fan_in, out in zip(keys, self.sizes[:-1], self.sizes[1:])
         )
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._arrays import on_device
 from .._checks import check_numbers, check_whole
 from .._compiled import compiled
 from ..errors import InputError, NotHomogeneousError
@@ -77,7 +78,7 @@ def order(
     if (reason := refusal(network, inputs.shape[1:], dtype)) is not None:
         found = f"samples of shape {inputs.shape[1:]}, on which the network fails: {reason}"
         raise InputError("inputs", found, "samples (n, *input_shape)")
-    inputs = jnp.asarray(inputs[:_NUM_INPUTS], dtype)
+    inputs = on_device(inputs[:_NUM_INPUTS], dtype)
     for _ in range(_ATTEMPTS):
         outputs, derivatives, scaled = jax.device_get(
             _probe(_random_points(network, random), inputs)
@@ -104,7 +105,7 @@ def _random_points(network, random):
             return leaf
         fan_in = max(math.prod(leaf.shape[1:]), 1)
         points = random.standard_normal((_NUM_POINTS, *leaf.shape)) / fan_in**0.5
-        return jnp.asarray(points, leaf.dtype)
+        return on_device(points, leaf.dtype)
 
     return jax.tree_util.tree_map(draw, network)
 

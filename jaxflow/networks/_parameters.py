@@ -14,6 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from .._arrays import on_device
 from .._checks import shown
 from ..errors import InputError
 
@@ -81,7 +82,7 @@ def flatten_rows(networks: eqx.Module) -> np.ndarray:
 def as_jax(networks: Network) -> Network:
     """The same networks with JAX arrays for NumPy's."""
     return jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(leaf) if eqx.is_array(leaf) else leaf, networks
+        lambda leaf: on_device(leaf) if eqx.is_array(leaf) else leaf, networks
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from .._arrays import on_device
 from ..errors import InputError
 
 Index = int | slice | np.ndarray
@@ -70,7 +70,7 @@ def pick_networks(networks: Any, index: Index) -> Any:
             return leaf
         # By NumPy: JAX would compile a program for every size.
         found = pick(leaf, index)
-        return jnp.asarray(found) if isinstance(leaf, jax.Array) else found
+        return on_device(found) if isinstance(leaf, jax.Array) else found
 
     return jax.tree_util.tree_map(rows, networks)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
 
+from .._arrays import on_device
 from ..errors import InputError, StoreError
 from ..stores import open_for_reading, standing
 from ._columns import joined
@@ -100,13 +100,13 @@ def rebuilt(
 
     **Raises:** `StoreError` if an array is missing, or if the network does not fit.
     """
-    on_device = {name: jnp.asarray(array) for name, array in arrays.items()}
-    _warn_of_narrowed(arrays, on_device)
+    moved = {name: on_device(array) for name, array in arrays.items()}
+    _warn_of_narrowed(arrays, moved)
 
     def array(name: str) -> Any:
-        if name not in on_device:
+        if name not in moved:
             raise StoreError(f"it has no {name}")
-        return on_device[name]
+        return moved[name]
 
     if network is None:
         return rebuild(json.loads(structure), array, trust)
@@ -117,23 +117,23 @@ def rebuilt(
     wanted = {name: leaf.shape for name, (_, leaf) in zip(names, leaves)}
     fit = {
         name: stored.shape[stored.ndim - len(wanted.get(name, ())) :]
-        for name, stored in on_device.items()
+        for name, stored in moved.items()
     }
     if fit != wanted:
-        found = {name: stored.shape for name, stored in on_device.items()}
+        found = {name: stored.shape for name, stored in moved.items()}
         raise StoreError(f"it holds parameters {found}, the given network {wanted}")
     treedef = jax.tree_util.tree_structure(arrays_of)
     return eqx.combine(treedef.unflatten([array(name) for name in names]), rest)
 
 
 def _warn_of_narrowed(
-    arrays: Mapping[str, np.ndarray], on_device: Mapping[str, jax.Array]
+    arrays: Mapping[str, np.ndarray], moved: Mapping[str, jax.Array]
 ) -> None:
     """Without double precision JAX makes single precision of it, and says nothing."""
     narrowed = [
-        (array.dtype, on_device[name].dtype)
+        (array.dtype, moved[name].dtype)
         for name, array in arrays.items()
-        if array.dtype != on_device[name].dtype
+        if array.dtype != moved[name].dtype
     ]
     if narrowed:
         wide, narrow = narrowed[0]
@@ -187,7 +187,7 @@ def join_networks(networks: Sequence[Any], owners: Sequence[AbstractOwner]) -> A
             for leaf, owner in zip(leaves, owners)
         ]
         found = joined(jax.tree_util.keystr(path), arrays, 0)
-        return jnp.asarray(found) if isinstance(leaves[0], jax.Array) else found
+        return on_device(found) if isinstance(leaves[0], jax.Array) else found
 
     parts = [arrays for arrays, _ in partitioned]
     return eqx.combine(jax.tree_util.tree_map_with_path(stacked, *parts), first[1])

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arrays import on_device
 from .._checks import check_flag
 from ..errors import InputError
 from ..networks import (
@@ -168,7 +169,7 @@ class IteratedNetworks(AbstractNetworks):
         networks = self._queue.take(rows)
         return jax.tree_util.tree_map(
             lambda *leaves: (
-                jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves]))
+                on_device(np.stack([np.asarray(leaf) for leaf in leaves]))
                 if eqx.is_array(leaves[0])
                 else leaves[0]
             ),
@@ -299,9 +300,7 @@ def _as_stacked(networks: eqx.Module, task: AbstractTask, ensemble: bool | None)
     if is_single:
         # Through NumPy: JAX would compile a program for every shape.
         networks = jax.tree_util.tree_map(
-            lambda leaf: (
-                jnp.asarray(np.asarray(leaf)[None]) if eqx.is_array(leaf) else leaf
-            ),
+            lambda leaf: on_device(np.asarray(leaf)[None]) if eqx.is_array(leaf) else leaf,
             networks,
         )
     num = num_members(networks)

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from .._arrays import on_device
 from .._compiled import compiled
 from .._rows import map_lanes
 from ..engine import Members, Start
@@ -44,7 +44,7 @@ class MemberSource:
         networks = simulation.networks.stacked(indices)
         states, args = _enter(self._flow, networks, starts_of(simulation, indices))
         stops = jax.tree_util.tree_map(
-            lambda threshold: jnp.asarray(of_rows(threshold, indices)), simulation.stops
+            lambda threshold: on_device(of_rows(threshold, indices)), simulation.stops
         )
         record = simulation.record
         recordings = None

@@ -3,10 +3,10 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._arrays import on_device
 from .._compiled import compiled
 from .._rows import map_lanes
 from ..engine import (
@@ -95,7 +95,7 @@ class RowFlow:
 
     def _as_array(self, leaf: Any) -> Any:
         real = np.asarray(leaf).dtype.kind == "f"
-        return jnp.asarray(leaf, self._dtype if real else None)
+        return on_device(leaf, self._dtype if real else None)
 
 
 def _counted(numbers: Any) -> np.ndarray | None:

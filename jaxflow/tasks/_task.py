@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Shaped
 
-from .._arrays import is_known
+from .._arrays import is_known, on_device
 from .._checks import check_key, check_rows, check_whole, is_traced, shown
 from ..errors import InputError
 from ._losses import AbstractLoss, AbstractMarginLoss, as_loss
@@ -162,8 +162,8 @@ class Task(AbstractTask):
                 f"({x.shape[0]},) or ({x.shape[0]}, out), one target for each input",
             )
         self.loss.check(y)
-        self.inputs = jnp.asarray(_as_float(x))
-        self.targets = jnp.asarray(y if self.loss.labels else _as_float(y))
+        self.inputs = on_device(_as_float(x))
+        self.targets = on_device(y if self.loss.labels else _as_float(y))
 
     @property
     def asks_for(self) -> str:
