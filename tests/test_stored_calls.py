@@ -1,5 +1,6 @@
 """Every public function with `store=`: stored, loaded, repeated, interrupted, killed."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from jaxflow.results import _run_store as run_store
 from jaxflow.runs import _storing
 from jaxflow.runs._storing import StoreSink
 
-from .comparing import assert_same
+from .comparing import assert_results_same, assert_same
 from .losing import Disk, Killed
 from .stored_calls import CALLS, CHANGES, NUM
 
@@ -95,3 +96,23 @@ def test_stored_call_is_the_call_in_memory(tmp_path, added, kind):
             call(folder / "run.zarr")
     assert_same(expected, call(folder / "run.zarr"))
     assert_same(expected, jf.load(folder / "run.zarr"))
+
+
+def test_search_for_kkt_points_goes_on_from_its_store(tmp_path, added):
+    network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+    ensemble = jf.sample_ensemble(network, NUM, key=jax.random.key(1))
+    task = jf.Task(np.eye(2), np.array([1.0, -0.5]))
+
+    def call(path=None, **changes):
+        schedule = jf.Schedule(width=8, steps_per_call=8, checkpoint_seconds=1e-3)
+        given = {"store": path, "schedule": schedule, "progress": False, **changes}
+        return jf.find_kkt(ensemble, task, **given)
+
+    expected = call()
+    interrupt(call, tmp_path / "run.zarr", after=NUM // 3)
+    assert_results_same(expected, call(tmp_path / "run.zarr"))
+    assert sorted(added) == list(range(NUM))
+    assert_results_same(expected, call(tmp_path / "run.zarr"))
+    assert len(added) == NUM
+    with pytest.raises(jf.StoreError, match="another run"):
+        call(tmp_path / "run.zarr", tol=1e-6)

@@ -18,8 +18,10 @@ from ..solvers import EVALUATIONS_OF_CHOICE, Work
 from ._simulation import Simulation
 from ._source import starts_of
 
-_PIECE = 256
-"""Members are evaluated in pieces of at most this many, so that few sizes are compiled."""
+_LEAST, _PIECE = 8, 256
+"""Members are evaluated in pieces of at least and at most so many. Few sizes are compiled,
+and how many members are stored at a time changes no bit: fewer than a register holds are
+rounded in another way (see `engine/_schedule.py`)."""
 _FINAL = ("log_norm", "rescaled_time", "log_time", "loss")
 
 
@@ -131,7 +133,7 @@ def _in_pieces(function, flow, members: PyTree) -> Any:
     """`function(flow, members)` in NumPy, for any number of members."""
     num = len(jax.tree_util.tree_leaves(members)[0])
     # Whole powers of two: a run compiles a few sizes at most, another run none.
-    size = min(_PIECE, 1 << max(0, num - 1).bit_length())
+    size = min(_PIECE, max(_LEAST, 1 << max(0, num - 1).bit_length()))
     if num == 0:
         shapes = eqx.filter_eval_shape(function, flow, members)
         return jax.tree_util.tree_map(lambda s: np.zeros(s.shape, s.dtype), shapes)
