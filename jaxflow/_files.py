@@ -89,14 +89,11 @@ def write(root: pathlib.Path, key: str, content: bytes, new: str) -> None:
         raise
 
 
-def remove(root: pathlib.Path, key: str) -> bool:
-    """Remove a file from a folder; returns whether it was there."""
-    try:
+def remove(root: pathlib.Path, key: str) -> None:
+    """Remove a file from a folder, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
         _check_way(root, key)
         os.unlink(root / key)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def make_folder(folder: pathlib.Path) -> None:

@@ -4,7 +4,7 @@
 them is what the standards promise: a content that was synced is there, one that was not is
 empty, cut or whole; a name that was made, moved or removed since its folder was last synced
 is as before or as after, each for itself. A rename is one change, which is on the disk when
-either of its folders has been synced.
+the folder has been synced to which it leads.
 """
 
 import contextlib
@@ -60,6 +60,7 @@ class Disk:
         self._opened: dict[int, pathlib.Path] = {}  # by descriptor
         self.stops: dict[int, type[BaseException]] = {}  # by the number of an operation
         self.operations = 0
+        self.changes: list[int] = []  # the operations that changed names
         self._is_dead = False
 
     def _find(self, path):
@@ -132,6 +133,7 @@ class Disk:
             if number is not None:
                 self._folders[folder][name] = number
         self.events.append(Names(named))
+        self.changes.append(self.operations)
 
     def _written(self, path):
         number, content = self._at(path), path.read_bytes()
@@ -239,7 +241,8 @@ class Disk:
         contents = dict(self._found)
         for at, event in enumerate(events):
             if isinstance(event, Names):
-                safe = any(last_sync.get(f, -1) > at for f, _, _ in event.changes)
+                folder, _, _ = event.changes[-1]
+                safe = last_sync.get(folder, -1) > at
                 if safe or random.random() < likely:
                     for folder, name, number in event.changes:
                         folders.setdefault(folder, {}).pop(name, None)

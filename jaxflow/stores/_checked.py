@@ -198,8 +198,9 @@ class CheckedStore(zarr.abc.store.Store):
         _files.sync_ways(self.path, [*described, *self._put_at_once, *others])
         for place in lasts:
             _files.write(self.path, place, self._staged[place], NEW)
-        gone = [place for place in self._gone if _files.remove(self.path, place)]
-        _files.sync_ways(self.path, [*lasts, *gone])
+        for place in self._gone:
+            _files.remove(self.path, place)
+        _files.sync_ways(self.path, lasts)
         self._files.update(changed)
         self._staged, self._gone, self._put_at_once, self._begun = {}, set(), [], {}
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TextIO
 from .. import _files
 from .._checks import shown
 from ..errors import InputError, StoreError
-from ._checked import CheckedStore, FILES, LOCK, MANIFESTS, OWN
+from ._checked import CheckedStore, FILES, LOCK, MANIFESTS
 from ._manifest import DESCRIPTION, File, FormatError, LARGEST, Manifest
 
 _EMPTY_GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}
@@ -220,9 +220,10 @@ def put_back(path: pathlib.Path) -> None:
 
 def _foreign(path: pathlib.Path, manifest: Manifest) -> Iterator[str]:
     """What lies in the folder of a store and is not of the store."""
-    own = {*manifest.places(), *OWN}
+    own = set(manifest.places())
     for place in _files.walk(path):
-        if place not in own and not _is_chunk(place, manifest):
+        in_ours = place.startswith(f"{FILES}/")  # such as lanes that a run left
+        if place not in own and not in_ours and not _is_chunk(place, manifest):
             yield place
 
 
