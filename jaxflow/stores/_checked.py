@@ -33,7 +33,6 @@ MANIFESTS = (f"{FILES}/manifest", f"{FILES}/manifest_copy")
 LOCK = f"{FILES}/lock"
 NEW = f"{FILES}/new"
 """The file that is being written."""
-OWN = (*MANIFESTS, LOCK, NEW)
 
 Buffer = zarr.core.buffer.Buffer
 
