@@ -44,14 +44,30 @@ def plain(value: Any) -> Any:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    """A line for every name under which a store holds something else than a call wants."""
-    for name in [*wanted, *(name for name in found if name not in wanted)]:
-        missing = object()
-        old, new = found.get(name, missing), wanted.get(name, missing)
-        if old != new:
-            there = "nothing" if old is missing else _brief(old)
-            here = "nothing" if new is missing else _brief(new)
-            yield f"{name}: {there} in the store, {here} in this call"
+    """A line for every name under which a store holds something else than a call wants.
+
+    What has parts on one side and none on the other is one line.
+    """
+    told: list[str] = []
+    for name in sorted({**wanted, **found}, key=lambda name: name.count(".")):
+        if found.get(name, _MISSING) == wanted.get(name, _MISSING):
+            continue
+        if any(name.startswith(f"{above}.") for above in told):
+            continue
+        if name not in found or name not in wanted:
+            told.append(name)
+        there, here = _said(found, name), _said(wanted, name)
+        yield f"{name}: {there} in the store, {here} in this call"
+
+
+_MISSING = object()
+
+
+def _said(values: Mapping[str, Any], name: str) -> str:
+    if name in values:
+        return _brief(values[name])
+    parts = [each for each in values if each.startswith(f"{name}.")]
+    return _brief(values.get(f"{name}.class", "another")) if parts else "nothing"
 
 
 def _brief(value: Any) -> str:
