@@ -17,6 +17,7 @@ import rich.table
 import xarray
 
 from . import plot
+from ._checks import check_positive
 from .errors import InputError
 from .flows import ncf
 from .networks import FeedForward, LeakyReLU, sample_ensemble
@@ -60,6 +61,7 @@ def run_demo(
 
     **Returns:** a `Demo`; its dataset has `blow_up_time` and the quantities of `table`.
     """
+    scale = check_positive("scale", scale)
     task = data.digits((3, 8), images)
     network = FeedForward(_SIZES, LeakyReLU(0.5, 2), key=jax.random.key(seed))
     starts = sample_ensemble(network, members, key=jax.random.key(seed + 1))

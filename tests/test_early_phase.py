@@ -114,7 +114,7 @@ def test_summary_and_dataset(found):
         ({"scales": [1e-3]}, "scales: found"),
         ({"scales": [1e-3, 2.0]}, "scales: found"),
         ({"closeness": 0}, "closeness: found 0"),
-        ({"networks": 3}, "networks: found int"),
+        ({"networks": 3}, "networks: found 3"),
         ({"sizes": (3, 1)}, "networks: found networks of order 1"),
     ],
 )
@@ -186,9 +186,9 @@ def test_picture_of_stable_sets():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"extent": -1.0}, "extent: found -1.0"),
+        ({"extent": -1.0}, "extent: found -1;"),
         ({"resolution": 1}, "resolution: found 1"),
-        ({"first": (3, 1)}, "first, second: found another structure"),
+        ({"first": (3, 1)}, "first: found another structure"),
     ],
 )
 def test_slices_that_cannot_be(change, message, as_users_have_it):

@@ -124,7 +124,7 @@ def test_a_stored_run_ends_as_by_ctrl_c(tmp_path, cache, long_run, signals):
     assert child.shows_its_cursor
     assert "Interrupted: " in child.said and "same call goes on" in child.said
     assert ("Traceback" in child.said) == by_ctrl_c
-    assert (path / "lanes" / "files" / "in_flight").stat().st_size > 0
+    assert (path / "jaxflow" / "files" / "in_flight").stat().st_size > 0
     assert_same(long_run, simulate(path, **LONG))
 
 

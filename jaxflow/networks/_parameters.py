@@ -22,9 +22,12 @@ Network = TypeVar("Network")
 
 
 def check_module(network: Any, argument: str = "network") -> None:
-    """**Raises:** `InputError` for what is no Equinox module."""
+    """**Raises:** `InputError` for what is no Equinox module, or none that is called."""
     if not isinstance(network, eqx.Module):
         raise InputError(argument, shown(network), "an equinox.Module")
+    if not callable(network):
+        found = f"a {type(network).__name__}, which cannot be called on a sample"
+        raise InputError(argument, found, "one network")
 
 
 def flatten(network: eqx.Module) -> Float[Array, " parameters"]:

@@ -20,9 +20,6 @@ def check_one(network: Any, argument: str = "network") -> None:
     **Raises:** `InputError`.
     """
     check_module(network, argument)
-    if not callable(network):
-        found = f"a {type(network).__name__}, which cannot be called on a sample"
-        raise InputError(argument, found, "one network")
     arrays = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_array))
     if not any(map(eqx.is_inexact_array, arrays)):
         raise InputError(argument, "a module without arrays", "a module with parameters")
