@@ -14,6 +14,7 @@ import pytest
 
 import jaxflow as jf
 from jaxflow._signals import ends_on_signals
+from jaxflow.engine._worker import Worker
 
 from .comparing import assert_same
 from .test_run_store import LONG, schedule, simulate
@@ -252,3 +253,16 @@ def test_a_thread_leaves_signals_alone():
 
 def test_a_decorated_call_is_what_it_was():
     assert jf.run.__name__ == "run" and jf.find_kkt.__doc__.startswith("Distinct KKT")
+
+
+def test_no_worker_goes_on_when_ctrl_c_comes_as_they_start(monkeypatch):
+    start = Worker.start
+
+    def interrupted(worker):
+        start(worker)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(schedule=jf.Schedule(width=8, pools_per_device=2))
+    assert not [t for t in threading.enumerate() if isinstance(t, Worker)]

@@ -162,9 +162,9 @@ class _Driver:
         ]
         self._feed(len(workers))
         self._tell()
-        for worker in workers:
-            worker.start()
         try:
+            for worker in workers:
+                worker.start()
             self._drive(workers, plan)
         except BaseException as error:
             self._leave(workers, safe_to_save=not isinstance(error, StoreError))
@@ -292,7 +292,7 @@ class _Driver:
         for worker in workers:
             worker.leave.set()
         for worker in workers:
-            worker.join()
+            worker.wait_for_end()
         try:
             while True:
                 report = self.reports.get_nowait()

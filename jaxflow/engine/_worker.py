@@ -25,6 +25,9 @@ _LONGEST_CALL = 0.25
 _FIRST_CALL = 8
 """Attempts in the first call, before anything is known about their cost. Chosen."""
 
+_LONGEST_START = 0.5
+"""Seconds until a thread that was started has begun. Chosen."""
+
 _SMOOTHING = 0.3
 """The weight of the newest measurement in running means of costs and rates. Chosen."""
 
@@ -99,6 +102,18 @@ class Worker(threading.Thread):
             self._report(ended=True)
         except BaseException as error:  # the driver raises it where the caller sees it
             self._reports.put(Report(self, _NONE, None, 0, 0, None, True, error))
+
+    def wait_for_end(self) -> None:
+        """Wait until it has ended, if it was started, or is being started.
+
+        Ctrl-C may come at the start of a thread. If it was not waited for, it would compute
+        while Python ends, and take the process down with it.
+        """
+        patience = time.monotonic() + _LONGEST_START
+        while self.ident is None and time.monotonic() < patience:
+            time.sleep(1e-3)
+        if self.ident is not None:
+            self.join()
 
     @property
     def is_draining(self) -> bool:
