@@ -312,7 +312,7 @@ def test_shares_have_the_intervals_that_scipy_gives_them(trials):
         ({"tol": 1e-20}, "tol: found 1e-20"),
         ({"max_steps": 0}, "max_steps: found 0"),
         ({"task": None}, "task: found NoneType"),
-        ({"networks": [1, 2]}, "networks: found list"),
+        ({"networks": [1, 2]}, r"networks: found \[1, 2\]"),
     ],
 )
 def test_wrong_input(change, message, as_users_have_it):

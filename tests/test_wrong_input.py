@@ -107,7 +107,7 @@ def test_compilations_are_counted():
         ("2 outputs", lambda: ensemble(lambda: jf.DiagonalLinear(2, 3, 2, key=KEY))),
         ("2 outputs", lambda: filled(lambda: jf.DiagonalLinear(2, 3, 2, key=KEY))),
         ("not a vector", lambda: ensemble(Matrix)),
-        ("TypeError", lambda: ensemble(NotCallable)),
+        ("cannot be called on a sample", lambda: ensemble(NotCallable)),
     ],
 )
 def test_networks_that_cannot_be_trained(flow, match, networks):
