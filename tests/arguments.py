@@ -991,7 +991,7 @@ ROWS: dict[str, Row] = {
         {
             "networks": some_networks,
             "task": a_task,
-            "tol": optional(more(positive, half=0.5)),
+            "tol": optional(Kind({**positive.wrong, "half": 0.5}, {"small": 1e-8})),
             "max_steps": count,
             "spectrum": flag,
             "ensemble": is_ensemble,

@@ -27,6 +27,9 @@ KINDS = (
 )
 
 
+_LARGE = 2**33  # without a block on the disk
+
+
 def mutate(path, random, others, victim):
     """Damage a store once.
 
@@ -40,6 +43,7 @@ def mutate(path, random, others, victim):
     **Returns:** what has been done, in words.
     """
     files = sorted(file for file in path.rglob("*") if file.is_file() and _is_plain(file))
+    files = [file for file in files if file.stat().st_size < _LARGE]
     if not files:
         return "nothing left"
     kind, file = random.choice(KINDS), files[random.integers(len(files))]
@@ -47,8 +51,6 @@ def mutate(path, random, others, victim):
         own = [f for f in files if f.parent.name == "files"]
         file = own[random.integers(len(own))] if own else file
     said = f"{kind}: {file.relative_to(path)}"
-    if file.stat().st_size > 2**20:
-        return f"{said} is too large already"
     content = file.read_bytes()
     if kind in ("flip", "flip many"):
         file.write_bytes(_flipped(content, random, 1 if kind == "flip" else 20))
@@ -93,7 +95,7 @@ def mutate(path, random, others, victim):
         file.mkdir()
     else:
         with open(file, "r+b") as opened:
-            opened.truncate(2**33)
+            opened.truncate(_LARGE)
     return said
 
 
