@@ -3,6 +3,8 @@
 import jaxtyping
 import pytest
 
+from jaxflow.runs._storing import StoreSink
+
 
 @pytest.fixture
 def as_users_have_it():
@@ -10,3 +12,16 @@ def as_users_have_it():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """The numbers of the members that came to their end in this test."""
+    add, numbers = StoreSink.add, []
+
+    def spy(sink, indices, outcome):
+        numbers.extend(indices.tolist())
+        add(sink, indices, outcome)
+
+    monkeypatch.setattr(StoreSink, "add", spy)
+    return numbers

@@ -43,19 +43,6 @@ def expected():
     return CALL()
 
 
-@pytest.fixture
-def added(monkeypatch):
-    """The numbers of the members that came to their end in this test."""
-    add, numbers = StoreSink.add, []
-
-    def spy(sink, indices, outcome):
-        numbers.extend(indices.tolist())
-        add(sink, indices, outcome)
-
-    monkeypatch.setattr(StoreSink, "add", spy)
-    return numbers
-
-
 def begin(disk, then=None, **settings):
     """The run, until it ends or is killed; notes who is done whenever a write has ended.
 

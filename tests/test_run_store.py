@@ -120,19 +120,6 @@ def done(path):
 
 
 @pytest.fixture
-def added(monkeypatch):
-    """The numbers of the members that came to their end in this test."""
-    add, numbers = StoreSink.add, []
-
-    def spy(sink, indices, outcome):
-        numbers.extend(indices.tolist())
-        add(sink, indices, outcome)
-
-    monkeypatch.setattr(StoreSink, "add", spy)
-    return numbers
-
-
-@pytest.fixture
 def taken_up(monkeypatch):
     """The lanes in flight that runs in this test went on with; change them at will."""
     engine = importlib.import_module("jaxflow.engine._driver")  # the package has a function

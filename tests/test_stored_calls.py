@@ -25,19 +25,6 @@ def small_chunks():
         yield
 
 
-@pytest.fixture
-def added(monkeypatch):
-    """The numbers of the members that came to their end in this test."""
-    add, numbers = StoreSink.add, []
-
-    def spy(sink, indices, outcome):
-        numbers.extend(indices.tolist())
-        add(sink, indices, outcome)
-
-    monkeypatch.setattr(StoreSink, "add", spy)
-    return numbers
-
-
 def interrupt(call, path, after):
     """Press Ctrl-C when so many members are done."""
     add, seen = StoreSink.add, []

@@ -94,10 +94,12 @@ class RunStore:
                     self._lock = held.handed_over()
                     self._done = np.zeros(self._total or 0, bool)
                     return open_for_writing(self.path).store
-        _check_identity(self.path, identity)
-        # A store that is whole is read where nothing can be written too.
-        settled = open_for_writing(self.path, read_only=True)
-        if settled.store.attributes[UNFINISHED_ATTR] or not settled.is_intact:
+        attributes = _checked_attributes(self.path, identity)
+        settled = None
+        if not attributes[UNFINISHED_ATTR]:
+            # A store that is whole is read where nothing can be written too.
+            settled = open_for_writing(self.path, read_only=True)
+        if settled is None or not settled.is_intact:
             self._lock = lock(self.path)
             settled = open_for_writing(self.path)
         done, forgotten, stale = self._whole_members(settled)
@@ -338,18 +340,24 @@ def _forget(store: CheckedStore, members: np.ndarray, stale: Iterable[str]) -> N
     store.commit()
 
 
-def _check_identity(path: pathlib.Path, identity: Mapping[str, Any]) -> None:
-    """**Raises:** `StoreError` if a store is of no run, or of another one."""
+def _checked_attributes(
+    path: pathlib.Path, identity: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The attributes of the store of this run.
+
+    **Raises:** `StoreError` if a store is of no run, or of another one.
+    """
+    attributes: Mapping[str, Any] = {}
     try:
-        found = None
         if path.is_dir():
             root = read_manifest(path).descriptions.get("zarr.json", {})
-            found = root.get("attributes", {}).get(IDENTITY_ATTR)
+            attributes = root.get("attributes", {})
     except StoreError as error:
         raise StoreError(
             f"{path} exists and is no store of a run that this jaxflow can go on with: "
             f"choose another name. ({error})"
         ) from error
+    found = attributes.get(IDENTITY_ATTR)
     if not isinstance(found, dict):
         raise StoreError(f"{path} exists and is no store of a run: choose another name.")
     if different := list(differences(found, identity)):
@@ -357,6 +365,7 @@ def _check_identity(path: pathlib.Path, identity: Mapping[str, Any]) -> None:
             f"{path} holds another run: choose another name, or repeat the call "
             "that made it. Differences:\n  " + "\n  ".join(different)
         )
+    return attributes
 
 
 def _is_empty(path: pathlib.Path) -> bool:
