@@ -248,6 +248,9 @@ def test_layer_matrices_of_modules():
     class Told(eqx.Module):
         kernel: jax.Array
 
+        def __call__(self, sample):
+            return 2 * self.kernel @ sample
+
         def layer_matrices(self):
             return (2 * self.kernel,)
 
