@@ -1,15 +1,35 @@
 """A small call of every public function that takes `store=`, each with its own dangers."""
 
+import contextlib
 import functools
 
 import jax
 import numpy as np
 import optax
+import pytest
 
 import jaxflow as jf
+from jaxflow.results import _run_store
+from jaxflow.runs import _storing
 
 NUM = 24
 SGD, ADAM = optax.sgd(0.05), optax.adam(0.01)  # the same objects, or programs compile again
+
+
+@contextlib.contextmanager
+def chunks_of(members):
+    """Stores that are written inside have chunks of so many members."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_run_store, "_CHUNK_ROWS", (members, members))
+        yield
+
+
+@contextlib.contextmanager
+def written_one_by_one():
+    """Runs inside write every member when it is done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_storing, "_BUFFER_MEMBERS", 1)
+        yield
 
 
 @functools.cache

@@ -11,12 +11,11 @@ import pytest
 import jaxflow as jf
 from jaxflow import _files, stores
 from jaxflow.results import _run_store as run_store
-from jaxflow.runs import _storing
 from jaxflow.runs._storing import StoreSink
 
 from .comparing import assert_same
 from .losing import Disk, Killed
-from .stored_calls import CALLS, NUM
+from .stored_calls import CALLS, chunks_of, NUM, written_one_by_one
 
 CALL = CALLS["descent"]
 CHUNK = 8  # members, here
@@ -30,10 +29,7 @@ class Done(frozenset):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks():
-    """And every member written when it is done."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_store, "_CHUNK_ROWS", (CHUNK, CHUNK))
-        patch.setattr(_storing, "_BUFFER_MEMBERS", 1)
+    with chunks_of(CHUNK), written_one_by_one():
         yield
 
 

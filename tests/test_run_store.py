@@ -22,10 +22,11 @@ import zarr
 
 import jaxflow as jf
 from jaxflow import _files
-from jaxflow.results import _run_store as run_store
 from jaxflow.runs._storing import StoreSink
 
 from .comparing import assert_same
+from .stored_calls import chunks_of
+from .watching import ctrl_c_when_done
 
 NUM = 40
 CHUNK = 8  # members in a chunk, here: a store of several chunks
@@ -66,8 +67,7 @@ def schedule(steps_per_call=4, checkpoint_seconds=1000.0):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_store, "_CHUNK_ROWS", (CHUNK, CHUNK))
+    with chunks_of(CHUNK):
         yield
 
 
@@ -98,19 +98,8 @@ def interrupted(stores, tmp_path):
 
 def interrupt(path, after=12, **settings):
     """Press Ctrl-C when so many members are done."""
-    add, seen = StoreSink.add, []
-
-    def interrupting(sink, indices, outcome):
-        add(sink, indices, outcome)
-        before = len(seen)
-        seen.extend(indices)
-        if before < after <= len(seen):
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StoreSink, "add", interrupting)
-        with pytest.raises(KeyboardInterrupt):
-            simulate(path, **settings)
+    with ctrl_c_when_done(after):
+        simulate(path, **settings)
     assert after <= np.sum(done(path)) < NUM
 
 
@@ -312,9 +301,9 @@ import jax
 jax.config.update("jax_enable_x64", True)
 from tests import test_run_store as tests
 signal.signal(signal.SIGINT, signal.default_int_handler)
-tests.run_store._CHUNK_ROWS = (64, 64)
 sys.stdin.readline()
-tests.simulate(sys.argv[1], **tests.LONG, schedule=tests.schedule(1, 0.2))
+with tests.chunks_of(64):
+    tests.simulate(sys.argv[1], **tests.LONG, schedule=tests.schedule(1, 0.2))
 """
 
 
@@ -441,6 +430,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, cache, long_run, added):
 
 def test_what_a_run_left_that_was_killed_before_its_store_began(tmp_path, expected):
     path = tmp_path / "run.zarr"
+    (tmp_path / ".run.zarr.new-0badcafe").mkdir()  # killed before it was locked
+    os.utime(tmp_path / ".run.zarr.new-0badcafe", (0, 0))
     for left in ("0a1b2c3d", "deadbeef"):
         files = tmp_path / f".run.zarr.new-{left}" / "jaxflow" / "files"
         files.mkdir(parents=True)

@@ -7,38 +7,17 @@ import numpy as np
 import pytest
 
 import jaxflow as jf
-from jaxflow.results import _run_store as run_store
-from jaxflow.runs import _storing
-from jaxflow.runs._storing import StoreSink
 
 from .comparing import assert_results_same, assert_same
 from .losing import Disk, Killed
-from .stored_calls import CALLS, CHANGES, NUM
+from .stored_calls import CALLS, CHANGES, chunks_of, NUM, written_one_by_one
+from .watching import ctrl_c_when_done
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks():
-    """And every member written when it is done."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_store, "_CHUNK_ROWS", (8, 8))
-        patch.setattr(_storing, "_BUFFER_MEMBERS", 1)
+    with chunks_of(8), written_one_by_one():
         yield
-
-
-def interrupt(call, path, after):
-    """Press Ctrl-C when so many members are done."""
-    add, seen = StoreSink.add, []
-
-    def interrupting(sink, indices, outcome):
-        add(sink, indices, outcome)
-        before = len(seen)
-        seen.extend(indices.tolist())
-        if before < after <= len(seen):
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(StoreSink, "add", interrupting)
-        call(path)
 
 
 # One test for each: what it compiles serves all that is asked of it.
@@ -65,7 +44,8 @@ def test_stored_call_is_the_call_in_memory(tmp_path, added, kind):
     assert_same(expected, jf.load(path))
 
     interrupted = tmp_path / "interrupted.zarr"
-    interrupt(call, interrupted, after=NUM // 3)
+    with ctrl_c_when_done(NUM // 3):
+        call(interrupted)
     with pytest.raises(jf.StoreError, match="repeat the call"):
         jf.load(interrupted)
     with pytest.raises(jf.StoreError, match="another run"):
@@ -99,7 +79,8 @@ def test_search_for_kkt_points_goes_on_from_its_store(tmp_path, added):
         return jf.find_kkt(ensemble, task, **given)
 
     expected = call()
-    interrupt(call, tmp_path / "run.zarr", after=NUM // 3)
+    with ctrl_c_when_done(NUM // 3):
+        call(tmp_path / "run.zarr")
     assert_results_same(expected, call(tmp_path / "run.zarr"))
     assert sorted(added) == list(range(NUM))
     assert_results_same(expected, call(tmp_path / "run.zarr"))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxflow as jf
+from jaxflow.runs._storing import StoreSink
 
 
 def watched_loss_below(see):
@@ -46,6 +47,23 @@ def ctrl_c_at(look):
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     return see
+
+
+@contextlib.contextmanager
+def ctrl_c_when_done(after):
+    """A run inside has Ctrl-C pressed when so many members have gone to its store."""
+    add, seen = StoreSink.add, []
+
+    def interrupting(sink, indices, outcome):
+        add(sink, indices, outcome)
+        before = len(seen)
+        seen.extend(np.asarray(indices).tolist())
+        if before < after <= len(seen):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StoreSink, "add", interrupting)
+        yield
 
 
 @contextlib.contextmanager

@@ -39,7 +39,11 @@ from ._status import (
     status_table as status_table,
     UNFINISHED as UNFINISHED,
 )
-from ._store import SIMULATION as SIMULATION, SINGLE as SINGLE
+from ._store import (
+    rebuild_value as rebuild_value,
+    SIMULATION as SIMULATION,
+    SINGLE as SINGLE,
+)
 from ._structure import (
     as_trust as as_trust,
     import_name as import_name,
@@ -52,7 +56,6 @@ from ._summary import (
 )
 from ._weights import (
     check_storable as check_storable,
-    rebuild_value as rebuild_value,
     stacked_networks as stacked_networks,
     weights_dataset as weights_dataset,
 )

@@ -11,6 +11,7 @@ whole, so that a half-written one is never taken for a result.
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,7 @@ from ..stores import (
 )
 from ._declarations import ABOUT, AbstractSource, MEMBERS
 from ._indexing import Given, Index
-from ._structure import Trust
+from ._structure import rebuild, Trust
 from ._weights import rebuilt, STRUCTURE_ATTR
 
 UNFINISHED_ATTR = "jaxflow_unfinished"
@@ -266,3 +267,22 @@ def read(path: pathlib.Path, network: Any, trust: Trust, *, lazily: bool) -> Gro
         group = Group(Place(store, network, trust, lazily, (0,) if single else ()))
         _ = group.dataset
     return group
+
+
+def rebuild_value(path: pathlib.Path, group: str, trust: Trust) -> Any:
+    """What `weights_dataset` wrote into a group of a store, with NumPy arrays.
+
+    **Raises:** `StoreError` if it is not there or cannot be rebuilt.
+    """
+    store = open_for_reading(standing(path))
+    if f"{group}/zarr.json" not in store.places():
+        raise StoreError(
+            f"{path} keeps no {group}: it is no store of a run, or a part of the run has "
+            "no name in a file, such as an optimizer or a lambda."
+        )
+    try:
+        dataset = Place(store, None, trust, lazily=False).dataset(group)
+        arrays = {str(name): dataset[name].values for name in dataset}
+        return rebuild(json.loads(dataset.attrs[STRUCTURE_ATTR]), arrays.__getitem__, trust)
+    except Exception as error:  # whatever damaged files lead to
+        raise StoreError(f"{path} holds no {group} that can be read: {error}") from error

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,6 @@ import xarray
 
 from .._arrays import on_device
 from ..errors import InputError, StoreError
-from ..stores import open_for_reading, standing
 from ._columns import joined
 from ._declarations import (
     AbstractDeclaration,
@@ -55,27 +53,6 @@ def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
     }
     structure = json.dumps(describe(networks, lambda leaf: by_leaf[id(leaf)]))
     return xarray.Dataset(variables, attrs={STRUCTURE_ATTR: structure})
-
-
-def rebuild_value(path: pathlib.Path, group: str, trust: Trust) -> Any:
-    """What `weights_dataset` wrote into a group of a store, with NumPy arrays.
-
-    **Raises:** `StoreError` if it is not there or cannot be rebuilt.
-    """
-    store = open_for_reading(standing(path))
-    if f"{group}/zarr.json" not in store.places():
-        raise StoreError(
-            f"{path} keeps no {group}: it is no store of a run, or a part of the run has "
-            "no name in a file, such as an optimizer or a lambda."
-        )
-    try:
-        opened = xarray.open_zarr(store, group=group, consolidated=False, chunks=None)
-        with opened as dataset:
-            arrays = {str(name): dataset[name].values for name in dataset}
-            structure = json.loads(dataset.attrs[STRUCTURE_ATTR])
-        return rebuild(structure, arrays.__getitem__, trust)
-    except Exception as error:  # whatever damaged files lead to
-        raise StoreError(f"{path} holds no {group} that can be read: {error}") from error
 
 
 def check_storable(network: eqx.Module) -> None:

@@ -131,7 +131,8 @@ def _clear_away(path: pathlib.Path) -> None:
     """Remove what killed processes left beside the place of a store."""
     for folder in path.parent.glob(f".{_escaped(path.name)}.new-????????"):
         with contextlib.suppress(OSError):
-            if time.time() - os.lstat(folder / LOCK).st_mtime > _ABANDONED:
+            mark = folder / LOCK if os.path.lexists(folder / LOCK) else folder
+            if time.time() - os.lstat(mark).st_mtime > _ABANDONED:
                 with lock(folder):
                     shutil.rmtree(folder)
 
