@@ -1,5 +1,7 @@
 """Stabilized, Rosenbrock and automatic solvers: orders, stability, and what they cost."""
 
+from collections.abc import Callable
+
 import diffrax
 import equinox as eqx
 import jax
@@ -15,7 +17,6 @@ from jaxflow.solvers.staged._quartic import QuarticInterpolation
 from jaxflow.solvers.staged._rkc import rkc2_table
 from jaxflow.solvers.staged._rock import rock4_table
 from jaxflow.solvers.staged._rosenbrock import rodasp_table
-from jaxflow.solvers.staged._solver import AbstractStabilizedSolver
 from jaxflow.solvers.staged._stage_table import join
 
 from .problems import modes_task
@@ -43,8 +44,10 @@ def reference():
     return solved.y[:, -1]
 
 
-class RosenbrockOnly(AbstractStabilizedSolver):
+class RosenbrockOnly(solvers.AbstractStagedSolver):
     """RODASP in every step, however short."""
+
+    drives: Callable | None = eqx.field(static=True, default=None)
 
     @property
     def table(self):

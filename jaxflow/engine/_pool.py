@@ -1,5 +1,6 @@
 """A pool: lanes side by side on one device, advanced together by compiled calls."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -94,15 +95,22 @@ def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
     arrays about as large as the data. Those of several lanes at once would not stay in a
     core's cache, and with arrays that large every lane is worth calls of its own.
     """
-    attempt_in_one = functools.partial(attempt, problem)
-    at_once = jax.vmap(attempt_in_one)
+
+    def attempt_in_one(lanes, lane):
+        among = problem.stepper.among(lane.is_live, lanes)
+        return attempt(dataclasses.replace(problem, stepper=among), lane)
+
+    at_once = jax.vmap(functools.partial(attempt_in_one, _LANES), axis_name=_LANES)
     if problem.stepper.is_light or not _are_large(problem, lanes):
         return at_once(lanes)
 
     def one_by_one(lanes):
-        return jax.lax.map(attempt_in_one, lanes)
+        return jax.lax.map(functools.partial(attempt_in_one, None), lanes)
 
     return jax.lax.platform_dependent(lanes, cpu=one_by_one, default=at_once)
+
+
+_LANES = "lanes"
 
 
 def _are_large(problem: Problem, lanes: Lane) -> bool:

@@ -57,6 +57,15 @@ class AbstractStepper(eqx.Module):
 
     Lanes with much data are then attempted side by side on CPUs, too."""
 
+    def among(self, live: Bool[Array, ""], lanes: str | None) -> "AbstractStepper":
+        """The stepper as one of many lanes has it.
+
+        **Arguments:** whether the lane is `live`, and the name of the axis along which
+        `lanes` are attempted together, under `jax.vmap`; `None` if it is attempted alone.
+        A stepper that leaves out what no live lane needs learns from them who does.
+        """
+        return self
+
     @abc.abstractmethod
     def init(
         self,

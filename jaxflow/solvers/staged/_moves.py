@@ -41,7 +41,7 @@ benchmarks/plateau.py was run with it."""
 def begin(setting: StepSetting, state: StagedState) -> StagedState:
     """From FRESH to the first phase that costs something."""
     state = state._replace(begun=state.work.num_evaluations)
-    estimates = state.stabilized & (state.age >= _RADIUS_AGE)
+    estimates = state.age >= _RADIUS_AGE
     estimating = state._replace(
         phase=jnp.full_like(state.phase, ESTIMATING), stage=0 * state.stage
     )
@@ -51,7 +51,7 @@ def begin(setting: StepSetting, state: StagedState) -> StagedState:
 def _enter(setting: StepSetting, state: StagedState) -> StagedState:
     """Choose the method of this step, now that the spectral radius is known."""
     start, step = setting.start, setting.step
-    number = jnp.where(state.stabilized, _stabilized_row(setting, state), 0)
+    number = _row_for(setting, state)
     row = setting.row(number)
     recurs = row.length > 0
     # After the first stage, whose slope f_0 is there already.
@@ -74,19 +74,18 @@ def _enter(setting: StepSetting, state: StagedState) -> StagedState:
     return select(row.gamma > 0, posed, explicit)
 
 
-def _stabilized_row(setting: StepSetting, state: StagedState):
+def _row_for(setting: StepSetting, state: StagedState):
     """The method of fewest stages that is stable, or a Rosenbrock method if cheaper."""
     table, step = setting.table, setting.step
     intervals = jnp.asarray(table.interval[table.stabilized], step.dtype)
     stiffness = step * state.radius
     place = jnp.minimum(jnp.searchsorted(intervals, stiffness), len(intervals) - 1)
-    number = table.num_plain + place
     if not table.has_rosenbrock:
-        return number
-    dear = jnp.asarray(table.length, step.dtype)[number] > _EARLY * state.rosenbrock_cost
+        return place
+    dear = jnp.asarray(table.length, step.dtype)[place] > _EARLY * state.rosenbrock_cost
     too_stiff = stiffness > intervals[-1]
     usable = stiffness < largest_interval(step.dtype)
-    return jnp.where(usable & (dear | too_stiff), len(table.interval) - 1, number)
+    return jnp.where(usable & (dear | too_stiff), len(table.interval) - 1, place)
 
 
 def move(setting: StepSetting, state: StagedState) -> StagedState:

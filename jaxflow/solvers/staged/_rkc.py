@@ -1,10 +1,13 @@
 """Second-order Runge–Kutta–Chebyshev methods."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import numpy as np
 
-from ._solver import AbstractStabilizedSolver
+from ._solver import AbstractStagedSolver
 from ._stage_table import stage_numbers, stage_table, StageTable
 
 _DAMPING = 2 / 13
@@ -14,7 +17,7 @@ _MOST_STAGES = 2000
 """Chosen; enough for `h ρ` up to 2.6e6."""
 
 
-class RKC2(AbstractStabilizedSolver):
+class RKC2(AbstractStagedSolver):
     """The second-order Runge–Kutta–Chebyshev method with as many stages as a step needs.
 
     With `s` stages it is stable for real eigenvalues of `h ∇²𝓛` up to `0.653 (s² - 1)`. Its
@@ -51,6 +54,8 @@ class RKC2(AbstractStabilizedSolver):
     >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-3)
     True
     """
+
+    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
 
     @property
     def table(self):

@@ -2,10 +2,13 @@
 
 import functools
 import importlib.resources
+from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import numpy as np
 
-from ._solver import AbstractStabilizedSolver
+from ._solver import AbstractStagedSolver
 from ._stage_table import stage_table, StageTable
 
 _MOST_STAGES = 16
@@ -13,7 +16,7 @@ _MOST_STAGES = 16
 tests/test_rock4_table.py."""
 
 
-class ROCK4(AbstractStabilizedSolver):
+class ROCK4(AbstractStagedSolver):
     """The fourth-order orthogonal-Runge–Kutta–Chebyshev methods of 5 to 16 stages.
 
     With `s` stages they are stable for real eigenvalues of `h ∇²𝓛` up to about `0.35 s²`
@@ -51,6 +54,8 @@ class ROCK4(AbstractStabilizedSolver):
     >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-5)
     True
     """
+
+    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
 
     @property
     def table(self):

@@ -43,8 +43,6 @@ class StagedState(NamedTuple):
     radius: Float[Array, ""]  # estimate of the spectral radius
     vector: Float[Array, " n"]  # that belongs to it, of unit norm
     age: Int[Array, ""]  # accepted steps since the radius was estimated
-    stabilized: Bool[Array, ""]  # the kind of method for the next step
-    evidence: Int[Array, ""]  # see `Verdict`
     begun: Int[Array, ""]  # evaluations before this step
     work: Any  # a `Work` in which everything is counted
 
@@ -68,10 +66,3 @@ class StepSetting(NamedTuple):
     def row(self, number) -> Row:
         """A method of the table."""
         return Row(self.table, number, self.start.dtype)
-
-
-class Verdict(NamedTuple):
-    """Which kind of method comes next."""
-
-    stabilized: Bool[Array, ""]
-    evidence: Int[Array, ""]  # steps for which the other kind was better, less the others
