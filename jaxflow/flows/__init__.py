@@ -34,5 +34,10 @@ from ._randomized import (
     AbstractRandomizedFlow as AbstractRandomizedFlow,
     Randomized as Randomized,
 )
+from ._sides import (
+    Sides as Sides,
+    sides_of_loss as sides_of_loss,
+    sides_of_outputs as sides_of_outputs,
+)
 from ._stochastic_descent import StochasticDescentFlow as StochasticDescentFlow
 from ._watched import WatchedFlow as WatchedFlow

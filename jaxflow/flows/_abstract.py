@@ -1,6 +1,7 @@
 """What a flow is, and what it shows of a member at one moment."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax
@@ -8,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree, Real
+from jaxtyping import Array, Bool, Float, PyTree, Real
 
 from ..networks import MemberNumber
 from ..solvers import ErrorView, Tolerances
@@ -119,6 +120,13 @@ class AbstractNetworkFlow(AbstractFlow):
     @abc.abstractmethod
     def drives(state: Any) -> Any:
         """One for components that others depend on, zero for such as a clock."""
+
+    @property
+    def sides(self) -> Callable[[Any], Bool[Array, " pairs"]] | None:
+        """A function of a state that tells for everything at which the vector field jumps,
+        such as a neuron on a sample, on which side of its kink it is; `None` where nothing
+        is known to jump."""
+        return None
 
     @staticmethod
     @abc.abstractmethod

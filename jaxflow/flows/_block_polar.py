@@ -27,6 +27,7 @@ from ..tasks import AbstractTask
 from ._abstract import AbstractNetworkFlow, Snapshot
 from ._elapsed import size_of_elapsed
 from ._polar import growth_and_direction, PolarFlow, PolarState
+from ._sides import sides_of_outputs
 
 
 class BlockPolarState(NamedTuple):
@@ -51,6 +52,10 @@ class BlockPolarFlow(AbstractNetworkFlow):
     @property
     def shows(self) -> tuple[str, ...]:  # pyright: ignore
         return self._polar.shows
+
+    @property
+    def sides(self):
+        return sides_of_outputs(self.network, self.task, self.weights)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> BlockPolarState:
         weights = flatten(network)

@@ -17,6 +17,7 @@ from ..tasks import AbstractTask
 from ._abstract import AbstractPlainFlow, Snapshot, snapshot
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import downhill, outputs_at
+from ._sides import sides_of_loss, sides_of_outputs
 
 Vector = Float[Array, " parameters"]
 
@@ -39,6 +40,11 @@ class CartesianFlow(AbstractCartesianFlow):
     task: AbstractTask
     order: int | float | None = eqx.field(static=True)
     shows = (*TIMES, *SHOWN_OF_WEIGHTS)
+
+    @property
+    def sides(self):
+        of = sides_of_loss if self.order is None else sides_of_outputs
+        return of(self.network, self.task, self.weights)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> Vector:
         weights = flatten(network)

@@ -37,6 +37,7 @@ from ._polar import (
     SHOWN_IN_POLAR,
     unit,
 )
+from ._sides import sides_of_outputs
 
 
 def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
@@ -79,6 +80,10 @@ class AbstractCorrelationFlow(AbstractPolarFlow):
     network: eqx.AbstractVar[eqx.Module]
     task: eqx.AbstractVar[AbstractTask]
     order: eqx.AbstractVar[int | float]
+
+    @property
+    def sides(self):
+        return sides_of_outputs(self.network, self.task, self.weights)
 
     @abc.abstractmethod
     def residual(self, outputs: Float[Array, "n out"], args) -> Float[Array, "n out"]:

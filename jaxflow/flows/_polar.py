@@ -44,6 +44,7 @@ from ._elapsed import (
 )
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import outputs_and_pull, outputs_at, where_defined
+from ._sides import sides_of_outputs
 
 
 class PolarState(NamedTuple):
@@ -142,6 +143,10 @@ class PolarFlow(AbstractPolarFlow):
         if quantity == "margin_residual" and not self.task.has_margins:
             return f"the loss {self.task.loss} has no margins"
         return None
+
+    @property
+    def sides(self):
+        return sides_of_outputs(self.network, self.task, self.weights)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
         return polar_state(network, lambda state: self._gradient(state, args), self.order)

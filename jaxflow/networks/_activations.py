@@ -142,8 +142,15 @@ def leaky_relus(module: Any) -> list[LeakyReLU]:
 
 def replace_kinked(module: Module, make: Callable[[LeakyReLU], Any]) -> Module:
     """The module with `make(activation)` for every `LeakyReLU` that has a kink."""
+    return replace_leaky_relus(module, lambda a: make(a) if has_kink(a) else a)
+
+
+def replace_leaky_relus(module: Module, make: Callable[[LeakyReLU], Any]) -> Module:
+    """The module with `make(activation)` for every `LeakyReLU`."""
     return jax.tree_util.tree_map(
-        lambda leaf: make(leaf) if has_kink(leaf) else leaf, module, is_leaf=_is_leaky_relu
+        lambda leaf: make(leaf) if _is_leaky_relu(leaf) else leaf,
+        module,
+        is_leaf=_is_leaky_relu,
     )
 
 
