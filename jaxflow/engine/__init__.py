@@ -7,7 +7,8 @@ from ._driver import (
     Sink as Sink,
     Source as Source,
 )
-from ._lane import is_searched as is_searched, Problem as Problem, Start as Start
+from ._landing import is_searched as is_searched
+from ._lane import Problem as Problem, Start as Start
 from ._memory import Given as Given, InMemory as InMemory
 from ._pool import join as join, Members as Members, Outcome as Outcome, take as take
 from ._programs import forget_programs as forget_programs

@@ -20,7 +20,7 @@ from ..flows import AbstractFlow
 from ..solvers import AbstractStepper, Step
 from ..stops import AbstractStop
 from . import _status as status
-from ._crossing import first_crossing
+from ._landing import crossings_of, gaps_of, is_searched, last_clocks_of, nearer_end
 
 
 class Problem(eqx.Module):
@@ -52,6 +52,7 @@ class Lane(eqx.Module):
     controller_state: PyTree
     args: PyTree
     stops: tuple[AbstractStop, ...]
+    gaps: Float[Array, "*lanes stops"]  # of the stop conditions, at the state
     num_steps: Int[Array, "*lanes"]
     num_accepted: Int[Array, "*lanes"]
     blocked: Bool[Array, "*lanes"]  # a step from here ended in no number
@@ -86,7 +87,7 @@ def start(problem: Problem, member: Start) -> Lane:
     velocity = flow.vector_field(clock, state, args)
     shown = flow.snapshot(clock, state, velocity, args)
     stops = tuple(stop.begin(shown) for stop in member.stops)
-    last_clock = jnp.min(_last_clocks(flow, stops, args, dtype), initial=jnp.inf)
+    last_clock = jnp.min(last_clocks_of(flow, stops, args, dtype), initial=jnp.inf)
     next_clock, controller_state = problem.controller.init(
         terms,
         clock,
@@ -98,7 +99,7 @@ def start(problem: Problem, member: Start) -> Lane:
         stepper.error_order(terms),
     )
     next_clock = jnp.minimum(next_clock, last_clock).astype(dtype)
-    gaps = _gaps(flow, stops, clock, state, velocity, args, dtype)
+    gaps = gaps_of(flow, stops, clock, state, velocity, args, dtype)
     return Lane(
         past=jnp.zeros_like(clock),
         clock=clock,
@@ -108,6 +109,7 @@ def start(problem: Problem, member: Start) -> Lane:
         controller_state=_as_arrays(controller_state),
         args=args,
         stops=stops,
+        gaps=gaps,
         num_steps=jnp.zeros((), jnp.int32),
         num_accepted=jnp.zeros((), jnp.int32),
         blocked=jnp.zeros((), bool),
@@ -182,6 +184,7 @@ class Landed(NamedTuple):
     accepted: Bool[Array, ""]
     state: PyTree
     clock: Real[Array, ""]  # the lane's own again, where the step was not accepted
+    gaps: Float[Array, " stops"]  # at the end of the step
     reached: Bool[Array, " stops"]
     retried: Bool[Array, ""]  # to be tried again as far as `crossing`
     crossing: Real[Array, ""]
@@ -194,12 +197,12 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
     dtype, begin, end = lane.clock.dtype, lane.clock, lane.next_clock
     dense = stepper.interpolation(begin, end, step.dense_info)
     velocity = dense.derivative(end)
-    gaps = _gaps(flow, lane.stops, end, step.candidate, velocity, lane.args, dtype)
-    last_clocks = _last_clocks(flow, lane.stops, lane.args, dtype)
+    gaps = gaps_of(flow, lane.stops, end, step.candidate, velocity, lane.args, dtype)
+    last_clocks = last_clocks_of(flow, lane.stops, lane.args, dtype)
     usable = judged.kept & judged.finite
     passed = usable & ((gaps >= 0) | (end >= last_clocks))
     if stepper.divisible and any(is_searched(flow, s, lane.args) for s in lane.stops):
-        crossings = _crossings(flow, lane, dense, passed)
+        crossings = crossings_of(flow, lane, dense, passed)
         crossing = jnp.min(crossings)
         crossed = crossing < end
         # A crossing well inside the step is reached by a step of its own, of full
@@ -215,11 +218,16 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
     else:  # no dense output is read, so that none is computed
         crossing, arrival, state, reached = end, end, step.candidate, passed
         retried = jnp.zeros((), bool)
+    if stepper.divisible and flow.repeatable:
+        nearer = nearer_end(lane, gaps, passed)
+        retried |= nearer < jnp.minimum(crossing, arrival)
+        crossing = jnp.minimum(crossing, nearer)
     accepted = usable & ~retried
     return Landed(
         accepted=accepted,
         state=select(accepted, state, lane.state),
         clock=jnp.where(accepted, arrival, begin),
+        gaps=gaps,
         reached=reached & accepted,
         retried=retried,
         crossing=crossing,
@@ -257,6 +265,7 @@ def settle(
         ),
         args=lane.args,
         stops=lane.stops,
+        gaps=jnp.where(landed.accepted, landed.gaps, lane.gaps),
         num_steps=num_steps,
         num_accepted=lane.num_accepted + landed.accepted.astype(jnp.int32),
         blocked=blocked,
@@ -286,43 +295,6 @@ def _next_clock(problem, lane, step, judged, landed, stepper_state) -> Real[Arra
 _NEAR = 1e-4
 """Share of the step, from either end, within which its dense output is taken to be as good
 as the state at that end. Chosen."""
-
-
-def _gaps(flow, stops, clock, state, velocity, args, dtype) -> Float[Array, " stops"]:
-    snapshot = flow.snapshot(clock, state, velocity, args)
-    gaps = [jnp.asarray(stop.gap(snapshot)).astype(dtype) for stop in stops]
-    return jnp.stack(gaps) if gaps else jnp.zeros(0, dtype)
-
-
-def _last_clocks(flow, stops, args, dtype) -> Float[Array, " stops"]:
-    """Where the conditions end the member; infinity where only integration can tell."""
-    found = [stop.clock(flow, args) for stop in stops]
-    clocks = [jnp.asarray(jnp.inf if c is None else c).astype(dtype) for c in found]
-    return jnp.stack(clocks) if clocks else jnp.zeros(0, dtype)
-
-
-def is_searched(flow: AbstractFlow, stop: AbstractStop, args: PyTree) -> bool:
-    """Whether the end has to be found inside a step."""
-    return stop.exact and stop.clock(flow, args) is None
-
-
-def _crossings(flow, lane, dense, wanted) -> Float[Array, " stops"]:
-    """Where each condition that is searched is met; infinity for the others."""
-
-    def one(stop, wanted):
-        if not is_searched(flow, stop, lane.args):
-            return jnp.full_like(lane.clock, jnp.inf)
-
-        def gap(clock):
-            state = dense.evaluate(clock)
-            # No exact condition reads the velocity; anything of its shape will do.
-            return stop.gap(flow.snapshot(clock, state, state, lane.args))
-
-        clock = first_crossing(gap, lane.clock, lane.next_clock, wanted)
-        return jnp.where(wanted, clock, jnp.inf)
-
-    found = [one(stop, wanted[i]) for i, stop in enumerate(lane.stops)]
-    return jnp.stack(found) if found else jnp.zeros(0, lane.clock.dtype)
 
 
 def _clip_to_end(clock, next_clock, last_clock, kept):

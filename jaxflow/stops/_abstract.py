@@ -71,6 +71,11 @@ class AbstractStop(eqx.Module):
         """The flow's clock at the end where that is known beforehand, else `None`."""
         return None
 
+    def closeness(self) -> Float[Array, ""] | None:
+        """How small the gap has to be where a member ends, for a condition whose steps are
+        made to end close to it; `None` if the first step after it will do."""
+        return None
+
     def begin(self, shown: Snapshot) -> "AbstractStop":
         """The condition as it is for a member that starts there."""
         return self
