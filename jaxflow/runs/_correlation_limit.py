@@ -21,7 +21,7 @@ from ._gradient_flow import order_of
 from ._networks import check_directions
 from ._record import Record
 from ._simulation import Simulation
-from ._stepping import default_stepping, Stepping
+from ._stepping import Stepping
 
 
 class CorrelationLimit(AbstractEquation):
@@ -55,7 +55,8 @@ class CorrelationLimit(AbstractEquation):
 
     def defaults(self, network, task, dtype):
         tolerance = by_precision(dtype, double=1e-8, single=1e-4)
-        return Defaults(default_stepping(dtype), stops=(Stationary(tolerance),))
+        stepping = super().defaults(network, task, dtype).stepping
+        return Defaults(stepping, stops=(Stationary(tolerance),))
 
     def describe(self):
         return {"order": self.order, "flow_coordinates": "polar"}

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 
-from ..flows import AbstractNetworkFlow
+from ..flows import AbstractNetworkFlow, sides_of_loss
 from ..stops import AbstractStop
 from ..tasks import AbstractTask
 from ._networks import AbstractNetworks
@@ -48,7 +48,8 @@ class AbstractEquation(eqx.Module):
 
     def defaults(self, network: eqx.Module, task: AbstractTask, dtype: Any) -> Defaults:
         """Stop conditions and stepping that just work."""
-        return Defaults(default_stepping(dtype))
+        has_kinks = sides_of_loss(network, task) is not None
+        return Defaults(default_stepping(dtype, has_kinks=has_kinks))
 
     def describe(self) -> dict[str, Any]:
         """What a result says of it, in numbers and strings."""

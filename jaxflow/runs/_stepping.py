@@ -101,14 +101,18 @@ class Stepping(eqx.Module):
         }
 
 
-def default_stepping(dtype: Any) -> Stepping:
-    """Tsit5 with the tolerances that a precision can meet with ease."""
-    return Stepping(
-        solver=diffrax.Tsit5(),
-        rtol=by_precision(dtype, double=1e-6, single=1e-5),
-        atol=by_precision(dtype, double=1e-9, single=1e-7),
-        max_steps=MAX_STEPS,
-    )
+def default_stepping(dtype: Any, *, has_kinks: bool = False) -> Stepping:
+    """`"auto"`, with the tolerances that a precision can meet with ease.
+
+    Where the gradient jumps, which `has_kinks` says, steps are of low order: the tolerances
+    are those that docs/sharp_bits.md (Kinks) finds best.
+    """
+    rtol = by_precision(dtype, double=1e-6, single=1e-5)
+    atol = by_precision(dtype, double=1e-9, single=1e-7)
+    if has_kinks:
+        rtol = by_precision(dtype, double=3e-5, single=1e-4)
+        atol = 1e-3 * rtol
+    return Stepping(solver=Automatic(), rtol=rtol, atol=atol, max_steps=MAX_STEPS)
 
 
 def _check_rtol(rtol: Any, dtype: Any) -> float:
