@@ -324,6 +324,38 @@ def test_records_are_values_of_the_path(over, coordinates):
         np.testing.assert_allclose(recorded[0], 0.1 * member.weights[1], rtol=1e-12)
 
 
+class After(jf.AbstractCondition):
+    """Ends a member after the first step beyond a rescaled time, that no clock tells."""
+
+    end: float
+    needs = ("rescaled_time",)
+
+    def gap(self, shown):
+        return shown.rescaled_time - self.end
+
+
+@pytest.mark.parametrize("stop", [jf.LossBelow(0.3), After(12.0)])
+def test_times_are_right_where_no_clock_ends_a_member(stop):
+    """The clock of a lane then begins again with every step; what is shown does not."""
+    network, task = teacher_task()
+    settings = {
+        "scale": 0.5,
+        "coordinates": "cartesian",
+        "record": {"loss": jf.loss},
+        "record_at": np.linspace(0.0, 10.0, 6),
+    }
+    member = _member(network)
+    found = jf.gradient_flow(member, task, stop=stop, **settings)
+    beside = jf.gradient_flow(member, task, stop=[stop, jf.RescaledTime(1e6)], **settings)
+    assert found.status == beside.status == type(stop).__name__
+    np.testing.assert_allclose(found.rescaled_time, beside.rescaled_time, rtol=1e-6)
+    losses = found.records.values["loss"]
+    np.testing.assert_allclose(losses, beside.records.values["loss"], rtol=1e-6)
+    # The clock of gradient flow in other coordinates is not its time.
+    polar = jf.gradient_flow(member, task, stop=stop, **settings | {"coordinates": "polar"})
+    np.testing.assert_allclose(losses, polar.records.values["loss"], rtol=1e-4)
+
+
 def test_recording_one_lane_at_a_time_or_all_together_is_the_same():
     network, task = teacher_task()
     ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(1))

@@ -10,13 +10,14 @@ from ._driver import (
 from ._landing import is_searched as is_searched
 from ._lane import Problem as Problem, Start as Start
 from ._memory import Given as Given, InMemory as InMemory
+from ._observer import AbstractObserver as AbstractObserver
 from ._pool import join as join, Members as Members, Outcome as Outcome, take as take
 from ._programs import forget_programs as forget_programs
 from ._progress import progress_bar as progress_bar
 from ._recording import (
-    empty_recordings as empty_recordings,
-    Observer as Observer,
-    Recording as Recording,
+    grid_recordings as grid_recordings,
+    GridObserver as GridObserver,
+    GridRecording as GridRecording,
 )
 from ._schedule import (
     check_schedule as check_schedule,

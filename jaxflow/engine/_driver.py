@@ -21,9 +21,9 @@ from ..errors import StoreError
 from ._calibration import best_width, default_width
 from ._checkpoint import from_bytes, InFlight, to_bytes
 from ._lane import Problem
+from ._observer import AbstractObserver
 from ._pool import fill, join, Members, Outcome, pad, take
 from ._programs import compile_programs, is_compiled, Programs
-from ._recording import Observer
 from ._schedule import Device, devices_of, Layout, layout, Schedule
 from ._worker import Batch, Report, Worker
 
@@ -90,7 +90,7 @@ def run(
     source: Source,
     sink: Sink,
     *,
-    observer: Observer | None = None,
+    observer: AbstractObserver | None = None,
     schedule: Schedule | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
@@ -109,7 +109,7 @@ def run(
     _Driver(problem, source, sink, observer, schedule or Schedule(), on_progress).run()
 
 
-def nobody(problem: Problem, source: Source, observer: Observer | None) -> Outcome:
+def nobody(problem: Problem, source: Source, observer: AbstractObserver | None) -> Outcome:
     """The outcome of no members at all, of the shapes that those of a source would have."""
     example = jax.device_get(source.draw(np.zeros(1, np.int64)))
     present = np.zeros(1, bool)

@@ -37,7 +37,8 @@ def crossings_of(flow, lane, dense, wanted) -> Float[Array, " stops"]:
         def gap(clock):
             state = dense.evaluate(clock)
             # No exact condition reads the velocity; anything of its shape will do.
-            return stop.gap(flow.snapshot(clock, state, state, lane.args))
+            shown_at = lane.past + clock
+            return stop.gap(flow.snapshot(shown_at, state, state, lane.args))
 
         clock = first_crossing(gap, lane.clock, lane.next_clock, wanted)
         return jnp.where(wanted, clock, jnp.inf)

@@ -197,7 +197,8 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
     dtype, begin, end = lane.clock.dtype, lane.clock, lane.next_clock
     dense = stepper.interpolation(begin, end, step.dense_info)
     velocity = dense.derivative(end)
-    gaps = gaps_of(flow, lane.stops, end, step.candidate, velocity, lane.args, dtype)
+    shown_at = lane.past + end
+    gaps = gaps_of(flow, lane.stops, shown_at, step.candidate, velocity, lane.args, dtype)
     last_clocks = last_clocks_of(flow, lane.stops, lane.args, dtype)
     usable = judged.kept & judged.finite
     passed = usable & ((gaps >= 0) | (end >= last_clocks))

@@ -14,21 +14,21 @@ from jaxtyping import Array, Bool, Int, PyTree
 from ..solvers import Work
 from . import _status as status
 from ._lane import Attempt, attempt, Lane, Problem, Start, start
-from ._recording import Observer, record_attempt, record_start, Recording
+from ._observer import AbstractObserver
 
 
 class Members(NamedTuple):
     """What several members bring to lanes, with a leading axis."""
 
     starts: Start
-    recordings: Recording | None  # before the start; None if nothing is recorded
+    recordings: Any  # before the start; None if nothing is recorded
 
 
 class Pool(eqx.Module):
     """Lanes with a leading axis, and what they record (`None` if nothing)."""
 
     lanes: Lane
-    recordings: Recording | None
+    recordings: Any
 
 
 class Outcome(NamedTuple):
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
 def fill(
     problem: Problem,
-    observer: Observer | None,
+    observer: AbstractObserver | None,
     members: Members,
     present: Bool[Array, " lanes"],
 ) -> Pool:
@@ -53,14 +53,14 @@ def fill(
     lanes = jax.vmap(lambda member: start(problem, member))(members.starts)
     recordings = members.recordings
     if observer is not None and recordings is not None:
-        recordings = record_start(problem, observer, lanes, recordings)
+        recordings = observer.start(problem, lanes, recordings)
     codes = jnp.where(present, lanes.status, status.NOBODY)
     return Pool(eqx.tree_at(lambda lanes: lanes.status, lanes, codes), recordings)
 
 
 def advance(
     problem: Problem,
-    observer: Observer | None,
+    observer: AbstractObserver | None,
     pool: Pool,
     num_attempts: Int[Array, ""],
     enough: Int[Array, ""],
@@ -80,7 +80,7 @@ def advance(
         lanes, attempts = _attempt_in_each(problem, pool.lanes)
         recordings = pool.recordings
         if observer is not None and recordings is not None:
-            recordings = record_attempt(problem, observer, lanes, attempts, recordings)
+            recordings = observer.follow(problem, pool.lanes, lanes, attempts, recordings)
         return count + 1, Pool(lanes, recordings)
 
     count = jnp.zeros_like(num_attempts)

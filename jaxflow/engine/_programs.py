@@ -19,8 +19,8 @@ from jaxtyping import PyTree
 from .._compiled import check_process, LastUsed, settings
 from .._decompositions import lower
 from ._lane import Problem
+from ._observer import AbstractObserver
 from ._pool import advance, fill, Members, Outcome, outcome, Pool, refill
-from ._recording import Observer
 from ._schedule import Device
 
 
@@ -55,7 +55,7 @@ each width, of which it uses up to three."""
 
 def compile_programs(
     problem: Problem,
-    observer: Observer | None,
+    observer: AbstractObserver | None,
     members: Members,
     device: Device,
 ) -> Programs:
@@ -89,7 +89,7 @@ def compile_programs(
 
 
 def is_compiled(
-    problem: Problem, observer: Observer | None, members: Members, device: Device
+    problem: Problem, observer: AbstractObserver | None, members: Members, device: Device
 ) -> bool:
     """Whether programs for pools as wide as `members` are there already."""
     return key_of((problem, observer, members), device) in _kept

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._checks import check_numbers, shown
-from ..engine import empty_recordings, Observer, Recording
+from ..engine import grid_recordings, GridObserver, GridRecording
 from ..errors import InputError
 from ..flows import Snapshot
 from ..networks import member, members, num_members, unflattener
@@ -97,21 +97,21 @@ class Record(eqx.Module):
         }
         return Record(functions, self.grids(rows), self.over)
 
-    def observer(self, network: eqx.Module, task: AbstractTask) -> Observer:
+    def observer(self, network: eqx.Module, task: AbstractTask) -> GridObserver:
         """What the engine asks at every point."""
         assert self.over is not None
         shared = {k: _parted(f)[1] for k, f in self.functions.items()}
-        return Observer(_Observe(shared, network, task), self.over)
+        return GridObserver(_Observe(shared, network, task), self.over)
 
     def recordings(
         self, rows: np.ndarray, examples: Mapping[str, Any], dtype: Any
-    ) -> Recording:
+    ) -> GridRecording:
         """Recordings of these members before their start."""
         own = {k: _parted(f)[0] for k, f in self.functions.items()}
         own = jax.tree_util.tree_map(lambda leaf: of_rows(leaf, rows), own)
         grids = self.grids(rows).astype(dtype)
         grids = np.broadcast_to(grids, (len(rows), grids.shape[-1]))
-        return empty_recordings(grids, own, dict(examples))
+        return grid_recordings(grids, own, dict(examples))
 
 
 class _Observe(eqx.Module):
