@@ -103,6 +103,11 @@ def check_whole(
     return whole
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is one whole number."""
+    return _whole(value) is not None
+
+
 def _whole(value: Any) -> int | None:
     """One whole number; `None` for all else."""
     no_number = isinstance(value, (bool, np.timedelta64))

@@ -430,6 +430,8 @@ grid = Kind(
         **_NO_NUMBERS,
         "a_number": 0.5,
         "0d": np.array(0.5),
+        "one_point": 1,
+        "fewer": -3,
         "empty": [],
         "falling": [0.2, 0.1],
         "twice": [0.1, 0.1],
@@ -543,7 +545,7 @@ _FLOW = {
     "stop": stop,
     "record": recorded,
     "record_at": grid,
-    "record_over": a_word,
+    "record_over": optional(a_word),
     "ensemble": is_ensemble,
     **_EXECUTION,
 }
@@ -843,6 +845,7 @@ ROWS: dict[str, Row] = {
             "functions": more(functions, none=None),
             "at": grid,
             "over": optional(but(a_word, a_word="time")),
+            "every": optional(more(count, beside_at=3)),
         },
     ),
     "Schedule": Row(

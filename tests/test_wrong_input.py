@@ -481,10 +481,9 @@ def test_record_and_its_grid_go_together(flow, argument, options):
     [
         # Which quantities a flow shows depends on the network's order.
         (FLOWS["gradient_flow"], "t", [PROBE]),
-        (FLOWS["gradient_flow"], None, []),
         (FLOWS["gradient_descent"], "rescaled_time", []),
     ],
-    ids=["unknown", "none", "time of descent"],
+    ids=["unknown", "time of descent"],
 )
 def test_quantity_to_record_over(flow, over, programs):
     networks, data = ensemble(), task()

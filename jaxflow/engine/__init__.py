@@ -11,9 +11,21 @@ from ._landing import is_searched as is_searched
 from ._lane import Problem as Problem, Start as Start
 from ._memory import Given as Given, InMemory as InMemory
 from ._observer import AbstractObserver as AbstractObserver
+from ._path import (
+    path_recordings as path_recordings,
+    PathObserver as PathObserver,
+    PathRecording as PathRecording,
+)
 from ._pool import join as join, Members as Members, Outcome as Outcome, take as take
 from ._programs import forget_programs as forget_programs
 from ._progress import progress_bar as progress_bar
+from ._progress_measures import (
+    AbstractMeasure as AbstractMeasure,
+    Along as Along,
+    AlongLogTime as AlongLogTime,
+    Change as Change,
+    Steps as Steps,
+)
 from ._recording import (
     grid_recordings as grid_recordings,
     GridObserver as GridObserver,

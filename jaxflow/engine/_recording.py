@@ -51,7 +51,7 @@ class GridObserver(AbstractObserver):
     ) -> Any:
         """Fill the points of the grid that the step just tried has passed, if accepted."""
 
-        def pieces(lane, attempt):
+        def piece(lane, attempt):
             usable = attempt.accepted
             return _Piece(
                 lane.past, attempt.start, attempt.arrival, usable, lane.args, attempt
@@ -60,7 +60,7 @@ class GridObserver(AbstractObserver):
         def inside(attempt, clock):
             return attempt.interpolate(problem.stepper, clock)
 
-        pieces = jax.vmap(pieces)(before, attempts)
+        pieces = jax.vmap(piece)(before, attempts)
         return _fill(problem, self, recordings, pieces, inside)
 
 

@@ -36,8 +36,10 @@ def summarize(solution: "Solution") -> Summary:
         rows.append(("VJPs", f"{_range(stats.num_vjps)}; {stats.num_vjps.sum():,} in all"))
     if solution.records is not None:
         names = ", ".join(solution.records.values)
-        points = solution.records.grid.shape[-1]
-        rows.append(("recorded", f"{names} at {points} points in {solution.records.over}"))
+        points = f"{solution.records.grid.shape[-1]} points in {solution.records.over}"
+        if solution.records.count is not None:
+            points = f"{_range(solution.records.count)} points of each path"
+        rows.append(("recorded", f"{names} at {points}"))
     return Summary(_headline(solution), tuple(row for row in rows if row[1]))
 
 

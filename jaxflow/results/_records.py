@@ -23,6 +23,10 @@ from ._plain import check_agree
 
 GRID_POINTS = "grid_point"
 """The dimension of grids that differ from member to member."""
+PATH_POINTS = "record"
+"""The dimension of points along each member's own path."""
+COUNT = "num_records"
+"""The column of how many points along its path a member has."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,18 +64,31 @@ class Records:
     over: str
     """The quantity along which the grid runs, such as `"rescaled_time"`."""
     grid: np.ndarray
-    """(points,), or (num, points) where every member had a grid of its own."""
+    """(points,), or (num, points) where every member had a grid of its own, or points
+    along its own path."""
     values: Mapping[str, np.ndarray]
     """By name, (num, points, …); NaN at points that a member did not reach."""
     dims: Mapping[str, tuple[str, ...]]
     """By name, what the axes after `points` are, such as `("layer",)`."""
     own: bool = False
     """Whether a grid (points,) is that of a single member, from a run of many grids."""
+    coordinates: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """By name, where points along each member's own path are, in all quantities of time and
+    size that the flow shows: (num, points). None for a grid."""
+    count: np.ndarray | None = None
+    """How many points along its path a member has, (num,); rows behind that are NaN."""
 
     @property
     def is_own(self) -> bool:
         """Whether every member has a grid of its own."""
         return self.own or self.grid.ndim == 2
+
+    @property
+    def axis(self) -> str:
+        """The dimension of the points in a dataset."""
+        if self.count is not None:
+            return PATH_POINTS
+        return GRID_POINTS if self.is_own else self.over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +104,8 @@ class _Recorded(AbstractDeclaration):
             grid=grid,
             values=_picked(value.values, index),
             own=value.is_own and grid.ndim == 1,
+            coordinates=_picked(value.coordinates, index),
+            count=None if value.count is None else pick(value.count, index),
         )
 
     def join(
@@ -100,25 +119,37 @@ class _Recorded(AbstractDeclaration):
         check_agree("record_over", [value.over for value in values])
         check_agree("recorded names", [sorted(value.values) for value in values])
         check_agree("recorded dimensions", [value.dims for value in values])
+        check_agree("record_at", [value.axis for value in values])
+        check_agree("recorded coordinates", [sorted(value.coordinates) for value in values])
+        counts = [value.count for value in values]
+        rows = lambda name, arrays: joined(name, _rows(arrays, owners), 0)
         return dataclasses.replace(
             first,
             grid=_joined_grid(values, owners),
             own=False,
             values={
-                each: joined(each, _rows([v.values[each] for v in values], owners), 0)
-                for each in first.values
+                each: rows(each, [v.values[each] for v in values]) for each in first.values
             },
+            coordinates={
+                each: rows(each, [v.coordinates[each] for v in values])
+                for each in first.coordinates
+            },
+            count=None if first.count is None else rows(COUNT, counts),
         )
 
     def write(self, name: str, value: Any, owner: AbstractOwner, sheet: Sheet) -> None:
         if value is None:
             return
         members = () if owner.is_single else (owner.dimension,)
-        axis = GRID_POINTS if value.is_own else value.over
+        axis = value.axis
         grid_dims = (*members, axis) if value.is_own else (axis,)
-        about = quantity(value.over)
-        attrs = {"long_name": about.meaning, "units": about.units}
-        sheet.coordinates[value.over] = xarray.Variable(grid_dims, value.grid, attrs)
+        for each, found in ({value.over: value.grid} | {**value.coordinates}).items():
+            about = quantity(each)
+            attrs = {"long_name": about.meaning, "units": about.units}
+            sheet.coordinates[each] = xarray.Variable(grid_dims, found, attrs)
+        if value.count is not None:
+            attrs = {"long_name": "points recorded along the path", "units": "points"}
+            sheet.variables[COUNT] = xarray.Variable(members, value.count, attrs)
         stored = getattr(value.values, "variable", None)
         for each in value.values:
             dims = (*members, axis, *value.dims[each])
@@ -129,6 +160,8 @@ class _Recorded(AbstractDeclaration):
                 else stored(each)
             )
         sheet.about[name] = {"over": value.over, "dims": value.dims}
+        if value.count is not None:
+            sheet.about[name]["coordinates"] = list(value.coordinates)
 
     def read(self, name: str, source: AbstractSource) -> Any:
         described = source.about.get(name)
@@ -138,12 +171,19 @@ class _Recorded(AbstractDeclaration):
         if missing := [each for each in dims if each not in source.dataset]:
             raise KeyError(missing[0])
         grid = source.dataset[described["over"]]
+        coordinates = described.get("coordinates")
+        if coordinates is not None:
+            count, own = source.dataset[COUNT].values, grid.ndim == 1
+        else:
+            count, own = None, grid.dims == (GRID_POINTS,)
         return Records(
             over=described["over"],
             grid=grid.values,
             values=_Stored(source.dataset, tuple(dims)),
             dims=dims,
-            own=grid.dims == (GRID_POINTS,),
+            own=own,
+            coordinates=_Stored(source.dataset, tuple(coordinates or ())),
+            count=count,
         )
 
 

@@ -16,7 +16,7 @@ from ._columns import column
 from ._declarations import declarations, MEMBERS, part
 from ._members import numbers
 from ._overview import summarize
-from ._records import GRID_POINTS, recorded, Records, Stats
+from ._records import COUNT, GRID_POINTS, PATH_POINTS, recorded, Records, Stats
 from ._result import AbstractResult
 from ._settings import attributes, check_attributes, setting, settings_of
 from ._status import status_column
@@ -131,6 +131,9 @@ def _names(cls: type) -> list[str]:
 
 _GROUPS = (DIRECTIONS, SIMULATION, GROUP)  # of a store
 RESERVED = frozenset(
-    [*_names(Solution), *_names(Stats), *CLOCKS, MEMBERS, GRID_POINTS, *_GROUPS]
+    [
+        *(*_names(Solution), *_names(Stats), *CLOCKS, *_GROUPS),
+        *(MEMBERS, GRID_POINTS, PATH_POINTS, COUNT),
+    ]
 )
 """Names that a recorded function cannot have."""

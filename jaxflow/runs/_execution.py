@@ -107,11 +107,13 @@ def run(
     progress, attrs = check_flag("progress", progress, optional=True), _check_attrs(attrs)
     flow = simulation.flow
     problem = problem_of(flow, simulation.stepping, simulation.networks.dtype)
-    source = MemberSource(simulation, flow)
+    source = MemberSource(simulation, problem)
     record = simulation.record
     observer = None
     if record is not None:
-        observer = record.observer(simulation.networks.one, simulation.task)
+        observer = record.places(problem).observer(
+            record.observe(simulation.networks.one, simulation.task)
+        )
     settings = {**simulation.describe(), **versions()}
     outcomes = Outcomes(simulation, problem, settings, attrs)
 

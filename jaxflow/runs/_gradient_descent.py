@@ -114,8 +114,8 @@ def gradient_descent(
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
     record: Record | Mapping[str, Callable] | None = None,
-    record_at: ArrayLike | Sequence | None = None,
-    record_over: str = "clock",
+    record_at: int | ArrayLike | Sequence | None = None,
+    record_over: str | None = None,
     ensemble: bool | None = None,
     **execution: Unpack[Execution],
 ) -> Solution:
@@ -133,7 +133,9 @@ def gradient_descent(
       and member, without replacement; the gradient of their loss times `n/b` has the mean
       `∇𝓛`. All `n` samples if not given. Losses are those of all samples.
     - `stop`: a member ends after the first step that meets a condition, `NormAbove` too.
-    - `record_over`: `"clock"`, the number of steps, or `"log_norm"`.
+    - `record_at`: how many points of each path, which are then every second step, every
+      fourth, …, or a grid over `record_over`: `"clock"`, the number of steps, or
+      `"log_norm"`.
 
     **Returns:** a `Solution`; its times are NaN, since an optimizer has steps and no time.
     `stats.num_vjps` counts gradients, of `b` samples each.

@@ -113,8 +113,8 @@ def gradient_flow(
     max_steps: int = 10_000,
     coordinates: str = "auto",
     record: Record | Mapping[str, Callable] | None = None,
-    record_at: ArrayLike | Sequence | None = None,
-    record_over: str = "rescaled_time",
+    record_at: int | ArrayLike | Sequence | None = None,
+    record_over: str | None = None,
     stepping: Stepping | None = None,
     ensemble: bool | None = None,
     **execution: Unpack[Execution],
@@ -142,8 +142,9 @@ def gradient_flow(
     - `max_steps`: attempted steps after which a member gives up.
     - `coordinates`: as for `jaxflow.GradientFlow`.
     - `record`: named functions of (network, task), each giving one array; `record_at`:
-      an increasing grid, (points,) or (num, points), of the quantity `record_over`:
-      `"rescaled_time"`, `"time"`, `"log_time"` or `"log_norm"`. Or a `jaxflow.Record`.
+      how many points along each member's own path, such as 100; or an increasing grid,
+      (points,) or (num, points), of the quantity `record_over`: `"rescaled_time"` (the
+      default), `"time"`, `"log_time"` or `"log_norm"`. Or a `jaxflow.Record`.
     - `stepping`: a `jaxflow.Stepping`, for what is seldom needed: a step size controller,
       the first step. It goes before `solver`, `rtol`, `atol` and `max_steps`.
     - `ensemble`: says whether `networks` is one, where its shapes leave that open.

@@ -107,8 +107,8 @@ def langevin_flow(
     stop: AbstractStop | Sequence[AbstractStop] = (),
     solver: diffrax.AbstractSolver | None = None,
     record: Record | Mapping[str, Callable] | None = None,
-    record_at: ArrayLike | Sequence | None = None,
-    record_over: str = "rescaled_time",
+    record_at: int | ArrayLike | Sequence | None = None,
+    record_over: str | None = None,
     ensemble: bool | None = None,
     **execution: Unpack[Execution],
 ) -> Solution:
@@ -127,8 +127,9 @@ def langevin_flow(
     - `solver`: a diffrax solver of stochastic differential equations, for additive noise;
       `ShARK()` (strong order 1.5, two gradients in a step) if not given. `Euler()` is the
       unadjusted Langevin algorithm.
-    - `record_over`: `"rescaled_time"`, which is the time `t` here, for every network, or
-      another quantity that increases along the path.
+    - `record_at`: how many points of each path, which are then every second step, every
+      fourth, …, or a grid over `record_over`: `"rescaled_time"`, which is the time `t`
+      here, for every network, or another quantity that increases along the path.
 
     **Returns:** a `Solution`, in Cartesian coordinates; its rescaled time is `t`.
 

@@ -50,6 +50,7 @@ class Outcomes:
         if (record := simulation.record) is not None:
             examples = record.examples(simulation.networks, simulation.task)
             self._dims = record.dims(examples)
+            self._places = record.places(problem)
 
     @property
     def statuses(self) -> tuple[str, ...]:
@@ -98,14 +99,9 @@ class Outcomes:
         record = self._simulation.record
         if record is None:
             return None
-        assert record.over is not None
-        return Records(
-            over=record.over,
-            grid=record.grids(rows),
-            # In the caller's order; JAX sorts the keys of dicts.
-            values={name: outcome.values[name] for name in record.functions},
-            dims=self._dims,
-        )
+        # In the caller's order; JAX sorts the keys of dicts.
+        names = tuple(record.functions)
+        return self._places.records(rows, outcome.values, names, self._dims)
 
 
 class _Final(NamedTuple):

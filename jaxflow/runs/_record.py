@@ -1,4 +1,4 @@
-"""What is recorded along the way, and where."""
+"""What is recorded along the way."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast, TypeGuard
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._checks import check_numbers, shown
-from ..engine import grid_recordings, GridObserver, GridRecording
+from .._checks import check_numbers, check_whole, is_whole, shown
+from ..engine import Problem
 from ..errors import InputError
 from ..flows import Snapshot
 from ..networks import member, members, num_members, unflattener
@@ -19,18 +19,28 @@ from ..results import RESERVED
 from ..tasks import AbstractTask
 from ._networks import AbstractNetworks
 from ._numbers import of_rows
+from ._places import AbstractPlaces, AlongPath, OnGrid
 
 
 class Record(eqx.Module):
-    """Functions of (network, task) to be recorded on a grid along each member's path.
+    """Functions of (network, task) to be recorded along each member's path.
 
     **Arguments:**
 
     - `functions`: by name, each giving one real array.
-    - `at`: an increasing grid, (points,), or (num, points) with one for each member.
-    - `over`: the quantity that the grid runs over: `"rescaled_time"`, `"time"`,
+    - `at`: how many points along each member's own path, 2 or more; or an increasing grid,
+      (points,), or (num, points) with one for each member.
+    - `over`: the quantity that a grid runs over: `"rescaled_time"`, `"time"`,
       `"log_time"`, `"log_norm"`, or another that the flow shows (`jaxflow.quantities`).
-      What the equation has for a clock if not given.
+      What the equation has for a clock if not given. So many points are spread evenly over
+      that quantity if it is given, and over the path if not.
+    - `every`: in place of `at`: the start, every so many accepted steps, and the end.
+
+    Points along the path are spread over what changes: an e-fold of the norm, of the loss
+    or of the time counts as much as a turn of the weights by one radian, though no step
+    counts more than a half. Updates of an optimizer and steps with noise count one each.
+    The first and the last state are always among the points. A member that makes enough
+    steps gets between half of `at` and `at` points, others eight a step or fewer.
 
     **Raises:** `InputError` for what cannot be recorded, at once or where it is used.
 
@@ -41,28 +51,43 @@ class Record(eqx.Module):
     >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
     >>> solution.records.values["norm"].shape
     (2,)
+    >>> record = jf.Record({"norm": jf.norm}, 20)
+    >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
+    >>> solution.dataset["time"].values[[0, solution.records.count - 1]].round(6).tolist()
+    [0.0, 0.5]
     """
 
     functions: Mapping[str, Callable]
-    at: Any
+    at: Any = None
     over: str | None = eqx.field(static=True, default=None)
+    every: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         check_functions("functions", self.functions)
-        check_grid("at", self.at)
+        check_at("at", self.at, "every", self.every)
         if self.over is not None:
             check_over("over", self.over)
 
     def settled(
-        self, default_over: str, networks: AbstractNetworks, task: AbstractTask
+        self,
+        default_over: str,
+        networks: AbstractNetworks,
+        task: AbstractTask,
+        max_steps: int,
     ) -> "Record":
         """Checked, with its grid as an array."""
-        over = default_over if self.over is None else self.over
-        at = check_grid("record_at", self.at)
-        if at.ndim == 2 and len(at) != networks.num:
-            own = "" if networks.num is None else f" or ({networks.num}, points)"
-            raise InputError("record_at", f"shape {at.shape}", f"(points,){own}")
-        settled = Record(dict(self.functions), at, over)
+        at = check_at("record_at", self.at, "every", self.every)
+        over = self.over
+        if np.ndim(at):
+            over = default_over if over is None else over
+            if at.ndim == 2 and len(at) != networks.num:
+                own = "" if networks.num is None else f" or ({networks.num}, points)"
+                raise InputError("record_at", f"shape {at.shape}", f"(points,){own}")
+        if self.every is not None and _rows_of_steps(self.every, max_steps) > MOST_ROWS:
+            found = f"{self.every} of up to {max_steps:,} steps"
+            expected = f"at most {MOST_ROWS:,} points: fewer max_steps, or at= so many"
+            raise InputError("every", found, expected)
+        settled = Record(dict(self.functions), at, over, self.every)
         if over in settled.functions:
             found = f"the name {over!r}, over which the grid runs"
             raise InputError("record", found, "another name")
@@ -85,33 +110,34 @@ class Record(eqx.Module):
             for name, function in self.functions.items()
         }
 
-    def grids(self, rows: np.ndarray) -> np.ndarray:
-        """The grid of these members: (points,), or (members, points) if each has one."""
-        return self.at if self.at.ndim == 1 else of_rows(self.at, rows)
-
     def of(self, rows: np.ndarray) -> "Record":
         """What belongs to these members."""
         functions: dict[str, Any] = {
             name: members(function, rows) if is_per_member(function) else function
             for name, function in self.functions.items()
         }
-        return Record(functions, self.grids(rows), self.over)
+        at = of_rows(self.at, rows) if np.ndim(self.at) == 2 else self.at
+        return Record(functions, at, self.over, self.every)
 
-    def observer(self, network: eqx.Module, task: AbstractTask) -> GridObserver:
-        """What the engine asks at every point."""
-        assert self.over is not None
+    def places(self, problem: Problem) -> AbstractPlaces:
+        """Where members are looked at."""
+        if np.ndim(self.at):
+            assert self.over is not None
+            return OnGrid(self.at, self.over)
+        rows = self.at
+        if self.every is not None:
+            rows = _rows_of_steps(self.every, int(problem.max_steps))
+        return AlongPath(rows, self.every, self.over, problem)
+
+    def observe(self, network: eqx.Module, task: AbstractTask) -> "_Observe":
+        """The function of snapshots that the engine asks."""
         shared = {k: _parted(f)[1] for k, f in self.functions.items()}
-        return GridObserver(_Observe(shared, network, task), self.over)
+        return _Observe(shared, network, task)
 
-    def recordings(
-        self, rows: np.ndarray, examples: Mapping[str, Any], dtype: Any
-    ) -> GridRecording:
-        """Recordings of these members before their start."""
+    def own(self, rows: np.ndarray) -> PyTree:
+        """What of the functions is these members' own."""
         own = {k: _parted(f)[0] for k, f in self.functions.items()}
-        own = jax.tree_util.tree_map(lambda leaf: of_rows(leaf, rows), own)
-        grids = self.grids(rows).astype(dtype)
-        grids = np.broadcast_to(grids, (len(rows), grids.shape[-1]))
-        return grid_recordings(grids, own, dict(examples))
+        return jax.tree_util.tree_map(lambda leaf: of_rows(leaf, rows), own)
 
 
 class _Observe(eqx.Module):
@@ -179,6 +205,25 @@ def check_functions(argument: str, functions: Any) -> dict[str, Callable]:
     return dict(functions)
 
 
+MOST_ROWS = 2**20
+"""The most points of one member. Chosen: 8 MB for each recorded number."""
+
+
+def check_at(argument: str, at: Any, beside: str, every: Any) -> Any:
+    """How many points there are, or a grid; `None` if there are so many steps between.
+
+    **Raises:** `InputError`, also unless there is one of the two.
+    """
+    if every is not None:
+        check_whole(beside, every)
+        if at is not None:
+            raise InputError(argument, f"{shown(at)} beside {beside}", "one of the two")
+        return None
+    if is_whole(at):
+        return check_whole(argument, at, least=2, most=MOST_ROWS)
+    return check_grid(argument, at)
+
+
 def check_grid(argument: str, at: Any) -> np.ndarray:
     """An increasing grid, (points,) or (num, points).
 
@@ -186,12 +231,19 @@ def check_grid(argument: str, at: Any) -> np.ndarray:
     """
     # Logarithms are minus infinity where a path begins.
     known = lambda points: np.isfinite(points) | np.isneginf(points)
-    grid = check_numbers(argument, at, "an increasing grid", known)
+    expected = "a whole number of points, or an increasing grid"
+    grid = check_numbers(argument, at, expected, known)
     if grid.ndim not in (1, 2) or not grid.size:
-        raise InputError(argument, f"shape {grid.shape}", "(points,) or (num, points)")
+        expected = "a whole number of points, or a grid, (points,) or (num, points)"
+        raise InputError(argument, f"shape {grid.shape}", expected)
     if not np.all(grid[..., 1:] > grid[..., :-1]):
         raise InputError(argument, "points out of order", "an increasing grid")
     return grid
+
+
+def _rows_of_steps(every: int, max_steps: int) -> int:
+    """The start, every so many of at most so many steps, and the end."""
+    return max_steps // every + 2
 
 
 def check_over(argument: str, over: Any) -> None:

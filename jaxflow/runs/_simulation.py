@@ -108,7 +108,9 @@ class Simulation(eqx.Module):
         if record is not None and not isinstance(record, Record):
             raise InputError("record", shown(record), "a jaxflow.Record")
         if record is not None:
-            record = record.settled(defaults.record_over, self.networks, self.task)
+            record = record.settled(
+                defaults.record_over, self.networks, self.task, self.stepping.max_steps
+            )
         self.record = record
         self.equation = equation.resolve(self.networks, self.task)
         _check_fit(self.flow, self.stops, record)
@@ -268,7 +270,7 @@ def _check_fit(
                 f"{stop.name}, which holds at one moment within a step",
                 "conditions on the time, or such as hold after a step",
             )
-    if record is None:
+    if record is None or record.over is None:
         return
     if record.over not in flow.shows:
         raise InputError("record_over", shown(record.over), shows)

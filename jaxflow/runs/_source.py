@@ -9,7 +9,7 @@ import numpy as np
 from .._arrays import on_device
 from .._compiled import compiled
 from .._rows import map_lanes
-from ..engine import Members, Start
+from ..engine import Members, Problem, Start
 from ..flows import AbstractNetworkFlow
 from ..networks import member_numbers, MemberNumber
 from ._numbers import of_rows
@@ -19,15 +19,16 @@ from ._simulation import Simulation
 class MemberSource:
     """Gives the engine the members of a simulation, a few at a time."""
 
-    def __init__(self, simulation: Simulation, flow: AbstractNetworkFlow):
+    def __init__(self, simulation: Simulation, problem: Problem):
         self._simulation = simulation
-        self._flow = flow
+        self._flow: Any = problem.flow
         self._num = simulation.num  # an Equinox module's methods are slow to look up
         self._dtype = simulation.networks.dtype
         record = simulation.record
         self._examples: Any = None
         if record is not None:
             self._examples = record.examples(simulation.networks, simulation.task)
+            self._places = record.places(problem)
 
     @property
     def total(self) -> int | None:
@@ -49,7 +50,9 @@ class MemberSource:
         record = simulation.record
         recordings = None
         if record is not None:
-            recordings = record.recordings(indices, self._examples, self._dtype)
+            recordings = self._places.recordings(
+                indices, record.own(indices), self._examples, self._dtype
+            )
         return Members(Start(states, args, stops), recordings)
 
 
