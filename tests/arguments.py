@@ -1204,7 +1204,11 @@ ROWS: dict[str, Row] = {
     "plot.saddle_to_saddle": Row(
         jf.plot.saddle_to_saddle,
         lambda: {"found": journey()},
-        {"found": Kind({**a_result.wrong, "a_solution": solution}), "ax": ax},
+        {
+            "found": Kind({**a_result.wrong, "a_solution": solution}),
+            "over": choices,
+            "ax": ax,
+        },
     ),
 }
 

@@ -61,11 +61,12 @@ def test_version():
 
 def test_plots_draw_what_was_recorded(folder):
     dataset = xarray.open_zarr(folder / "early_phase.zarr", consolidated=False).load()
-    ax = plot.recorded(dataset, "cosine")
+    along = np.arange(dataset["cosine"].shape[1])
+    ax = plot.recorded(dataset, "cosine", against=along)
     np.testing.assert_allclose(
         ax.lines[-1].get_ydata(), np.median(dataset["cosine"], axis=0)
     )
-    ranks = plot.recorded(dataset, "stable_rank")
+    ranks = plot.recorded(dataset, "stable_rank", against=along)
     labels = [text.get_text() for text in ranks.get_legend().get_texts()]
     assert labels == ["layer 1", "layer 2", "layer 3"]
     axes = plot.early_phase(dataset)

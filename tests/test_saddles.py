@@ -133,8 +133,13 @@ def test_result_can_be_read_and_drawn(diagonal):
     assert "3 initializations of DiagonalLinear" in text and "stays 2" in text
     known = np.isfinite(diagonal.loss_curve[0])
     assert known.sum() > 30 and np.all(np.diff(diagonal.loss_curve[0][known]) < 1e-9)
-    ax = plot.saddle_to_saddle(diagonal)
-    assert ax.get_xlim()[1] > np.exp(diagonal.log_departure[0, 2])
+    unit = np.log(1 / diagonal.scale[0])  # of the times at which saddles are left
+    departure = np.exp(diagonal.log_departure[0, 2])
+    ax = plot.saddle_to_saddle(diagonal, over="time")
+    assert departure / unit < ax.get_xlim()[1] < 4 * departure / unit
+    assert ax.get_xlabel() == r"time over $\log(1/\delta)$"
+    ax = plot.saddle_to_saddle(dataset, over="log_time")
+    assert ax.get_xlim()[0] < np.log10(departure) < ax.get_xlim()[1]
     plt.close("all")
 
 

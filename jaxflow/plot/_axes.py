@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from .._checks import check_items, shown
 from ..errors import InputError
+from ._style import BLUE
 
 MOST_LINES = 60
 """Of more members than this the first are drawn."""
@@ -62,7 +63,7 @@ def draw_members(
     x: np.ndarray | Sequence[np.ndarray],
     y: np.ndarray,
     middle: tuple[np.ndarray, np.ndarray],
-    color: str = "C0",
+    color: str = BLUE,
     style: str = "-",
 ) -> None:
     """A thin line for each member, and a thick one for what lies in their middle.
@@ -71,7 +72,8 @@ def draw_members(
     """
     for one, other in list(zip(x, y))[:MOST_LINES]:
         ax.plot(one, other, color=color, alpha=0.25, linewidth=0.6)
-    ax.plot(*middle, style, color=color, linewidth=2, label="median")
+    if len(y) > 1:
+        ax.plot(*middle, style, color=color, linewidth=2, label="median")
 
 
 def median(values: np.ndarray) -> np.ndarray:
