@@ -40,6 +40,7 @@ from .observables import (
     singular_values as singular_values,
     smoothed_normalized_margin as smoothed_normalized_margin,
     stable_rank as stable_rank,
+    weights as weights,
 )
 from .results import concat as concat, load as load, Solution as Solution
 from .runs import (

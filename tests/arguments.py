@@ -412,7 +412,6 @@ recorded = more(
     of_one={"a": lambda network: 1.0},
     gives_none={"a": lambda network, task: None},
     gives_a_word={"a": lambda network, task: "norm"},
-    gives_itself={"a": lambda network, task: network},
     the_class={"a": jf.LeakyReLU},
 )
 a_record = Kind(
@@ -968,7 +967,7 @@ ROWS: dict[str, Row] = {
     },
     **{
         name: Row(getattr(jf, name), _observable(), _OF_WEIGHTS)
-        for name in ("norm", "layer_norms", "singular_values", "stable_rank")
+        for name in ("norm", "layer_norms", "singular_values", "stable_rank", "weights")
     },
     "cosine": Row(
         jf.cosine,

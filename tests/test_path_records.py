@@ -322,6 +322,42 @@ def test_single_precision():
     assert (np.diff(found.records.grid, axis=1) < 0).sum() == 0
 
 
+@pytest.mark.parametrize("at", [[0.0, 0.1, 1e3], 12], ids=["grid", "path"])
+def test_whole_networks(many, tmp_path, at):
+    """As networks in memory, in a store, and from a file."""
+    ensemble, task = many
+    pair = lambda network, task: {"norm": jf.norm(network), "also": jf.layer_norms(network)}
+    settings = {"scale": 0.1, "stop": jf.RescaledTime(2.0), "record_at": at}
+    settings["record"] = {"weights": jf.weights, "pair": pair, "norm": jf.norm}
+    found = follow(ensemble, task, **settings)
+    networks = found.records.values["weights"]
+    assert type(networks) is jf.FeedForward
+    assert networks.weights[0].shape[:2] == (NUM, found.records.grid.shape[-1])
+    norms = jax.vmap(jax.vmap(lambda network: jf.norm(network)))(networks)
+    np.testing.assert_allclose(norms, found.records.values["norm"], rtol=1e-12)
+    both = found.records.values["pair"]
+    np.testing.assert_array_equal(both["norm"], found.records.values["norm"])
+    start = networks.weights[1][:, 0] / 0.1
+    np.testing.assert_allclose(start, ensemble.weights[1], rtol=1e-12)
+    variable = found.dataset["weights_weights_0"]
+    assert variable.dims[2:] == ("weights_weights_0_0", "weights_weights_0_1")
+    np.testing.assert_array_equal(variable, networks.weights[0])
+
+    stored = follow(ensemble, task, store=tmp_path / "run.zarr", **settings)
+    found.save(tmp_path / "found.zarr")
+    loaded = jf.load(tmp_path / "found.zarr")
+    parts = [found[:2], loaded[2], stored[3:]]
+    for other in (stored, loaded, jf.load(tmp_path / "run.zarr"), jf.concat(parts)):
+        for name, values in found.records.values.items():
+            again = other.records.values[name]
+            structures = [jax.tree_util.tree_structure(v) for v in (values, again)]
+            assert structures[0] == structures[1]
+            jax.tree_util.tree_map(np.testing.assert_array_equal, values, again)
+    loaded[1:3].save(tmp_path / "some.zarr")
+    some = jf.load(tmp_path / "some.zarr").records.values["weights"].weights[0]
+    np.testing.assert_array_equal(some, networks.weights[0][1:3])
+
+
 @pytest.mark.parametrize(
     ("argument", "change"),
     [

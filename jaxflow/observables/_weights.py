@@ -38,6 +38,35 @@ def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, 
     return safe_norm(flatten(network))
 
 
+def weights(network: eqx.Module, task: AbstractTask | None = None) -> eqx.Module:
+    """The network itself, to be recorded: `record={"weights": jf.weights}`.
+
+    What is recorded is a network whose arrays have leading axes, one of the points and,
+    before it, one of the members. Arrays that are not trained, such as integers, are left
+    out.
+
+    **Arguments:** one `network`; the task is not used. **Returns:** the network.
+
+    **Raises:** `InputError` for an ensemble.
+
+    >>> import jax, jaxflow as jf
+    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.ones(3))
+    >>> solution = jf.gradient_flow(
+    ...     network,
+    ...     task,
+    ...     stop=jf.Time(0.1),
+    ...     record={"weights": weights},
+    ...     record_at=[0, 0.1],
+    ... )
+    >>> solution.records.values["weights"].factors[0].shape
+    (2, 1, 3)
+    """
+    _check(network, task)
+    trained = lambda leaf: not eqx.is_array(leaf) or eqx.is_inexact_array(leaf)
+    return eqx.filter(network, trained)
+
+
 def layer_norms(
     network: eqx.Module, task: AbstractTask | None = None
 ) -> Float[Array, " layers"]:

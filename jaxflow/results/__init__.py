@@ -20,6 +20,7 @@ from ._loading import load as load, open_stored as open_stored
 from ._members import brief as brief, numbers as numbers
 from ._records import (
     GRID_POINTS as GRID_POINTS,
+    recorded_variables as recorded_variables,
     Records as Records,
     Stats as Stats,
 )

@@ -71,6 +71,10 @@ class AbstractSource(abc.ABC):
     def networks(self, group: str) -> Callable[[], Any]:
         """The function that reads the networks in a group below this one."""
 
+    @abc.abstractmethod
+    def rebuilt(self, arrays: Mapping[str, Any], structure: str) -> Any:
+        """The tree of these arrays that has this structure."""
+
 
 @dataclasses.dataclass
 class Sheet:

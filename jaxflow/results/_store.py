@@ -183,6 +183,12 @@ class Group(AbstractSource):
         stored = StoredNetworks(self.place, path)
         return stored if self.place.lazily else Given(stored())
 
+    def rebuilt(self, arrays: Mapping[str, Any], structure: str) -> Any:
+        """The tree of these arrays that has this structure."""
+        # A network that the caller gave stands for networks only.
+        given = self.place.network if "class" in json.loads(structure) else None
+        return rebuilt(arrays, structure, given, self.place.trust)
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:

@@ -55,6 +55,22 @@ def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
     return xarray.Dataset(variables, attrs={STRUCTURE_ATTR: structure})
 
 
+def leaf_names(tree: Any) -> list[str]:
+    """Names for the arrays of a tree, in their order, as in `weights_dataset`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return _names(path for path, leaf in leaves if hasattr(leaf, "shape"))
+
+
+def described(tree: Any) -> str | None:
+    """The structure of a tree in a text; `None` if a part of it has no name in a file."""
+    leaves = [x for x in jax.tree_util.tree_leaves(tree) if hasattr(x, "shape")]
+    by_leaf = {id(x): name for x, name in zip(leaves, leaf_names(tree), strict=True)}
+    try:
+        return json.dumps(describe(tree, lambda leaf: by_leaf[id(leaf)]))
+    except StoreError:
+        return None
+
+
 def check_storable(network: eqx.Module) -> None:
     """Whether a file can hold networks like this one; a `StoreError` if not."""
     weights_dataset(network, None)

@@ -1,5 +1,6 @@
 """From what the engine gives back to a `Solution`."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -50,6 +51,7 @@ class Outcomes:
         if (record := simulation.record) is not None:
             examples = record.examples(simulation.networks, simulation.task)
             self._dims = record.dims(examples)
+            self._rest = record.rest(simulation.networks, simulation.task)
             self._places = record.places(problem)
 
     @property
@@ -101,7 +103,9 @@ class Outcomes:
             return None
         # In the caller's order; JAX sorts the keys of dicts.
         names = tuple(record.functions)
-        return self._places.records(rows, outcome.values, names, self._dims)
+        found = self._places.records(rows, outcome.values, names, self._dims)
+        whole = {n: eqx.combine(found.values[n], self._rest[n]) for n in names}
+        return dataclasses.replace(found, values=whole)
 
 
 class _Final(NamedTuple):

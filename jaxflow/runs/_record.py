@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..flows import Snapshot
 from ..networks import member, members, num_members, unflattener
 from ..observables import dimensions
-from ..results import RESERVED
+from ..results import recorded_variables, RESERVED
 from ..tasks import AbstractTask
 from ._networks import AbstractNetworks
 from ._numbers import of_rows
@@ -27,7 +27,8 @@ class Record(eqx.Module):
 
     **Arguments:**
 
-    - `functions`: by name, each giving one real array.
+    - `functions`: by name, each giving one real array, or a pytree of such, as
+      `jaxflow.weights` gives whole networks.
     - `at`: how many points along each member's own path, 2 or more; or an increasing grid,
       (points,), or (num, points) with one for each member.
     - `over`: the quantity that a grid runs over: `"rescaled_time"`, `"time"`,
@@ -91,23 +92,29 @@ class Record(eqx.Module):
         if over in settled.functions:
             found = f"the name {over!r}, over which the grid runs"
             raise InputError("record", found, "another name")
-        _check_names(settled.functions, settled.examples(networks, task))
+        _check_names(settled.dims(settled.examples(networks, task)))
         return settled
 
-    def examples(
-        self, networks: AbstractNetworks, task: AbstractTask
-    ) -> dict[str, jax.ShapeDtypeStruct]:
-        """What one member records at one point."""
+    def examples(self, networks: AbstractNetworks, task: AbstractTask) -> dict[str, Any]:
+        """What one member records at one point: an array, or a pytree of arrays."""
         return {
-            name: _example(name, function, networks, task)
+            name: _example(name, function, networks, task)[0]
+            for name, function in self.functions.items()
+        }
+
+    def rest(self, networks: AbstractNetworks, task: AbstractTask) -> dict[str, Any]:
+        """What recorded pytrees have beside arrays, such as the functions of a network."""
+        return {
+            name: _example(name, function, networks, task)[1]
             for name, function in self.functions.items()
         }
 
     def dims(self, examples: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-        """By name, what the axes of a recorded value are."""
+        """What the axes of recorded values are, by the names of their variables."""
         return {
-            name: dimensions(name, function, len(examples[name].shape))
-            for name, function in self.functions.items()
+            variable: dimensions(variable, self.functions[name], len(leaf.shape))
+            for name, example in examples.items()
+            for variable, leaf in recorded_variables(name, example).items()
         }
 
     def of(self, rows: np.ndarray) -> "Record":
@@ -147,7 +154,7 @@ class _Observe(eqx.Module):
     network: eqx.Module
     task: AbstractTask
 
-    def __call__(self, shown: Snapshot, own: PyTree) -> dict[str, Array]:
+    def __call__(self, shown: Snapshot, own: PyTree) -> dict[str, PyTree[Array]]:
         assert shown.direction is not None
         dtype = shown.direction.dtype
         weights = jnp.exp(shown.log_norm) * shown.direction
@@ -156,12 +163,15 @@ class _Observe(eqx.Module):
             name: function if own[name] is None else eqx.combine(own[name], function)
             for name, function in self.functions.items()
         }
-        return {
-            name: jnp.asarray(
-                _called(f"record[{name!r}]", function, network, self.task)
-            ).astype(dtype)
-            for name, function in functions.items()
-        }
+
+        def found(name, function):
+            value = _called(f"record[{name!r}]", function, network, self.task)
+            if jax.tree_util.all_leaves([value]):
+                return jnp.asarray(value).astype(dtype)
+            cast = lambda leaf: leaf.astype(dtype)
+            return jax.tree_util.tree_map(cast, eqx.filter(value, eqx.is_array))
+
+        return {name: found(name, function) for name, function in functions.items()}
 
 
 def _parted(function: Callable) -> tuple[PyTree, PyTree]:
@@ -252,17 +262,19 @@ def check_over(argument: str, over: Any) -> None:
         raise InputError(argument, shown(over), "the name of a quantity")
 
 
-def _check_names(functions: Mapping[str, Callable], examples: Mapping[str, Any]) -> None:
-    axes = [
-        axis
-        for name, function in functions.items()
-        for axis in dimensions(name, function, len(examples[name].shape))
-    ]
-    if taken := sorted(set(axes) & set(functions)):
+def _check_names(dims: Mapping[str, tuple[str, ...]]) -> None:
+    """Whether variables and axes have names of their own."""
+    axes = {axis for each in dims.values() for axis in each}
+    if taken := sorted(axes & set(dims)):
         raise InputError("record", f"the name {taken[0]!r}", "one that no axis has")
+    if taken := sorted(RESERVED & set(dims)):
+        raise InputError("record", f"the name {taken[0]!r}", "a new name")
 
 
-def _example(name: Any, function: Any, networks: AbstractNetworks, task: AbstractTask):
+def _example(
+    name: Any, function: Any, networks: AbstractNetworks, task: AbstractTask
+) -> tuple[PyTree, PyTree]:
+    """The shapes of what a function gives, and what it gives beside arrays."""
     argument = f"record[{name!r}]"
     of_one: Callable = function
     if is_per_member(function):
@@ -282,10 +294,14 @@ def _example(name: Any, function: Any, networks: AbstractNetworks, task: Abstrac
         networks.one,
         task,
     )
-    numeric = isinstance(found, jax.ShapeDtypeStruct) and (
-        found.dtype == bool or jnp.issubdtype(found.dtype, jnp.number)
-    )
-    is_number = isinstance(found, (bool, int, float))
-    if not (numeric or is_number) or jnp.iscomplexobj(found):
-        raise InputError(argument, f"a function that returns {found}", "one real array")
-    return jax.ShapeDtypeStruct(jnp.shape(found), networks.dtype)
+    is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+    if isinstance(found, (bool, int, float)):
+        return jax.ShapeDtypeStruct((), networks.dtype), None
+    arrays, rest = eqx.partition(found, is_shape)
+    leaves = jax.tree_util.tree_leaves(arrays)
+    real = lambda leaf: leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)
+    if not leaves or any(not real(leaf) or jnp.iscomplexobj(leaf) for leaf in leaves):
+        expected = "one real array, or a pytree of such"
+        raise InputError(argument, f"a function that returns {shown(found)}", expected)
+    shape_of = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, networks.dtype)
+    return jax.tree_util.tree_map(shape_of, arrays), None if is_shape(found) else rest
