@@ -17,7 +17,7 @@ from .watching import ctrl_c_when_done, lanes_all_together
 
 POINTS = 24
 NUM = 6
-RECORD = {"loss": jf.loss, "rank": jf.stable_rank}
+RECORD = {"loss": jf.loss, "norms": jf.layer_norms}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_result_of_members(found, tmp_path):
     assert_results_same(jf.concat([found[:1], found[1], found[2:]]), found)
     one = loaded[3]
     assert one.dataset["loss"].dims == ("record",)
-    assert one.dataset["rank"].dims == ("record", "layer")
+    assert one.dataset["norms"].dims == ("record", "layer")
     assert one.records.count == found.records.count[3]
     np.testing.assert_array_equal(one.records.grid, found.records.grid[3])
     dataset = found.dataset
