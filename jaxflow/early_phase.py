@@ -27,6 +27,7 @@ from .results import (
     Solution,
     stacked,
     Summary,
+    Table,
     within,
 )
 from .runs import gradient_flow, ncf_flow
@@ -107,7 +108,9 @@ class EarlyConvergence(AbstractResult):
 
 
 def _summary(found: EarlyConvergence) -> Summary:
-    verdicts, counts = np.unique(found.verdict, return_counts=True)
+    verdicts, counts = np.unique(found.verdict.astype(str), return_counts=True)
+    # Those that do not converge go first.
+    ordered = sorted(zip(verdicts, counts), key=lambda pair: not pair[0].startswith("no"))
     order = found.settings["order"]
     going = found.verdict != "goes to zero"
     rows = []
@@ -122,17 +125,20 @@ def _summary(found: EarlyConvergence) -> Summary:
         )
         rows.append(tuple(cell.replace("nan", "–") for cell in cells))
     unit = "log(1/δ)" if order == 2 else "δ^(2-L)"
+    table = Table(
+        tuple(rows),
+        header=("δ", "max ‖w‖/δ", "1 - cosine", "at ‖w‖ = √δ", "escape"),
+        widths=(8, 10, 10, 11, 9),
+    )
     return Summary(
         f"Early directional convergence: {found.size:,} initializations, order {order:g}",
-        rows=tuple(rows),
-        header=("δ", "max ‖w‖/δ", "1 - cosine", "at ‖w‖ = √δ", "escape"),
-        before=tuple(f"{count:,}: {verdict}" for verdict, count in zip(verdicts, counts)),
-        after=(
+        (
+            *(f"{count:,}: {verdict}" for verdict, count in ordered),
+            table,
             f"medians over members with a KKT point; escape in units of {unit}; "
             f"rate {median(found.rate[going]):.6g}, in theory "
             f"{median(found.expected_rate[going]):.6g}",
         ),
-        widths=(8, 10, 10, 11, 9),
     )
 
 

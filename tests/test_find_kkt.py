@@ -284,7 +284,7 @@ def test_table_and_dataset():
         "1 distinct, from 10 initializations of FeedForward (3 parameters, order 1)" in text
     )
     assert "100.0% (72.2% to 100.0%)" in text  # Wilson: 10/(10 + 1.96²)
-    assert "go to zero: 0; not converged: 0" in text
+    assert "not converged: 0; go to zero: 0" in text
     dataset = points.dataset
     assert dict(dataset.sizes) == {"point": 1, "init": 10, "eigenvalue": 2}
     assert all("units" in dataset[name].attrs for name in dataset)

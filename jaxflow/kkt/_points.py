@@ -24,6 +24,7 @@ from ..results import (
     stacked,
     stacked_networks,
     Summary,
+    Table,
 )
 
 CONVERGED = 0
@@ -228,23 +229,18 @@ def _summary(points: KKTPoints) -> Summary:
         f"order {settings['order']:g})"
     )
     if not num:
-        return Summary(head + ": none with N > 0", after=(_others(points),))
-    more = (f"and {num - _MOST_ROWS} more",) if num > _MOST_ROWS else ()
-    return Summary(
-        head,
-        rows=tuple(_row(points, k) for k in range(min(num, _MOST_ROWS))),
+        return Summary(head + ": none with N > 0", (_others(points),))
+    table = Table(
+        tuple(_row(points, k) for k in range(min(num, _MOST_ROWS))),
         header=(
-            "value N",
-            "λ",
-            "residual",
-            "index",
-            "kinks",
-            "rank one",
-            "members",
-            "share",
+            *("value N", "λ", "residual", "index", "kinks"),
+            *("rank one", "members", "share"),
         ),
-        after=(*more, _others(points)),
     )
+    more = (f"and {num - _MOST_ROWS} more",) if num > _MOST_ROWS else ()
+    if len(points.not_converged):  # what failed goes first
+        return Summary(head, (_others(points), table, *more))
+    return Summary(head, (table, *more, _others(points)))
 
 
 def _row(points: KKTPoints, k: int) -> tuple[str, ...]:
@@ -271,7 +267,7 @@ def _others(points: KKTPoints) -> str:
     left_out = int(np.sum(points.ends == OTHER))
     elsewhere = f"; at points left out: {left_out:,}" if left_out else ""
     return (
-        f"go to zero: {points.num_zero_type:,}; not converged: {len(missing):,}{named}"
+        f"not converged: {len(missing):,}{named}; go to zero: {points.num_zero_type:,}"
         f"{elsewhere}"
     )
 

@@ -35,6 +35,10 @@ from ._settings import check_attributes as check_attributes, settings_of as sett
 from ._solution import RESERVED as RESERVED, Solution as Solution
 from ._status import (
     decode as decode,
+    ended_by as ended_by,
+    Ending as Ending,
+    endings as endings,
+    has_failed as has_failed,
     status_code as status_code,
     status_column as status_column,
     status_table as status_table,
@@ -54,6 +58,7 @@ from ._summary import (
     median as median,
     power_of_ten as power_of_ten,
     Summary as Summary,
+    Table as Table,
 )
 from ._weights import (
     check_storable as check_storable,

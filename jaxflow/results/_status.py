@@ -67,6 +67,42 @@ def status_code(name: str) -> int:
     return _OWN + int.from_bytes(digest[:8]) % (2**31 - _OWN)
 
 
+class Ending(NamedTuple):
+    """A way in which members ended."""
+
+    name: str
+    failed: bool
+    rows: np.ndarray  # a mask of the members
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} (failed)" if self.failed else self.name
+
+
+def endings(status: Any) -> list[Ending]:
+    """How members ended: failures first, and what most of them did before the rest."""
+    status = np.ravel(status).astype(str)
+    names, counts = np.unique(status, return_counts=True)
+    found = [(status_code(name) >= 0, -count, name) for name, count in zip(names, counts)]
+    return [
+        Ending(str(name), not as_asked, status == name)
+        for as_asked, _, name in sorted(found)
+    ]
+
+
+def ended_by(status: Any) -> str:
+    """The same in a line; of a single member without a count."""
+    if not np.ndim(status):
+        return endings(status)[0].label
+    return " · ".join(f"{end.label} {end.rows.sum():,}" for end in endings(status))
+
+
+def has_failed(status: Any) -> np.ndarray:
+    """Which members gave up, and ended by no condition; of the shape of `status`."""
+    status = np.asarray(status).astype(str)
+    return np.isin(status, [name for name, code in _CODES.items() if code < 0])
+
+
 class StatusTable(NamedTuple):
     """Codes and the names they stand for, side by side."""
 

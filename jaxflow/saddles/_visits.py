@@ -11,6 +11,7 @@ from ..results import (
     AbstractResult,
     Column,
     column,
+    ended_by,
     GRID_POINTS,
     median,
     MEMBERS,
@@ -20,6 +21,7 @@ from ..results import (
     stacked,
     status_column,
     Summary,
+    Table,
 )
 
 STAYS, MINIMUM = "stays", "minimum"
@@ -171,8 +173,6 @@ def _summary(found: SaddleToSaddle) -> Summary:
     settings, num = found.settings, len(found)
     low, high = float(np.min(found.scale)), float(np.max(found.scale))
     scale = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    names, counts = np.unique(found.status.astype(str), return_counts=True)
-    ends = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts))
     head = (
         f"Saddle to saddle: {num:,} initializations of {settings['network']} "
         f"({settings['num_parameters']:,} parameters, order {settings['order']:g}), "
@@ -198,15 +198,18 @@ def _summary(found: SaddleToSaddle) -> Summary:
                 f"{1 - some(found.cosine):.1e}".replace("nan", "–"),
             )
         )
+    header = (
+        *("saddle", "members", "loss", "‖∇𝓛‖", "index", "grown"),
+        *("arrival", "departure", "predicted", "wrong by", "1 - cosine"),
+    )
     return Summary(
         head,
-        rows=tuple(rows),
-        header=(
-            "saddle", "members", "loss", "‖∇𝓛‖", "index", "grown",
-            "arrival", "departure", "predicted", "wrong by", "1 - cosine",
+        (
+            f"ended by {ended_by(found.status)}",
+            Table(tuple(rows), header),
+            "medians; errors at most",
         ),
-        after=(f"medians, errors at most; ended by: {ends}",),
-    )  # fmt: skip
+    )
 
 
 def _count(value: float) -> str:
