@@ -13,6 +13,7 @@ from .errors import (
     JaxflowError as JaxflowError,
     NotHomogeneousError as NotHomogeneousError,
     RunError as RunError,
+    RunWarning as RunWarning,
     StoreError as StoreError,
 )
 from .flows import ncf as ncf

@@ -11,6 +11,7 @@ from jaxtyping import ArrayLike
 from ._arrays import is_single
 from ._checks import check_numbers, check_share, shown
 from ._signals import ends_on_signals
+from ._telling import one_call, tell
 from .engine import Schedule
 from .errors import InputError
 from .kkt._find import begin_search, Search
@@ -20,11 +21,15 @@ from .observables import CosineTo, norm
 from .results import (
     AbstractResult,
     column,
+    ended_by,
     median,
     MEMBERS,
     numbers,
+    Reason,
     settings_of,
+    shortfall,
     Solution,
+    some_of,
     stacked,
     Summary,
     Table,
@@ -48,6 +53,8 @@ _BOUND = 2.0
 
 _SLACK = 1e-9
 """By how much `1 - cosine` may rise from rounding and errors of steps. Chosen."""
+
+_NO_LIMIT = "no: the limit flow did not converge"
 
 _BOTH = ("scale", MEMBERS)
 
@@ -142,7 +149,27 @@ def _summary(found: EarlyConvergence) -> Summary:
     )
 
 
+def _shortfall(found: EarlyConvergence, max_steps: int) -> str | None:
+    """What to tell a caller of members that could not be followed to the end."""
+    lost = np.char.startswith(found.verdict.astype(str), _NO_LIMIT)
+    gave_up = found.flows.failed.reshape(len(found.scales), -1) & ~found.verified
+    reasons = []
+    if lost.any():
+        residual = f" by max_steps={max_steps:,}"
+        advice = "Try a larger max_steps=."
+        reasons.append(Reason("no limit flow to a KKT point", lost.sum(), residual, advice))
+    gone = gave_up.any(axis=0) & ~lost
+    if gone.any():
+        flows = found.flows[gave_up.ravel()]
+        where = f", in flows that ended by {ended_by(flows.status)}"
+        advice = "Try a larger max_steps=; look at flows[flows.failed] of the result."
+        reasons.append(Reason("flows that gave up", gone.sum(), where, advice))
+    who = some_of(int((lost | gone).sum()), found.size)
+    return shortfall(f"verify_early_convergence: {who} could not be followed.", reasons)
+
+
 @ends_on_signals()
+@one_call()
 def verify_early_convergence(
     networks: eqx.Module | Initializations,
     task: Task,
@@ -201,7 +228,9 @@ def verify_early_convergence(
     )
     if search.order < 2:
         raise InputError("networks", f"networks of order {search.order:g}", "2 or more")
-    return _Verification(search, starts, checked, closeness).run()
+    found = _Verification(search, starts, checked, closeness).run()
+    tell(_shortfall(found, search.max_steps))
+    return found
 
 
 def _check_scales(scales: Any) -> np.ndarray:
@@ -331,7 +360,7 @@ class _Verification:
 
     def _judge(self, found: EarlyConvergence, kind: int, m: int) -> str:
         if kind == NOT_CONVERGED:
-            return "no: the limit flow did not converge"
+            return _NO_LIMIT
         escaped = np.isfinite(found.closest[:, m])
         large = found.growth[:, m] > _BOUND * found.limit_growth[m]
         if kind == ZERO_TYPE:

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 SHARED = {
     *("errors", "quantities", "_arrays", "_checks", "_compiled", "_decompositions"),
-    *("_files", "_rows", "_signals", "_versions"),
+    *("_files", "_rows", "_signals", "_telling", "_versions"),
 }
 """What every part may import."""
 
@@ -46,6 +46,7 @@ ALLOWED = {
     "_decompositions": set(),
     "_rows": set(),
     "_signals": set(),
+    "_telling": set(),
     "_versions": set(),
     "__init__": {*BELOW_RUNS, "runs", "kkt", "saddles", "early_phase", "plot"},
 }

@@ -152,7 +152,9 @@ def test_minimum_with_a_loss_and_the_end_of_patience():
     assert found.status.tolist() == ["minimum"] * 2
     assert found.num_saddles.tolist() == [1, 1]
     np.testing.assert_allclose(found.final_loss, 0.25, rtol=1e-6)
-    found = jf.saddle_to_saddle(networks, task, max_steps=5, **options)
+    with pytest.warns(jf.RunWarning, match="2 of 2 members gave up") as told:
+        found = jf.saddle_to_saddle(networks, task, max_steps=5, **options)
+    assert len(told) == 1 and found.failed.all()
     assert found.status.tolist() == ["max_steps"] * 2
     assert np.isnan(found.log_departure).all() and found.num_steps.tolist() == [5, 5]
 

@@ -6,14 +6,16 @@ import equinox as eqx
 
 from .._checks import check_flag
 from .._signals import ends_on_signals
+from .._telling import one_call, tell
 from ..engine import Schedule
 from ..networks import Initializations
 from ..tasks import Task
-from ._points import KKTPoints
+from ._points import KKTPoints, shortfall_of_points
 from ._search import begin_search as begin_search, Search as Search
 
 
 @ends_on_signals()
+@one_call()
 def find_kkt(
     networks: eqx.Module | Initializations,
     task: Task,
@@ -86,4 +88,6 @@ def find_kkt(
         ends = search.away_from_saddles(ends, numbers, found)
         numbers = search.distinct(ends)
         found = search.second_order(ends, numbers)
-    return search.points(ends, numbers, found)
+    points = search.points(ends, numbers, found)
+    tell(shortfall_of_points(points, search.max_steps))
+    return points

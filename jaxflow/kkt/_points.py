@@ -18,9 +18,12 @@ from ..results import (
     Index,
     joined,
     MEMBERS,
+    Reason,
     same_bits,
     settings_of,
     Sheet,
+    shortfall,
+    some_of,
     stacked,
     stacked_networks,
     Summary,
@@ -270,6 +273,27 @@ def _others(points: KKTPoints) -> str:
         f"not converged: {len(missing):,}{named}; go to zero: {points.num_zero_type:,}"
         f"{elsewhere}"
     )
+
+
+def shortfall_of_points(points: KKTPoints, max_steps: int) -> str | None:
+    """What to tell a caller of members that did not converge."""
+    reached = points.member_residual[points.not_converged]
+    tol = points.settings["tol"]
+    far, unfinished = int(np.sum(reached <= tol)), reached[~(reached <= tol)]
+    reasons = []
+    if len(unfinished):
+        known = unfinished[np.isfinite(unfinished)]
+        at = f" at residuals {known.min():.1e} to {known.max():.1e}" if len(known) else ""
+        where = f"{at}, where tol is {tol:.0e}"
+        advice = f"Try more than max_steps={max_steps:,}, or a larger tol=."
+        reasons.append(Reason("not converged", len(unfinished), where, advice))
+    if far:
+        where = ", at the end of which the nearest KKT point is another's"
+        advice = f"Try more than max_steps={max_steps:,}."
+        reasons.append(Reason("a flow that ended too early", far, where, advice))
+    who = some_of(len(reached), points.num_members)
+    head = f"find_kkt: {who} came to no KKT point."
+    return shortfall(head, reasons, "Their numbers are points.not_converged.")
 
 
 def same_points(invariants: Sequence[np.ndarray], tolerance: float) -> np.ndarray:

@@ -18,6 +18,7 @@ from ._declarations import (
 from ._indexing import Given as Given, Index as Index
 from ._loading import load as load, open_stored as open_stored
 from ._members import brief as brief, numbers as numbers
+from ._overview import where as where
 from ._records import (
     GRID_POINTS as GRID_POINTS,
     recorded_variables as recorded_variables,
@@ -32,6 +33,7 @@ from ._result import (
 )
 from ._run_store import RunStore as RunStore
 from ._settings import check_attributes as check_attributes, settings_of as settings_of
+from ._shortfall import Reason as Reason, shortfall as shortfall, some_of as some_of
 from ._solution import RESERVED as RESERVED, Solution as Solution
 from ._status import (
     decode as decode,

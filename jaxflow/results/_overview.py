@@ -131,6 +131,25 @@ def _values(solution: "Solution") -> Table:
     return Table(rows, ("all members", "median", "least", "most", ""), align="<>>><")
 
 
+def where(solution: "Solution", rows: np.ndarray) -> str:
+    """Where some members ended: time, loss and norm, and after how many steps."""
+    known = _quantities(solution)
+    around = lambda name: _around(known[name][0][rows], known[name][1])
+    time = "time" if "time" in known and np.isfinite(known["time"][0]).any() else None
+    names = (time or "rescaled time", "loss", "‖w‖/δ", "‖u‖")
+    said = [f"{n} {text}" for n in names if n in known and (text := around(n))]
+    at = f" at {', '.join(said)}" if said else ""
+    return f"{at}, after {around('steps')} steps"
+
+
+def _around(values: np.ndarray, write: Callable) -> str:
+    """A typical value, and between which others it lies; nothing where none is known."""
+    if _unknown(values):
+        return ""
+    middle, least, most = _spread(values, write)
+    return f"{middle} ({least} to {most})" if least else middle
+
+
 def _listed(notes: dict[str, str], name: str) -> list[str]:
     return [notes[name]] if name in notes else []
 

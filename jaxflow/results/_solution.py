@@ -19,7 +19,7 @@ from ._overview import summarize
 from ._records import COUNT, GRID_POINTS, PATH_POINTS, recorded, Records, Stats
 from ._result import AbstractResult
 from ._settings import attributes, check_attributes, setting, settings_of
-from ._status import status_column
+from ._status import has_failed, status_column
 from ._store import DIRECTIONS, SIMULATION
 from ._summary import Summary
 from ._weights import reader
@@ -97,6 +97,11 @@ class Solution(AbstractResult):
     def is_ensemble(self) -> bool:
         """Whether there is a leading axis of members."""
         return not self.is_single
+
+    @property
+    def failed(self) -> np.ndarray:
+        """Which members gave up, and ended by no stop condition, (num,)."""
+        return has_failed(self.status)
 
     @functools.cached_property
     def directions(self) -> Any:

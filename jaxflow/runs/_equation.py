@@ -1,6 +1,7 @@
 """What an equation is: which flow its members follow, and what just works for it."""
 
 import abc
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -34,6 +35,11 @@ class AbstractEquation(eqx.Module):
 
     kind: ClassVar[str]
     """What the result is called."""
+
+    hints: ClassVar[Mapping[str, str]] = {}
+    """What to try where members ended with a status, by its name, in a sentence; by
+    `loss_rose` where they ended with a larger loss than they began with, for an equation
+    along which it should fall."""
 
     @abc.abstractmethod
     def flow(self, network: eqx.Module, task: AbstractTask) -> AbstractNetworkFlow:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._checks import check_flag, shown
 from .._signals import ends_on_signals
+from .._telling import one_call, tell
 from .._versions import versions
 from ..engine import (
     check_schedule,
@@ -35,6 +36,7 @@ from ..results import (
 from ..stores import as_path
 from ._failures import failures
 from ._outcomes import Outcomes
+from ._shortfall import shortfall_of_run, without_stop
 from ._simulation import Simulation
 from ._source import MemberSource
 from ._stepping import problem_of, Stepping
@@ -64,6 +66,7 @@ def check_keywords(caller: str, given: Mapping[str, Any]) -> None:
 
 
 @ends_on_signals()
+@one_call()
 def run(
     simulation: Simulation,
     *,
@@ -116,6 +119,7 @@ def run(
         )
     settings = {**simulation.describe(), **versions()}
     outcomes = Outcomes(simulation, problem, settings, attrs)
+    tell(without_stop(simulation))
 
     def run_into(sink: InMemory | StoreSink) -> None:
         per_step = problem.stepper.evaluations_per_attempt
@@ -131,9 +135,13 @@ def run(
                 on_progress=on_progress,
             )
 
+    def told(solution: Solution) -> Solution:
+        tell(shortfall_of_run(simulation, solution, source, outcomes))
+        return solution
+
     none = lambda: nobody(problem, source, observer)
     if path is None:
-        return _in_memory(run_into, outcomes, none, simulation.networks.is_single)
+        return told(_in_memory(run_into, outcomes, none, simulation.networks.is_single))
     identity = simulation.identity | {SINGLE: simulation.networks.is_single}
     check_storable(simulation.networks.one)
     first = simulation.networks.start
@@ -144,7 +152,7 @@ def run(
         _into_store(run_into, stored, outcomes, none, source)
     finally:
         stored.close()
-    return open_stored(path, simulation.networks.one)
+    return told(open_stored(path, simulation.networks.one))
 
 
 def _keep(simulation: Simulation, stored: RunStore) -> None:

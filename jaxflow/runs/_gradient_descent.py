@@ -44,6 +44,11 @@ class GradientDescent(AbstractEquation):
     num_steps: int = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True)
     key_data: np.ndarray | None
+    hints = {
+        "non_finite": "Descent that diverges needs a smaller learning rate.",
+        "loss_rose": "Descent that diverges needs a smaller learning rate.",
+        NumSteps.__name__: "Try a larger num_steps=, or another learning rate.",
+    }
 
     def __init__(
         self,

@@ -45,6 +45,10 @@ class Langevin(AbstractEquation):
     key_data: np.ndarray
     solver: diffrax.AbstractSolver
     kind = "Langevin flow"
+    hints = {
+        "non_finite": "Steps that are too long diverge: try a shorter step=.",
+        Time.__name__: "Try a larger time=.",
+    }
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from ..networks import unflatten_rows
 from ..results import brief, Given, Records, Solution, Stats
 from ..solvers import EVALUATIONS_OF_CHOICE, Work
 from ._simulation import Simulation
-from ._source import starts_of
+from ._source import MemberSource, starts_of
 
 _LEAST, _PIECE = 8, 256
 """Members are evaluated in pieces of at least and at most so many. Few sizes are compiled,
@@ -81,6 +81,18 @@ class Outcomes:
             members=brief(rows + simulation.networks.start),
             **known,
         )
+
+    def losses_at_start(self, source: MemberSource, rows: np.ndarray) -> np.ndarray:
+        """The losses with which the members in these rows began."""
+
+        def of_piece(piece: np.ndarray) -> np.ndarray:
+            states = jax.device_get(source.draw(piece).starts.state)
+            starts, zeros = starts_of(self._simulation, piece), np.zeros(len(piece))
+            members = (zeros.astype(self._dtype), states, starts, zeros.astype(bool))
+            return _in_pieces(_final, self._problem.flow, members).quantities["loss"]
+
+        num = max(1, -(-len(rows) // _PIECE))
+        return np.concatenate([of_piece(piece) for piece in np.array_split(rows, num)])
 
     def _stats(self, outcome: Outcome) -> Stats:
         work: Work = outcome.work

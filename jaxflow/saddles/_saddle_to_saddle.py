@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike
 from .._arrays import is_single
 from .._checks import check_flag, check_not_negative, check_share, check_whole, shown
 from .._signals import ends_on_signals
+from .._telling import one_call, tell
 from ..engine import check_schedule, Schedule
 from ..errors import InputError
 from ..networks import Initializations
@@ -24,10 +25,11 @@ from ..tasks import Task
 from ._growth import parts_of
 from ._journey import Journey
 from ._state import first_state
-from ._visits import SaddleToSaddle
+from ._visits import SaddleToSaddle, shortfall_of_saddles
 
 
 @ends_on_signals()
+@one_call()
 def saddle_to_saddle(
     networks: eqx.Module | Initializations,
     task: Task,
@@ -153,4 +155,6 @@ def saddle_to_saddle(
         schedule=schedule,
         progress=progress,
     )
-    return journey.run(first_state(members, scales))
+    found = journey.run(first_state(members, scales))
+    tell(shortfall_of_saddles(found))
+    return found

@@ -12,12 +12,17 @@ from ..results import (
     Column,
     column,
     ended_by,
+    endings,
     GRID_POINTS,
+    has_failed,
     median,
     MEMBERS,
     numbers,
     power_of_ten,
+    Reason,
     settings_of,
+    shortfall,
+    some_of,
     stacked,
     status_column,
     Summary,
@@ -148,6 +153,11 @@ class SaddleToSaddle(AbstractResult):
     """The number of each member, `None` for 0, 1, …; the coordinate `init`."""
 
     @property
+    def failed(self) -> np.ndarray:
+        """Which members gave up on their way, (num,)."""
+        return has_failed(self.status)
+
+    @property
     def visited(self) -> np.ndarray:
         """Whether a member has a saddle of this number, (num, saddles)."""
         return np.arange(self.loss.shape[-1]) < self.num_saddles[..., None]
@@ -223,3 +233,33 @@ def _number(logarithm: float) -> str:
     if math.isinf(logarithm):
         return "never" if logarithm > 0 else "0"
     return power_of_ten(logarithm / math.log(10))
+
+
+_ADVICE = {
+    "max_steps": "Try a larger max_steps=, or a looser rtol=.",
+    "non_finite": "Weights or loss are no numbers there: look for NaN in the data.",
+    "step_too_small": (
+        "The vector field jumps there, as at a kink, or tolerances are below rounding "
+        "errors: try a looser rtol= or atol=."
+    ),
+    "solver_failed": 'Try another solver=, such as "auto".',
+}
+
+
+def shortfall_of_saddles(found: SaddleToSaddle) -> str | None:
+    """What to tell a caller of members that gave up on their way."""
+    reasons = []
+    for end in endings(found.status):
+        if end.failed:
+            saddles = np.ravel(found.num_saddles)[end.rows]
+            time = _number(median(np.ravel(found.final_log_time)[end.rows]))
+            loss = median(np.ravel(found.final_loss)[end.rows])
+            where = (
+                f" at time {time}, loss {loss:.4g}, after {median(saddles):g} saddles "
+                f"(medians) and at most {found.settings['max_steps']:,} steps on a leg"
+            )
+            advice = _ADVICE[end.name]
+            reasons.append(Reason(end.name, int(end.rows.sum()), where, advice))
+    who = some_of(int(found.failed.sum()), found.size)
+    look = "They are those of found[found.failed], if found is the result."
+    return shortfall(f"saddle_to_saddle: {who} gave up on the way.", reasons, look)
