@@ -1,12 +1,10 @@
 """How a run is spread over a machine changes nothing but its speed."""
 
-import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
-import time
 
 import diffrax
 import equinox as eqx
@@ -359,31 +357,6 @@ def test_other_methods_are_left_as_they_are():
         assert solvers.write_out(method) is method
     # Too long to write out, but without bookkeeping for backpropagation.
     assert solvers.write_out(diffrax.Dopri8()).scan_kind == "lax"
-
-
-def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
-    clock = itertools.count(0.0, 31.0)  # half a minute between any two looks at it
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    network, task = teacher_task(sizes=(3, 4, 1))
-    ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
-    stop = jf.LossBelow([0.4] * 8 + [0.0])
-    settings = {"scale": 0.1, "stop": stop, "max_steps": 60}
-    jf.gradient_flow(ensemble, task, **settings)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("Gradient flow: 9 of 9 done, 0 in flight, ")
-    assert "members/s" in lines[-1] and "VJPs/s" in lines[-1]
-    jf.gradient_flow(ensemble, task, progress=False, **settings)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_progress_bar_shows_what_is_going_on(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    network, task = teacher_task(sizes=(3, 4, 1))
-    ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
-    settings = {"scale": 0.1, "stop": jf.LossBelow(0.0), "max_steps": 60}
-    jf.gradient_flow(ensemble, task, progress=True, **settings)
-    shown = capsys.readouterr().err
-    assert "9/9" in shown and "9 failed" in shown and "0 in flight" in shown
 
 
 def test_an_error_in_a_worker_reaches_the_caller(problem):

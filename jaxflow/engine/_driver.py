@@ -44,6 +44,7 @@ class Progress(NamedTuple):
     failed: int
     in_flight: int
     steps: int  # attempted by members of this process, done or in flight
+    doing: str = ""  # what holds it up, such as compiling
 
 
 @runtime_checkable
@@ -259,7 +260,7 @@ class _Driver:
         self.num_failed += int(np.sum(report.outcome.status < 0))
         self.steps_done += int(np.sum(report.outcome.num_steps, dtype=np.int64))
 
-    def _tell(self) -> None:
+    def _tell(self, doing: str = "") -> None:
         reports = self.last.values()
         self.on_progress(
             Progress(
@@ -268,6 +269,7 @@ class _Driver:
                 self.num_failed,
                 sum(report.num_live for report in reports),
                 self.steps_done + sum(report.live_steps for report in reports),
+                doing,
             )
         )
 
@@ -313,6 +315,7 @@ class _Driver:
             width = default_width(devices[0])
             if total is None or total >= _WORTH_MEASURING * width * len(devices):
                 one = take(self.example.starts, 0)
+                self._tell("measuring")
                 width = best_width(self.problem, one, devices)
             if total is not None:
                 # Every pool several times full: at the end of a run lanes are empty.
@@ -322,6 +325,8 @@ class _Driver:
     def compile(self, width: int, device: Device) -> Programs:
         """Programs for pools of this width."""
         members = pad(self.example, width)
+        if not self.is_compiled(width, device):
+            self._tell("compiling")
         return compile_programs(self.problem, self.observer, members, device)
 
     def is_compiled(self, width: int, device: Device) -> bool:

@@ -336,6 +336,7 @@ class Search:
                 show = lambda done, begun=begun: on_progress(
                     Progress(begun + done, total, 0, 0, 0)
                 )
+                on_progress(Progress(begun, total, 0, 0, 0, "compiling"))
                 newton = eqx.Partial(finished, objective, tolerance)
                 ends, before[chosen] = map_rows(newton, rows[chosen], show)
                 for whole, part in zip(found, ends):
