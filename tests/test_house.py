@@ -37,6 +37,7 @@ ALLOWED = {
     "plot": {"observables", "results", "kkt", "saddles", "early_phase"},
     "demo": {*BELOW_RUNS, "runs", "plot"},
     "cli": {"demo"},
+    "__main__": {"cli"},
     "errors": set(),
     "quantities": set(),
     "_arrays": set(),
