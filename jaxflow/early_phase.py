@@ -1,5 +1,7 @@
 """Early directional convergence, looked at for many scales and members at once."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

@@ -1,6 +1,9 @@
 """From an ensemble to the KKT points that it flows to."""
 
+from __future__ import annotations
+
 import os
+from typing import TypeVar
 
 import equinox as eqx
 
@@ -13,11 +16,13 @@ from ..tasks import Task
 from ._points import KKTPoints, shortfall_of_points
 from ._search import begin_search as begin_search, Search as Search
 
+Network = TypeVar("Network", bound=eqx.Module)
+
 
 @ends_on_signals()
 @one_call()
 def find_kkt(
-    networks: eqx.Module | Initializations,
+    networks: Initializations[Network] | Network,
     task: Task,
     tol: float | None = None,
     *,
@@ -27,7 +32,7 @@ def find_kkt(
     schedule: Schedule | None = None,
     store: str | os.PathLike | None = None,
     progress: bool | None = None,
-) -> KKTPoints:
+) -> KKTPoints[Network]:
     """Distinct KKT points of the constrained neural correlation function.
 
     Unit vectors with `∇N(w) = λ w`, `λ = L N(w) > 0`, to which the δ → 0 flow leads from

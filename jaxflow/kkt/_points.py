@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..results import (
     Index,
     joined,
     MEMBERS,
+    Network_co,
     Reason,
     same_bits,
     settings_of,
@@ -101,7 +102,7 @@ def _same_members(pieces: Sequence[Any]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class KKTPoints(AbstractResult):
+class KKTPoints(AbstractResult, Generic[Network_co]):
     """Distinct KKT points of the constrained neural correlation function, best first.
 
     Printing it shows a table. Arrays have a leading axis of points. `points[0]` is the best
@@ -117,7 +118,7 @@ class KKTPoints(AbstractResult):
         "share_high": Column((POINT,), "upper end of the 95% interval"),
     }
 
-    networks: Any = stacked_networks()
+    networks: Network_co = stacked_networks()
     """The points, stacked networks of unit norm."""
     value: np.ndarray = column(POINT, "N(w), the neural correlation function")
     """`N(w)`, (points,)."""

@@ -1,5 +1,7 @@
 """How far a direction is from a KKT point of the neural correlation function."""
 
+from __future__ import annotations
+
 import equinox as eqx
 from jaxtyping import Array, Float
 

@@ -1,5 +1,7 @@
 """The loss as an observable."""
 
+from __future__ import annotations
+
 import equinox as eqx
 from jaxtyping import Array, Float
 

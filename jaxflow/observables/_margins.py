@@ -9,6 +9,8 @@ gradient flow on separated data maximizes the margin: `w/‖w‖` tends to a KKT
 **Source:** Lyu and Li (2020), arXiv:1906.05890; Ji and Telgarsky (2020), arXiv:2006.06657.
 """
 
+from __future__ import annotations
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -34,7 +34,11 @@ from ._result import (
 from ._run_store import RunStore as RunStore
 from ._settings import check_attributes as check_attributes, settings_of as settings_of
 from ._shortfall import Reason as Reason, shortfall as shortfall, some_of as some_of
-from ._solution import RESERVED as RESERVED, Solution as Solution
+from ._solution import (
+    Network_co as Network_co,
+    RESERVED as RESERVED,
+    Solution as Solution,
+)
 from ._status import (
     decode as decode,
     ended_by as ended_by,

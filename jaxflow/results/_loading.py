@@ -1,5 +1,7 @@
 """Results from disk."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 from collections.abc import Iterable

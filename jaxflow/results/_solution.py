@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -24,13 +24,17 @@ from ._store import DIRECTIONS, SIMULATION
 from ._summary import Summary
 from ._weights import reader
 
+Network_co = TypeVar("Network_co", bound=eqx.Module, covariant=True)
+"""The class of the networks in a result, for editors and type checkers."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class Solution(AbstractResult):
+class Solution(AbstractResult, Generic[Network_co]):
     """Where every initialization ended, and what was recorded on the way.
 
     Arrays have a leading axis of members, `(num,)`, and are scalars for a single network.
-    Printing a solution shows a summary. `solution[3]` is the solution of one member,
+    `Solution[FeedForward]` is one whose networks are of that class. Printing a solution
+    shows a summary. `solution[3]` is the solution of one member,
     `solution[10:20]` or `solution[mask]` that of some.
 
     >>> import jax, jaxflow as jf
@@ -104,13 +108,13 @@ class Solution(AbstractResult):
         return has_failed(self.status)
 
     @functools.cached_property
-    def directions(self) -> Any:
+    def directions(self) -> Network_co:
         """The final directions `w/‖w‖`, as (stacked) networks of unit norm. A run with
         `store=` reads them from its store when they are asked for."""
         return self.read_directions()
 
     @functools.cached_property
-    def networks(self) -> Any:
+    def networks(self) -> Network_co:
         """The final weights `w = e^ρ v`, as (stacked) networks."""
         factor = jnp.exp(jnp.asarray(self.log_norm))
 

@@ -1,5 +1,7 @@
 """The δ → 0 limit of gradient flow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from ..stops import AbstractStop, Stationary
 from ..tasks import AbstractTask
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_stepping, NetworksLike
+from ._given import given_record, given_stepping, Network, NetworksLike
 from ._gradient_flow import order_of
 from ._networks import check_directions
 from ._record import Record
@@ -63,7 +65,7 @@ class CorrelationLimit(AbstractEquation):
 
 
 def ncf_flow(
-    networks: NetworksLike,
+    networks: NetworksLike[Network],
     task: AbstractTask,
     *,
     stop: AbstractStop | Sequence[AbstractStop] | None = None,
@@ -77,7 +79,7 @@ def ncf_flow(
     stepping: Stepping | None = None,
     ensemble: bool | None = None,
     **execution: Unpack[Execution],
-) -> Solution:
+) -> Solution[Network]:
     """The δ → 0 limit of gradient flow: the flow of the neural correlation function.
 
     `du/ds = ∇N(u)`, `u(0) = w₀`, in polar coordinates, where the direction follows

@@ -1,5 +1,7 @@
 """Running a simulation: in memory, or into a store from which a killed run goes on."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import sys

@@ -1,7 +1,7 @@
 """The everyday calls' keywords, made into the parts of a simulation."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 
@@ -11,7 +11,8 @@ from ..networks import Initializations
 from ._record import check_at, check_functions, check_over, Record
 from ._stepping import MAX_STEPS, Stepping
 
-NetworksLike = eqx.Module | Initializations | Iterable[eqx.Module]
+Network = TypeVar("Network", bound=eqx.Module)
+NetworksLike = Initializations[Network] | Network | Iterable[Network]
 
 
 def given_stepping(

@@ -1,5 +1,7 @@
 """Gradient descent, with all samples or a few at a time."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +22,7 @@ from ..stops import AbstractStop, NumSteps
 from ..tasks import AbstractTask
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, NetworksLike
+from ._given import given_record, given_scale, Network, NetworksLike
 from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
@@ -109,7 +111,7 @@ class GradientDescent(AbstractEquation):
 
 
 def gradient_descent(
-    networks: NetworksLike,
+    networks: NetworksLike[Network],
     task: AbstractTask,
     *,
     optimizer: optax.GradientTransformation,
@@ -123,7 +125,7 @@ def gradient_descent(
     record_over: str | None = None,
     ensemble: bool | None = None,
     **execution: Unpack[Execution],
-) -> Solution:
+) -> Solution[Network]:
     """Gradient descent on the same loss from the same initializations.
 
     `w_{k+1} = w_k + update(-∇𝓛(w_k))`; with `optax.sgd(η)` that is Euler's method for

@@ -1,5 +1,7 @@
 """Gradient flow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ from ..stops import AbstractStop
 from ..tasks import AbstractTask
 from ._equation import AbstractEquation
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, given_stepping, NetworksLike
+from ._given import given_record, given_scale, given_stepping, Network, NetworksLike
 from ._networks import AbstractNetworks, check_directions
 from ._record import Record
 from ._simulation import Simulation
@@ -102,7 +104,7 @@ class GradientFlow(AbstractEquation):
 
 
 def gradient_flow(
-    networks: NetworksLike,
+    networks: NetworksLike[Network],
     task: AbstractTask,
     *,
     scale: ArrayLike | Sequence[float] = 1.0,
@@ -118,7 +120,7 @@ def gradient_flow(
     stepping: Stepping | None = None,
     ensemble: bool | None = None,
     **execution: Unpack[Execution],
-) -> Solution:
+) -> Solution[Network]:
     """Gradient flow of the loss from many initializations at once.
 
     `dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.

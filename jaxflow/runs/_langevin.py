@@ -1,5 +1,7 @@
 """Gradient flow with noise."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,7 +21,7 @@ from ..stops import AbstractStop, Time
 from ..tasks import AbstractTask
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, NetworksLike
+from ._given import given_record, given_scale, Network, NetworksLike
 from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
@@ -100,7 +102,7 @@ class Langevin(AbstractEquation):
 
 
 def langevin_flow(
-    networks: NetworksLike,
+    networks: NetworksLike[Network],
     task: AbstractTask,
     *,
     temperature: float,
@@ -115,7 +117,7 @@ def langevin_flow(
     record_over: str | None = None,
     ensemble: bool | None = None,
     **execution: Unpack[Execution],
-) -> Solution:
+) -> Solution[Network]:
     """Gradient flow with noise, overdamped Langevin dynamics, from many initializations.
 
     `dw = -∇𝓛(w) dt + sqrt(2T) dB`, `w(0) = δ w₀`. Its stationary density is proportional

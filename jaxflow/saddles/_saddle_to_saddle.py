@@ -1,5 +1,7 @@
 """From saddle to saddle: what a caller asks for."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import diffrax
