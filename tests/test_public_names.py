@@ -38,7 +38,8 @@ def test_pictures_and_version_are_there_when_asked_for():
 @pytest.mark.parametrize(
     "name",
     "gradient_flow ncf_flow gradient_descent langevin_flow run find_kkt load "
-    "saddle_to_saddle verify_early_convergence loss margin kkt_residual".split(),
+    "saddle_to_saddle verify_early_convergence loss margin kkt_residual norm order "
+    "sample_ensemble slice_ensemble".split(),
 )
 def test_signatures_are_as_they_were_written(name):
     """No unions that unfold, and no modules that are nobody's business."""

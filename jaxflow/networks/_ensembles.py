@@ -3,6 +3,8 @@
 Or a recipe for one, `Initializations`, for more members than memory holds.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any, Generic, NamedTuple, TypeVar
 

@@ -7,6 +7,8 @@ many of them and a piecewise one can satisfy the first law by accident:
     scaling            H(x; c w) = c^L H(x; w)
 """
 
+from __future__ import annotations
+
 import math
 from fractions import Fraction
 

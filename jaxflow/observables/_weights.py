@@ -4,6 +4,8 @@ All of them are safe at every scale: weights of size 1e-30 are divided by their 
 entry before they are squared, also in float32.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

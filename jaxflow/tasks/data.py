@@ -1,5 +1,7 @@
 """Makers of small data sets."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
