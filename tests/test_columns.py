@@ -374,6 +374,23 @@ def test_every_store_opens_in_xarray_alone(tmp_path, result):
         assert {"long_name", "units"} <= set(found[path].attrs)
 
 
+@pytest.mark.filterwarnings("error")
+def test_every_group_opens_alone_without_a_warning(tmp_path, result):
+    result.save(tmp_path / "run.zarr")
+    for node in result.tree.subtree:
+        for opened in (
+            xarray.open_zarr(tmp_path / "run.zarr", group=node.path),
+            xarray.open_zarr(tmp_path / "run.zarr" / node.path.strip("/")),
+        ):
+            assert set(opened.variables) >= set(node.to_dataset(inherit=False).variables)
+            for name in set(node.coords) & set(opened.dims):
+                assert opened[name].values.tolist() == node[name].values.tolist()
+    assert set(xarray.open_datatree(tmp_path / "run.zarr", engine="zarr").groups) == {
+        *(node.path for node in result.tree.subtree),
+        "/jaxflow",
+    }
+
+
 def test_weights_are_in_the_tree_with_their_names():
     tree = solution().tree
     first, last = solution().directions.weights

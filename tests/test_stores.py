@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import threading
+import warnings
 
 import jax
 import numpy as np
@@ -127,6 +128,34 @@ def test_description_that_another_program_has_consolidated_is_the_same(saved, so
         zarr.consolidate_metadata(saved)
     assert "consolidated_metadata" in json.loads((saved / "zarr.json").read_text())
     assert_same(solution, jf.load(saved))
+
+
+def test_what_is_said_of_a_group_below_is_right(saved):
+    """Others read that, and not the manifest."""
+    root = saved / "zarr.json"
+    document = json.loads(root.read_text())
+    below = document["consolidated_metadata"]["metadata"]
+    assert below["final_loss"]["shape"] == [NUM]
+    below["final_loss"]["shape"] = [NUM - 1]
+    root.write_text(json.dumps(document))
+    with pytest.raises(jf.StoreError, match=r"zarr\.json is not as it was written"):
+        jf.load(saved)
+
+
+def test_groups_of_others_are_seen_with_ours(stored, run):
+    """xarray consolidates what it writes; a run that goes on keeps that."""
+    with pytest.warns(Warning, match="Consolidated"):
+        xarray.Dataset({"mine": ("x", np.arange(5))}).to_zarr(
+            stored, group="analysis", mode="a"
+        )
+    assert_same(run[1], jf.load(stored))
+    (stored / "final_loss" / "c" / "0").unlink()
+    assert_same(run[1], simulate(stored, num=NUM))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert xarray.open_zarr(stored, group="analysis")["mine"].values.sum() == 10
+        weights = xarray.open_zarr(stored, group="directions")
+    assert weights["init"].values.tolist() == list(range(NUM))
 
 
 def test_changed_attribute_is_seen(saved):

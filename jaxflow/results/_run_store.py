@@ -146,7 +146,7 @@ class RunStore:
                 if variable.dims[:1] == (MEMBERS,) and name != MEMBERS:
                     self._write_rows(self._root, str(name), variable, indices)
                 elif name != MEMBERS:
-                    self._write_whole(str(name), variable)
+                    self._write_whole(self._root, str(name), variable)
             self._store.commit(last=f"{STATUS}/")
         self._done[indices] = True
 
@@ -157,7 +157,9 @@ class RunStore:
                 if array.shape[0] != total:
                     array.resize((total, *array.shape[1:]))
             numbers = self._first + np.arange(total, dtype=np.int64)
-            self._write_whole(MEMBERS, xarray.Variable((MEMBERS,), numbers, NUMBER_ATTRS))
+            variable = xarray.Variable((MEMBERS,), numbers, NUMBER_ATTRS)
+            for group in (self._root, self._root.require_group(DIRECTIONS)):
+                self._write_whole(group, MEMBERS, variable)
             self._store.remove(_IN_FLIGHT)
             self._store.commit()
             # Only now, as everything else is in its place.
@@ -298,11 +300,11 @@ class RunStore:
             config={"write_empty_chunks": True},
         )
 
-    def _write_whole(self, name: str, variable: xarray.Variable) -> None:
+    def _write_whole(self, group, name: str, variable: xarray.Variable) -> None:
         values = np.asarray(variable.values)
-        if name in self._root and self._holds(self._root[name], values):
+        if name in group and self._holds(group[name], values):
             return
-        array = self._root.create_array(
+        array = group.create_array(
             name,
             shape=variable.shape,
             dtype=variable.dtype,

@@ -62,7 +62,7 @@ def write(path: pathlib.Path, tree: xarray.DataTree, *, overwrite: bool) -> None
             check_own(path)
         with unfinished(path, {}) as (store, _):
             for node in tree.subtree:
-                write_group(store, node.path, node.to_dataset(inherit=False))
+                write_group(store, node.path, _alone(node))
             store.commit()
             if move_to(path, store):
                 return
@@ -76,6 +76,20 @@ def write(path: pathlib.Path, tree: xarray.DataTree, *, overwrite: bool) -> None
             f"{path} cannot be written: {error.strerror or error}. What was there before "
             "is as it was."
         ) from error
+
+
+def _alone(node: xarray.DataTree) -> xarray.Dataset:
+    """The dataset of a group, with the coordinates that it has from groups above.
+
+    So that it has them when it is opened alone.
+    """
+    own = node.to_dataset(inherit=False)
+    above = {
+        name: coordinate
+        for name, coordinate in node.coords.items()
+        if name in own.dims and name not in own.variables
+    }
+    return own.assign_coords(above)
 
 
 def write_group(store: CheckedStore, group: str, dataset: xarray.Dataset) -> None:
@@ -143,7 +157,7 @@ class Group(AbstractSource):
         own = _renamed(self.place.dataset(self.group), dict(self.renamed))
         if self.parent is None:
             return own
-        # On disk a coordinate that a group shares with the one above is only there.
+        # In a tree a coordinate that a group shares with the one above is only there.
         above = {
             name: coordinate
             for name, coordinate in self.parent.dataset.coords.items()

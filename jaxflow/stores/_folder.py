@@ -34,6 +34,7 @@ _EMPTY_ARRAY = {
     "codecs": [{"name": "bytes"}],
     "attributes": {},
     "dimension_names": ["byte"],
+    "storage_transformers": [],
 }
 
 
