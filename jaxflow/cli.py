@@ -15,7 +15,7 @@ import typer
 
 from ._signals import ends_on_signals
 from ._versions import versions
-from .errors import JaxflowError, RunWarning
+from .errors import JaxflowError
 
 app = typer.Typer(
     help="Gradient flow of neural networks, for thousands of initializations at once.",
@@ -41,14 +41,8 @@ def _in_plain_words(kept: str) -> Iterator[None]:
     **Arguments:** `kept`, what there is after Ctrl-C.
     """
     with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def in_a_line(message, category, *where, **more) -> None:
-            if issubclass(category, RunWarning):
-                _say("warning", "yellow", message)
-            else:
-                show(message, category, *where, **more)
-
+        # Whoever gives a command has no use for a place in the code.
+        in_a_line = lambda message, *where, **more: _say("warning", "yellow", message)
         warnings.showwarning = in_a_line
         try:
             yield

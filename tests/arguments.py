@@ -1243,7 +1243,8 @@ NOT_IN_THE_TABLE = {
     **dict.fromkeys(
         [
             *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle"),
-            *("results.Summary", "results.Records", "results.Stats", "kkt.RankOne"),
+            *("results.Summary", "results.Table", "results.Records", "results.Stats"),
+            "kkt.RankOne",
             *("kkt.RankOneConditions", "kkt.ReducedPoints"),
             *(
                 "JaxflowError",
@@ -1251,6 +1252,7 @@ NOT_IN_THE_TABLE = {
                 "NotHomogeneousError",
                 "StoreError",
                 "RunError",
+                "RunWarning",
             ),
         ],
         _MADE_HERE,
