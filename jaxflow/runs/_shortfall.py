@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..engine import distinct_names
-from ..observables import loss
 from ..results import Ending, endings, Reason, shortfall, Solution, some_of, where
 from ._outcomes import Outcomes
 from ._simulation import Simulation
@@ -17,6 +13,10 @@ from ._source import MemberSource
 _MANY_REJECTED = 0.3
 """The share of rejected steps above which it is worth a word. Chosen: smooth flows have
 less, and a field with jumps has more."""
+
+_MOST_LOOKED_AT = 4096
+"""Members whose loss is compared with that of their start: those in which it is largest.
+Chosen: a store of a million members is to be read without drawing all of them again."""
 
 _ADVICE: Mapping[str, str] = {
     "max_steps": "Try a larger max_steps=, a looser rtol= or a stop= that comes before.",
@@ -117,12 +117,8 @@ def _loss_rose(
     none = np.zeros(solution.size, bool)
     if "loss_rose" not in simulation.equation.hints or simulation.num is None:
         return none
-    # Only a loss above that of zero weights is looked at: that takes one evaluation.
-    weights, rest = eqx.partition(simulation.networks.one, eqx.is_inexact_array)
-    zero = eqx.combine(jax.tree_util.tree_map(jnp.zeros_like, weights), rest)
-    rows = np.flatnonzero(final > float(loss(zero, simulation.task)))
-    if not rows.size:
-        return none
+    finite = np.where(np.isfinite(final), final, -np.inf)
+    rows = np.sort(np.argsort(finite)[-_MOST_LOOKED_AT:])
     at_start = np.full(solution.size, np.inf)
     at_start[rows] = outcomes.losses_at_start(source, rows)
     return final > at_start
