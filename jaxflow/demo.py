@@ -9,6 +9,7 @@ rest points are the KKT points, and gradient flow itself at a small δ.
 import os
 import pathlib
 import tempfile
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -233,7 +234,10 @@ def save(demo: Demo, folder: pathlib.Path) -> list[pathlib.Path]:
     assert figure is not None
     figure.savefig(paths.figure, dpi=150)
     plt.close(figure)
-    demo.dataset.to_zarr(paths.dataset, mode="w", consolidated=False)
+    with warnings.catch_warnings():
+        # Zarr warns who writes consolidated descriptions, xarray who reads without them.
+        warnings.filterwarnings("ignore", "Consolidated metadata")
+        demo.dataset.to_zarr(paths.dataset, mode="w", consolidated=True)
     for solution, path in zip((demo.flow, demo.limit), paths.stores):
         solution.save(path, overwrite=True)
     return [paths.figure, paths.dataset, *paths.stores]

@@ -26,8 +26,9 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_theory_happens(folder):
-    dataset = xarray.open_zarr(folder / "early_phase.zarr", consolidated=False).load()
+    dataset = xarray.open_zarr(folder / "early_phase.zarr").load()
     assert dataset.sizes["init"] == 6
     np.testing.assert_allclose(dataset["final_log_norm"], np.log(1e-4), rtol=1e-10)
     assert np.all(dataset["kkt_residual"] < 1e-7)

@@ -24,7 +24,7 @@ from ._store import DIRECTIONS, SIMULATION
 from ._summary import Summary
 from ._weights import reader
 
-Network_co = TypeVar("Network_co", bound=eqx.Module, covariant=True)
+Network_co = TypeVar("Network_co", covariant=True)
 """The class of the networks in a result, for editors and type checkers."""
 
 
