@@ -445,7 +445,7 @@ def test_what_a_run_left_that_was_killed_before_its_store_began(tmp_path, expect
     assert left == {"run.zarr", ".run.zarr.new-notours!"}
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::jaxflow.RunWarning")
 def test_what_a_killed_run_left_half_written_is_cleared_away(interrupted, expected):
     half = interrupted / "jaxflow" / "files" / "new"
     half.write_bytes(b"half")
