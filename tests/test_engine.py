@@ -421,3 +421,23 @@ def test_evaluations_are_counted_as_they_are_made(solver):
     expected = solvers.count_evaluations(solver, chooses_first_step=False)
     steps = int(solution.stats["num_steps"])
     assert len(count) == expected.at_start + expected.per_attempt * steps
+
+
+def test_lanes_without_a_member_evaluate_nothing():
+    """Lanes that take their turns on a CPU: one member costs what one member costs."""
+    called = []
+
+    class Counted(eqx.Module):
+        w: jax.Array
+
+        def __call__(self, x):
+            jax.debug.callback(lambda: called.append(1))
+            return jnp.tanh(self.w @ x[:2])
+
+    x = np.zeros((1, 2**17))  # so much data that lanes take their turns
+    x[0, :2] = 1.0, 0.5
+    task, network = jf.Task(x, np.ones(1)), Counted(jnp.array([0.1, -0.2]))
+    flow = jf.gradient_flow(network, task, stop=jf.Time(20.0), rtol=1e-8, progress=False)
+    jax.effects_barrier()
+    # Each evaluation once, another one of outputs for each step, and the eight at the start.
+    assert flow.stats.num_vjps <= len(called) < 2 * flow.stats.num_vjps

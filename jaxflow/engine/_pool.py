@@ -104,8 +104,15 @@ def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
     if problem.stepper.is_light or not _are_large(problem, lanes):
         return at_once(lanes)
 
+    def if_live(lane):
+        # Only here: lanes side by side would compute both.
+        alone = functools.partial(attempt_in_one, None)
+        _, tried = eqx.filter_eval_shape(alone, lane)
+        nothing = jax.tree_util.tree_map(lambda a: jnp.zeros(a.shape, a.dtype), tried)
+        return jax.lax.cond(lane.is_live, alone, lambda lane: (lane, nothing), lane)
+
     def one_by_one(lanes):
-        return jax.lax.map(functools.partial(attempt_in_one, None), lanes)
+        return jax.lax.map(if_live, lanes)
 
     return jax.lax.platform_dependent(lanes, cpu=one_by_one, default=at_once)
 

@@ -27,7 +27,7 @@ def summarize(solution: "Solution") -> Summary:
         names = ", ".join(solution.records.values)
         points = f"{solution.records.grid.shape[-1]} points in {solution.records.over}"
         if solution.records.count is not None:
-            points = f"{_span(solution.records.count)} points of each path"
+            points = f"{_around(solution.records.count, _whole)} points of each path"
         lines.append(f"recorded {names} at {points}")
     return Summary(_headline(solution), tuple(lines))
 
