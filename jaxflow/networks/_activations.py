@@ -98,6 +98,18 @@ class LeakyReLU(eqx.Module):
         return self.slope * z + (1 - self.slope) * (z + root) / 2
 
 
+class Function(eqx.Module):
+    """A function of arrays as an activation: no leaf of the network, but its structure.
+
+    So `jax.vmap` and `jax.jit` take networks whose activation is `jax.nn.relu`, say.
+    """
+
+    function: Callable = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        return self.function(x)
+
+
 def check_activation(argument: str, activation: Any) -> Callable:
     """A function that gives an array for an array, of the same shape.
 
@@ -116,7 +128,8 @@ def check_activation(argument: str, activation: Any) -> Callable:
     if getattr(found, "shape", None) != (2,):
         failure = f"{shown(activation)}, which gives {shown(found)}"
         raise InputError(argument, failure, expected)
-    return activation
+    known: Any = isinstance(activation, eqx.Module)
+    return activation if known else Function(activation)
 
 
 def needs_radius(activation: Any) -> bool:
