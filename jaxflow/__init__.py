@@ -84,6 +84,7 @@ from .tasks import (
     LogisticLoss as LogisticLoss,
     SquareLoss as SquareLoss,
     Task as Task,
+    TaskPerMember as TaskPerMember,
 )
 
 if TYPE_CHECKING:

@@ -36,6 +36,35 @@ def on_device(array: Any, dtype: Any = None) -> Any:
     return jax.device_put(np.array(array, dtype))
 
 
+def is_key(array: Any) -> bool:
+    """Whether it is an array of random keys, of which NumPy knows nothing."""
+    dtype = getattr(array, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def words_of(array: Any) -> np.ndarray:
+    """The array in NumPy; random keys as the integers that they are made of."""
+    return np.asarray(jax.random.key_data(array) if is_key(array) else array)
+
+
+def by_words(function: Callable[[np.ndarray], Any], array: Any) -> Any:
+    """A function of a NumPy array, of an array of JAX or of one of random keys.
+
+    Keys are given as the integers that they are made of, with one more axis, and are keys
+    again. Other arrays of JAX are on the device again, NumPy's stay such.
+    """
+    found = function(words_of(array))
+    if is_key(array):
+        return jax.random.wrap_key_data(on_device(found), impl=jax.random.key_impl(array))
+    return on_device(found) if isinstance(array, jax.Array) else found
+
+
+def repeated(array: Any, num: int) -> Any:
+    """The same array for each of so many members: in NumPy, but for random keys."""
+    repeat = lambda words: np.broadcast_to(words, (num, *words.shape))
+    return by_words(repeat, array if is_key(array) else np.asarray(array))
+
+
 def is_known(tree: PyTree) -> bool:
     """Whether all arrays have values: not under a trace, and no mere shapes."""
     return not any(
@@ -79,3 +108,8 @@ def is_single(dtype: Any) -> bool:
 def by_precision(dtype: Any, *, double: Value, single: Value) -> Value:
     """The default that belongs to a floating type."""
     return single if is_single(dtype) else double
+
+
+def as_float(array: Any, dtype: Any) -> Any:
+    """The array, in this floating type if it holds whole numbers or booleans."""
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(dtype)

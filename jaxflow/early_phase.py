@@ -182,6 +182,7 @@ def verify_early_convergence(
     ensemble: bool | None = None,
     schedule: Schedule | None = None,
     progress: bool | None = None,
+    trainable: Any = None,
 ) -> EarlyConvergence:
     """Check the theorem on early directional convergence, member by member.
 
@@ -205,7 +206,7 @@ def verify_early_convergence(
     - `task`: the data and the loss.
     - `scales`: two or more different δ below one, (scales,).
     - `closeness`: the `1 - cosine` that ends the early phase of the limit flow.
-    - `max_steps`, `ensemble`, `schedule`, `progress`: as for `gradient_flow`.
+    - `max_steps`, `ensemble`, `schedule`, `progress`, `trainable`: as for `gradient_flow`.
 
     **Returns:** `EarlyConvergence`, with a verdict for every member and its reason.
 
@@ -226,7 +227,7 @@ def verify_early_convergence(
     checked = _check_scales(scales)
     closeness = check_share("closeness", closeness)
     search, starts = begin_search(
-        networks, task, None, max_steps, ensemble, schedule, progress
+        networks, task, None, max_steps, ensemble, schedule, progress, trainable
     )
     if search.order < 2:
         raise InputError("networks", f"networks of order {search.order:g}", "2 or more")

@@ -299,6 +299,17 @@ _NO_NETWORK = {
 }
 a_module = Kind({k: v for k, v in _NO_NETWORK.items() if k not in ("a_task", "no_arrays")})
 one_network = Kind({**_NO_NETWORK, "ensemble": ensemble})
+trainable = Kind(
+    {
+        **{name: value for name, value in _THINGS.items() if name != "none"},
+        "a_number": 1.0,
+        "zero": 0,
+        "nothing": False,
+        "another_structure": lambda: {"weights": True},
+        "floats": lambda: jax.tree_util.tree_map(lambda _: 1.0, network()),
+    },
+    {"none": None, "all": True, "arrays": lambda: eqx.is_inexact_array},
+)
 # Iterables are taken for iterators of networks, and looked into.
 some_networks = Kind(
     {**_NO_NETWORK, "of_another_size": lambda: jf.DiagonalLinear(2, 7, key=key())},
@@ -321,6 +332,14 @@ data = Kind(
         "keys": jax.random.split(jax.random.key(0), 5),
         "another_length": np.ones(7),
     }
+)
+weights = Kind(
+    {
+        **{name: value for name, value in _NO_NUMBERS.items() if name != "none"},
+        **{"a_number": 1.0, "zeros": np.zeros(5), "too_many": np.ones(6)},
+        **{"negative": -np.ones(5), "infinite": np.array([1.0, np.inf, 1.0, 1.0, 1.0])},
+    },
+    {"none": None, "ones": np.ones(5)},
 )
 # JAX arrays are taken for those of a task, which are checked.
 samples = Kind(
@@ -546,6 +565,7 @@ _FLOW = {
     "record_at": grid,
     "record_over": optional(a_word),
     "ensemble": is_ensemble,
+    "trainable": trainable,
     **_EXECUTION,
 }
 _STEPPED = {
@@ -619,12 +639,22 @@ ROWS: dict[str, Row] = {
     "order": Row(
         jf.order,
         lambda: {"network": network(), "inputs": inputs()},
-        {"network": one_network, "inputs": but(data, none=None), "seed": natural},
+        {
+            "network": one_network,
+            "inputs": but(data, none=None),
+            "seed": natural,
+            "trainable": trainable,
+        },
     ),
     "sample_ensemble": Row(
         jf.sample_ensemble,
         lambda: {"network": network(), "num": 2, "key": key()},
-        {"network": one_network, "num": more(count, many=2**31), "key": random_key},
+        {
+            "network": one_network,
+            "num": more(count, many=2**31),
+            "key": random_key,
+            "trainable": trainable,
+        },
     ),
     "slice_ensemble": Row(
         jf.slice_ensemble,
@@ -651,6 +681,7 @@ ROWS: dict[str, Row] = {
             "num": more(natural, beyond=2**63),
             "key": random_key,
             "start": more(natural, beyond=2**63),
+            "trainable": trainable,
         },
     ),
     "Initializations.members": Row(
@@ -701,7 +732,27 @@ ROWS: dict[str, Row] = {
     "Task": Row(
         jf.Task,
         lambda: {"inputs": inputs(), "targets": inputs()[:, 0], "loss": "square"},
-        {"inputs": but(data, another_length=inputs), "targets": data, "loss": loss},
+        {
+            "inputs": but(data, another_length=inputs),
+            "targets": data,
+            "loss": loss,
+            "sample_weights": weights,
+        },
+    ),
+    "TaskPerMember": Row(
+        jf.TaskPerMember,
+        lambda: {"inputs": np.stack([inputs()] * 2), "targets": np.ones((2, 5))},
+        {
+            "inputs": more(data, of_one=np.ones((5, 2)), flat=np.ones(5)),
+            "targets": more(data, of_one=np.ones(5), of_three=np.ones((3, 5))),
+            "loss": loss,
+            "sample_weights": more(weights, none_for_one=[[1.0] * 5, [0.0] * 5]),
+        },
+    ),
+    "CrossEntropyLoss": Row(
+        jf.CrossEntropyLoss,
+        dict,
+        {"class_weights": but(weights, too_many=np.ones(6))},
     ),
     "Task.subset": Row(
         lambda rows: task().subset(rows), _fixed(rows=np.array([0, 3])), {"rows": rows}
@@ -870,6 +921,7 @@ ROWS: dict[str, Row] = {
             "stepping": stepping,
             "record": a_record,
             "ensemble": is_ensemble,
+            "trainable": trainable,
         },
     ),
     "Simulation.__getitem__": Row(
@@ -997,6 +1049,7 @@ ROWS: dict[str, Row] = {
             "max_steps": count,
             "spectrum": flag,
             "ensemble": is_ensemble,
+            "trainable": trainable,
             "schedule": schedule,
             "progress": optional(flag),
             "store": path,
@@ -1030,6 +1083,7 @@ ROWS: dict[str, Row] = {
             "closeness": share,
             "max_steps": count,
             "ensemble": is_ensemble,
+            "trainable": trainable,
             "schedule": schedule,
             "progress": optional(flag),
         },
@@ -1059,6 +1113,7 @@ ROWS: dict[str, Row] = {
             "atol": optional(not_negative),
             "max_steps": count,
             "ensemble": is_ensemble,
+            "trainable": trainable,
             "schedule": schedule,
             "progress": optional(flag),
         },

@@ -439,5 +439,5 @@ def test_lanes_without_a_member_evaluate_nothing():
     task, network = jf.Task(x, np.ones(1)), Counted(jnp.array([0.1, -0.2]))
     flow = jf.gradient_flow(network, task, stop=jf.Time(20.0), rtol=1e-8, progress=False)
     jax.effects_barrier()
-    # Each evaluation once, another one of outputs for each step, and the eight at the start.
+    # Each evaluation once, one more of outputs for each step, and eight at the start.
     assert flow.stats.num_vjps <= len(called) < 2 * flow.stats.num_vjps

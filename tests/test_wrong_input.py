@@ -96,7 +96,7 @@ def test_compilations_are_counted():
         ("NaN or infinite", lambda: with_first_weights(with_one(np.nan))),
         ("NaN or infinite", lambda: with_first_weights(with_one(-np.inf))),
         ("NaN or infinite", lambda: _single_with_nan()),
-        ("int64", lambda: as_type(np.int64)),
+        ("arrays to train", lambda: as_type(np.int64)),
         ("float16", lambda: as_type(np.float16)),
         ("bfloat16", lambda: as_type(jnp.bfloat16)),
         ("complex128", lambda: as_type(np.complex128)),
@@ -106,7 +106,7 @@ def test_compilations_are_counted():
         (r"\(5, 3\)", lambda: ensemble(lambda: jf.DiagonalLinear(2, 7, key=KEY))),
         ("2 outputs", lambda: ensemble(lambda: jf.DiagonalLinear(2, 3, 2, key=KEY))),
         ("2 outputs", lambda: filled(lambda: jf.DiagonalLinear(2, 3, 2, key=KEY))),
-        ("not a vector", lambda: ensemble(Matrix)),
+        ("outputs of shape", lambda: ensemble(Matrix)),
         ("cannot be called on a sample", lambda: ensemble(NotCallable)),
     ],
 )

@@ -4,6 +4,7 @@ from ._abstract import (
     AbstractFlow as AbstractFlow,
     AbstractNetworkFlow as AbstractNetworkFlow,
     AbstractPlainFlow as AbstractPlainFlow,
+    MemberStart as MemberStart,
     NotShownError as NotShownError,
     Snapshot as Snapshot,
     snapshot as snapshot,
@@ -29,6 +30,7 @@ from ._geometry import (
 )
 from ._gradients import outputs_at as outputs_at, pull_back as pull_back
 from ._langevin import LangevinFlow as LangevinFlow
+from ._own import OwnFlow as OwnFlow, places_of as places_of, put as put
 from ._polar import PolarFlow as PolarFlow, PolarState as PolarState
 from ._randomized import (
     AbstractRandomizedFlow as AbstractRandomizedFlow,

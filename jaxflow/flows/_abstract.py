@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -101,6 +101,14 @@ class AbstractFlow(eqx.Module):
         return diffrax.ODETerm(self.vector_field)  # pyright: ignore[reportArgumentType]
 
 
+class MemberStart(NamedTuple):
+    """What a flow makes a member's `args` from; of many with a leading axis of members."""
+
+    log_scale: Any
+    number: MemberNumber
+    arrays: tuple[Any, ...] = ()  # of the member's own, beside its weights
+
+
 class AbstractNetworkFlow(AbstractFlow):
     """A flow of a network's parameters: it also has a way in, and a measure of errors."""
 
@@ -141,6 +149,15 @@ class AbstractNetworkFlow(AbstractFlow):
     def member_args(self, log_scale: Float[Array, ""], number: MemberNumber) -> Any:
         """The `args` of one member, from `log δ` and the member's number."""
         return log_scale
+
+    @property
+    def example_arrays(self) -> tuple[Any, ...]:
+        """Arrays of a member's own, as of one of them."""
+        return ()
+
+    def args_of(self, start: MemberStart) -> Any:
+        """The `args` of one member."""
+        return self.member_args(start.log_scale, start.number)
 
     def at_end(self, shown: Snapshot, at_rest: Array) -> dict[str, Float[Array, ""]]:
         """Final values that only this flow has, by the name of their column."""

@@ -70,7 +70,7 @@ def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
 
 def ncf_gradient(network: eqx.Module, task: AbstractTask) -> Float[Array, " parameters"]:
     """`∇N(w)` as one vector, in the order of the network's leaves."""
-    task = task.astype(parameter_dtype(network))
+    task = task.astype(parameter_dtype(network)).shaped_for(network)
     return pull_back(network, task, flatten(network), task.correlation_weights)
 
 

@@ -25,7 +25,7 @@ def fitted(network: Any, task: Any) -> AbstractTask:
         if (reason := task.misfit(network)) is not None:
             found = f"a module that does not fit the task ({reason})"
             raise InputError("network", found, task.asks_for)
-    return task
+    return task.shaped_for(network)
 
 
 @by_structure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 
@@ -32,6 +32,7 @@ def find_kkt(
     schedule: Schedule | None = None,
     store: str | os.PathLike | None = None,
     progress: bool | None = None,
+    trainable: Any = None,
 ) -> KKTPoints[Network]:
     """Distinct KKT points of the constrained neural correlation function.
 
@@ -63,8 +64,8 @@ def find_kkt(
     - `max_steps`: attempted steps of a flow after which a member gives up.
     - `spectrum`: whether to compute the Hessian at every point, which takes one
       Hessian-vector product for each parameter; without it `index` is -1.
-    - `ensemble`, `schedule`, `store`, `progress`: as for `ncf_flow`; the store is that of
-      the first flow, which a call that was interrupted need not repeat.
+    - `ensemble`, `schedule`, `store`, `progress`, `trainable`: as for `ncf_flow`; the
+      store is that of the first flow, which a call that was interrupted need not repeat.
 
     **Returns:** `KKTPoints`, best first, with the number of members that ended at each,
     those that go to zero apart, and those that did not converge listed.
@@ -83,7 +84,7 @@ def find_kkt(
     """
     spectrum = check_flag("spectrum", spectrum)
     search, starts = begin_search(
-        networks, task, tol, max_steps, ensemble, schedule, progress
+        networks, task, tol, max_steps, ensemble, schedule, progress, trainable
     )
     ends = search.ends(starts, store)
     numbers = search.distinct(ends)

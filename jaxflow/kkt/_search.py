@@ -21,7 +21,7 @@ from ..networks import (
     smoothed,
     unflatten_rows,
 )
-from ..runs import as_networks, check_directions, ncf_flow, order_of
+from ..runs import as_networks, check_alike, check_directions, ncf_flow, order_of
 from ..stops import Stationary
 from ..tasks import Task
 from ._measures import (
@@ -80,15 +80,17 @@ def begin_search(
     ensemble: bool | None,
     schedule: Schedule | None,
     progress: bool | None,
+    trainable: Any,
 ) -> tuple["Search", np.ndarray]:
     """A search with checked arguments, and its members as rows of parameters."""
     if not isinstance(networks, (eqx.Module, Initializations)):
         expected = "an equinox.Module or a jaxflow.Initializations"
         raise InputError("networks", shown(networks), expected)
-    members = as_networks(networks, task, ensemble)
+    members = as_networks(networks, task, ensemble, trainable)
     assert members.num is not None
     check_directions(members, "KKT points are directions")
-    task = task.astype(members.dtype)
+    check_alike(members)
+    task = task.astype(members.dtype).shaped_for(members.one)
     search = Search(
         one=members.one,
         task=task,

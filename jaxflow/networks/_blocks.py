@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._trained import not_trained, parameters_of
 from ..errors import InputError
 from ._chains import as_feed_forward, check_inputs
 from ._feed_forward import FeedForward
@@ -64,7 +65,8 @@ def separable_blocks(
 def own_blocks(network: eqx.Module) -> np.ndarray | None:
     """What the module's own `blocks()` says, checked; `None` where it has none."""
     own = own_method(network, "blocks")
-    if own is None:
+    # Beside weights that are not trained a block of zeros need not stay zero.
+    if own is None or not_trained(network):
         return None
     told = own()
     numbers, size = _whole(told), sum(leaf.size for leaf in _arrays(network))
@@ -87,7 +89,7 @@ def _all_occur(numbers: np.ndarray) -> bool:
 
 
 def _arrays(network: eqx.Module) -> list[Any]:
-    return jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_inexact_array))
+    return jax.tree_util.tree_leaves(parameters_of(network))
 
 
 def _neurons(chain: FeedForward) -> np.ndarray:

@@ -21,6 +21,8 @@ from jaxtyping import ArrayLike
 from .._arrays import on_device
 from .._checks import check_numbers
 from .._compiled import compiled
+from .._samples import is_several
+from .._trained import not_trained
 from ._activations import leaky_relus, LeakyReLU
 from ._feed_forward import FeedForward
 from ._parameters import check_module
@@ -60,6 +62,8 @@ def as_feed_forward(
     """
     check_module(network)
     check_inputs(inputs)
+    if not_trained(network):  # its parameters are not those of a chain
+        return None
     own = own_method(network, "as_feed_forward")
     given = None if own is None else own()
     if given is not None and _is_known(given):
@@ -80,7 +84,7 @@ def as_feed_forward(
 def check_inputs(inputs: Any) -> None:
     """Samples, or none. **Raises:** `InputError`."""
     # A task's are JAX arrays, and checked once: they may be many.
-    if inputs is not None and not isinstance(inputs, jax.Array):
+    if inputs is not None and not isinstance(inputs, jax.Array) and not is_several(inputs):
         check_numbers("inputs", inputs)
 
 
@@ -120,6 +124,8 @@ def _samples(inputs: ArrayLike | None, weights: Sequence[Any]) -> np.ndarray | N
     size, dtype = weights[0].shape[1], weights[0].dtype
     if inputs is None:
         inputs = np.random.default_rng(0).standard_normal((_NUM_INPUTS, size))
+    if is_several(inputs):
+        return None
     samples = np.asarray(inputs)
     if samples.ndim != 2 or samples.shape[1] != size:
         return None

@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
+from .._arrays import as_float
 from .._checks import check_choice, check_dtype, check_key, check_sizes, check_whole
 from ..errors import InputError
 from ._activations import check_activation, needs_radius
@@ -92,7 +93,7 @@ class ConvNet(eqx.Module):
         flat = tuple(kernel.reshape(kernel.shape[0], -1) for kernel in self.kernels)
         return (*flat, self.readout)
 
-    def __call__(self, x: Float[Array, "in *space"], *, key=None) -> Float[Array, " out"]:
+    def __call__(self, x: Real[Array, "in *space"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         if x.shape != self.input_shape:
             raise InputError("x", f"shape {x.shape}", f"shape {self.input_shape}")
@@ -101,7 +102,7 @@ class ConvNet(eqx.Module):
         return self.readout @ self._features(x)
 
     def _features(self, x):
-        h = x
+        h = as_float(x, self.readout.dtype)
         for kernel in self.kernels:
             h = self._activate(kernel, h)
         return h.reshape(-1)

@@ -4,8 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
+from .._arrays import as_float
 from .._checks import check_dtype, check_key, check_whole
 from ..errors import InputError
 from ._drawing import gaussian
@@ -57,7 +58,7 @@ class DiagonalLinear(eqx.Module):
         """The coordinate of every parameter: the output is a sum over coordinates."""
         return np.concatenate([np.arange(factor.size) for factor in self.factors])
 
-    def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
+    def __call__(self, x: Real[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         shape = (self.factors[0].shape[-1],)
         if x.shape != shape:
@@ -67,4 +68,4 @@ class DiagonalLinear(eqx.Module):
         product = self.factors[0]
         for factor in self.factors[1:]:
             product = product * factor
-        return product @ x
+        return product @ as_float(x, product.dtype)

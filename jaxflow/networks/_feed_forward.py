@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
+from .._arrays import as_float
 from .._checks import check_dtype, check_key, check_sizes
 from ..errors import InputError
 from ._activations import check_activation, needs_radius
@@ -71,13 +72,13 @@ class FeedForward(eqx.Module):
         """This network: it has the form that `jaxflow.networks.as_feed_forward` finds."""
         return self
 
-    def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
+    def __call__(self, x: Real[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         if x.shape != self.input_shape:
             raise InputError("x", f"shape {x.shape}", f"shape {self.input_shape}")
         if self.weights[0].ndim != 2:
             raise InputError("network", "an ensemble, called as a whole", "one network")
-        h = x
+        h = as_float(x, self.weights[0].dtype)
         for weight in self.weights[:-1]:
             h = self._activate(weight, h)
         return self.weights[-1] @ h

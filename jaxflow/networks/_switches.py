@@ -12,18 +12,18 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, PyTree, Shaped
 
-from .._checks import check_numbers
+from .._samples import as_samples
 from ..errors import InputError
 from ._kinks import KINK, marked
 from ._protocol import own_method
 from ._reading import evaluate, Eye
-from ._single import check_one, refusal
+from ._single import check_accepts, check_one
 
 
 def switches(
-    network: eqx.Module, inputs: Float[Array, "n *input_shape"]
+    network: eqx.Module, inputs: PyTree[Shaped[Array, "n ..."]]
 ) -> Bool[Array, "n neurons"]:
     """Whether the pre-activation `z` is positive, for every sample and neuron.
 
@@ -42,14 +42,8 @@ def switches(
     [[True], [False]]
     """
     check_one(network)
-    if not isinstance(inputs, jax.Array):
-        check_numbers("inputs", inputs)
-        inputs = jnp.asarray(inputs)
-    if not inputs.ndim:
-        raise InputError("inputs", "a number", "samples (n, *input_shape)")
-    if (reason := refusal(network, inputs.shape[1:], inputs.dtype)) is not None:
-        found = f"samples of shape {inputs.shape[1:]}, on which the network fails: {reason}"
-        raise InputError("inputs", found, "samples (n, *input_shape)")
+    inputs = as_samples(inputs, None)
+    check_accepts(network, inputs)
     own = own_method(network, "switches")
     if own is not None:
         return jax.vmap(own)(inputs)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from .._arrays import ratio
 from .._checks import check_flag
+from .._trained import parameters_of
 from ..errors import InputError
 from ..flows._geometry import log_norm_and_direction, safe_norm
 from ..networks import check_one, flatten, layer_matrices, num_members
@@ -191,7 +192,7 @@ def _check(network: Any, task: Any) -> None:
 
 
 def _shapes(network: eqx.Module) -> list[tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_inexact_array))
+    leaves = jax.tree_util.tree_leaves(parameters_of(network))
     return [leaf.shape for leaf in leaves]
 
 

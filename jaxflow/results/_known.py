@@ -35,6 +35,7 @@ _FUNCTIONS = {
     "optimistix": "rms_norm max_norm two_norm",
     # What Equinox and diffrax have as defaults of their own modules.
     "equinox.nn._mlp": "_identity",
+    "equinox.nn._shared": "SharedNode",
     "diffrax._root_finder._with_tols": "use_stepsize_tol",
 }
 _OWN = __name__.partition(".")[0]

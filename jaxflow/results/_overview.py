@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any, TYPE_CHECKING
 
-import equinox as eqx
 import jax
 import numpy as np
 
+from .._trained import parameters_of
 from ._status import ended_by, Ending, endings
 from ._summary import median, power_of_ten, Summary, Table
 
@@ -52,9 +52,7 @@ def _network(solution: "Solution") -> tuple[str, int]:
     if "network" in settings and "num_parameters" in settings:
         # Weights may be large, and on disk.
         return settings["network"], settings["num_parameters"]
-    arrays = jax.tree_util.tree_leaves(
-        eqx.filter(solution.directions, eqx.is_inexact_array)
-    )
+    arrays = jax.tree_util.tree_leaves(parameters_of(solution.directions))
     parameters = sum(array.size for array in arrays) // max(solution.size, 1)
     return type(solution.directions).__name__, parameters
 

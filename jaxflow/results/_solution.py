@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._trained import split
 from ..quantities import CLOCKS
 from ..stores import GROUP
 from ._columns import column
@@ -119,11 +120,10 @@ class Solution(AbstractResult, Generic[Network_co]):
         factor = jnp.exp(jnp.asarray(self.log_norm))
 
         def scaled(leaf):
-            if not eqx.is_inexact_array(leaf):
-                return leaf
             return factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim)) * leaf
 
-        return jax.tree_util.tree_map(scaled, self.directions)
+        parameters, rest = split(self.directions)
+        return eqx.combine(jax.tree_util.tree_map(scaled, parameters), rest)
 
     def summary(self) -> Summary:
         """What printing the solution shows."""

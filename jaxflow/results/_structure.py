@@ -14,9 +14,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from .._arrays import is_key
 from .._checks import shown
+from .._trained import NOT_TRAINED, partly_trained, whole_class
 from ..errors import InputError, StoreError
 from ._known import known, known_name
 
@@ -53,7 +56,9 @@ def describe(node: Any, store_array: Callable[[Any], str], path: str = "") -> Js
             for field in dataclasses.fields(node)
             if hasattr(node, field.name)
         }
-        return {"class": _name_of(type(node), path), "fields": fields}
+        return {"class": _name_of(whole_class(node), path), "fields": fields}
+    if is_key(node):
+        return {"key": store_array(node), "impl": str(jax.random.key_impl(node))}
     if isinstance(node, (jax.Array, np.ndarray)):
         return {"array": store_array(node)}
     if isinstance(node, (tuple, list)):
@@ -68,6 +73,8 @@ def describe(node: Any, store_array: Callable[[Any], str], path: str = "") -> Js
         }
     if node is None or isinstance(node, (bool, int, float, str)):
         return {"value": node}
+    if (name := known_name(type(node))) is not None and not vars(node):
+        return {"instance": name}  # such as what equinox.nn.Shared leaves in a place
     return {"object": _name_of(node, path)}
 
 
@@ -77,7 +84,7 @@ def rebuild(description: Json, load_array: Callable[[str], Any], trust: Trust) -
     **Raises:** `StoreError` if a class or function is not known and not trusted, or if it
     is not what `describe` writes.
     """
-    kinds = {"class": {"class", "fields"}}
+    kinds = {"class": {"class", "fields"}, "key": {"key", "impl"}}
     kind = next(iter(description)) if isinstance(description, dict) else ""
     if not isinstance(description, dict) or set(description) != kinds.get(kind, {kind}):
         raise StoreError("it does not describe a network")
@@ -86,6 +93,8 @@ def rebuild(description: Json, load_array: Callable[[str], Any], trust: Trust) -
         return _rebuilt_module(content, description["fields"], load_array, trust)
     if kind == "array":
         return load_array(content)
+    if kind == "key":
+        return _rebuilt_key(load_array(content), description["impl"])
     if kind in ("tuple", "list") and isinstance(content, list):
         items = [rebuild(item, load_array, trust) for item in content]
         return tuple(items) if kind == "tuple" else items
@@ -93,9 +102,29 @@ def rebuild(description: Json, load_array: Callable[[str], Any], trust: Trust) -
         return {key: rebuild(each, load_array, trust) for key, each in content.items()}
     if kind == "value" and (content is None or isinstance(content, (int, float, str))):
         return content
+    if kind == "instance" and isinstance(cls := known(str(content)), type):
+        return object.__new__(cls)
     if kind == "object":
         return _found(content, trust)
     raise StoreError(f"it describes {kind!r}, which is no part of a network")
+
+
+def described_not_trained(description: Json) -> tuple[str, ...]:
+    """The paths of arrays of a described module that are not trained."""
+    fields = description.get("fields") if isinstance(description, dict) else None
+    paths = fields.get(NOT_TRAINED) if isinstance(fields, dict) else None
+    return () if paths is None else rebuild(paths, _no_array, ())
+
+
+def _no_array(name: str) -> Any:
+    raise StoreError("it does not describe a network")
+
+
+def _rebuilt_key(words: Any, impl: Any) -> Any:
+    try:
+        return jax.random.wrap_key_data(jnp.asarray(words), impl=impl)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"it holds random keys of the kind {impl!r}") from error
 
 
 def _rebuilt_module(name: Any, fields: Any, load_array: Callable, trust: Trust) -> Any:
@@ -103,6 +132,8 @@ def _rebuilt_module(name: Any, fields: Any, load_array: Callable, trust: Trust) 
     if not (isinstance(cls, type) and issubclass(cls, eqx.Module)):
         raise StoreError(f"{name} is not an Equinox module any more")
     known_fields = {field.name for field in dataclasses.fields(cls)}
+    if isinstance(fields, dict) and NOT_TRAINED in set(fields) - known_fields:
+        cls, known_fields = partly_trained(cls), known_fields | {NOT_TRAINED}
     if not isinstance(fields, dict) or not set(fields) <= known_fields:
         raise StoreError(f"{name} has no such fields as it names")
     module = object.__new__(cls)

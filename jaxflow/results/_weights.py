@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import xarray
 
-from .._arrays import on_device
+from .._arrays import by_words, is_key, on_device, words_of
+from .._trained import without_training
 from ..errors import InputError, StoreError
 from ._columns import joined
 from ._declarations import (
@@ -23,7 +24,7 @@ from ._declarations import (
     Sheet,
 )
 from ._indexing import Given, Index, pick_networks, rows_of
-from ._structure import describe, rebuild, Trust
+from ._structure import describe, described_not_trained, rebuild, Trust
 
 STRUCTURE_ATTR = "jaxflow_structure"
 """The attribute of a group of weights that describes the networks without their arrays."""
@@ -101,13 +102,15 @@ def rebuilt(
             raise StoreError(f"it has no {name}")
         return moved[name]
 
+    described = json.loads(structure)
     if network is None:
-        return rebuild(json.loads(structure), array, trust)
+        return rebuild(described, array, trust)
+    network = without_training(network, described_not_trained(described))
     arrays_of, rest = eqx.partition(network, eqx.is_array)
     leaves = jax.tree_util.tree_leaves_with_path(arrays_of)
     names = _names(path for path, _ in leaves)
     # The saved arrays may have one more axis, that of the members.
-    wanted = {name: leaf.shape for name, (_, leaf) in zip(names, leaves)}
+    wanted = {name: words_of(leaf).shape for name, (_, leaf) in zip(names, leaves)}
     fit = {
         name: stored.shape[stored.ndim - len(wanted.get(name, ())) :]
         for name, stored in moved.items()
@@ -116,7 +119,11 @@ def rebuilt(
         found = {name: stored.shape for name, stored in moved.items()}
         raise StoreError(f"it holds parameters {found}, the given network {wanted}")
     treedef = jax.tree_util.tree_structure(arrays_of)
-    return eqx.combine(treedef.unflatten([array(name) for name in names]), rest)
+    read = [
+        by_words(lambda _, name=name: array(name), leaf) if is_key(leaf) else array(name)
+        for name, (_, leaf) in zip(names, leaves)
+    ]
+    return eqx.combine(treedef.unflatten(read), rest)
 
 
 def _warn_of_narrowed(
@@ -151,10 +158,10 @@ def _names(paths: Iterable[Any]) -> list[str]:
 
 
 def _variable(name: str, leaf: Any, dimension: str | None, path: str) -> xarray.Variable:
-    stacked = dimension is not None
-    own = [f"{name}_axis_{axis}" for axis in range(leaf.ndim - stacked)]
+    stacked, words = dimension is not None, words_of(leaf)
+    own = [f"{name}_axis_{axis}" for axis in range(words.ndim - stacked)]
     attrs = {"long_name": f"the network's {path}", "units": "1", "path": path}
-    return xarray.Variable([dimension, *own] if stacked else own, np.asarray(leaf), attrs)
+    return xarray.Variable([dimension, *own] if stacked else own, words, attrs)
 
 
 def join_networks(networks: Sequence[Any], owners: Sequence[AbstractOwner]) -> Any:
@@ -176,11 +183,10 @@ def join_networks(networks: Sequence[Any], owners: Sequence[AbstractOwner]) -> A
 
     def stacked(path, *leaves):
         arrays = [
-            np.asarray(leaf)[None] if owner.is_single else np.asarray(leaf)
-            for leaf, owner in zip(leaves, owners)
+            array[None] if owner.is_single else array
+            for array, owner in zip(map(words_of, leaves), owners)
         ]
-        found = joined(jax.tree_util.keystr(path), arrays, 0)
-        return on_device(found) if isinstance(leaves[0], jax.Array) else found
+        return by_words(lambda _: joined(jax.tree_util.keystr(path), arrays, 0), leaves[0])
 
     parts = [arrays for arrays, _ in partitioned]
     return eqx.combine(jax.tree_util.tree_map_with_path(stacked, *parts), first[1])

@@ -78,6 +78,7 @@ def ncf_flow(
     record_over: str | None = None,
     stepping: Stepping | None = None,
     ensemble: bool | None = None,
+    trainable: Any = None,
     **execution: Unpack[Execution],
 ) -> Solution[Network]:
     """The δ → 0 limit of gradient flow: the flow of the neural correlation function.
@@ -115,5 +116,6 @@ def ncf_flow(
         stepping=given_stepping(stepping, solver, rtol, atol, max_steps),
         record=given_record(record, record_at, record_over),
         ensemble=ensemble,
+        trainable=trainable,
     )
     return run(simulation, **execution)

@@ -117,7 +117,7 @@ def run(
     observer = None
     if record is not None:
         observer = record.places(problem).observer(
-            record.observe(simulation.networks.one, simulation.task)
+            record.observe(*simulation.examples_and_own)
         )
     settings = {**simulation.describe(), **versions()}
     outcomes = Outcomes(simulation, problem, settings, attrs)

@@ -124,6 +124,7 @@ def gradient_descent(
     record_at: int | ArrayLike | Sequence | None = None,
     record_over: str | None = None,
     ensemble: bool | None = None,
+    trainable: Any = None,
     **execution: Unpack[Execution],
 ) -> Solution[Network]:
     """Gradient descent on the same loss from the same initializations.
@@ -166,5 +167,6 @@ def gradient_descent(
         stop=stop,
         record=given_record(record, record_at, record_over),
         ensemble=ensemble,
+        trainable=trainable,
     )
     return run(simulation, **execution)

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import check_choice, check_positive
+from .._trained import parameters_of
 from ..errors import InputError, NotHomogeneousError
 from ..flows import AbstractNetworkFlow, block_polar_flow, CartesianFlow, PolarFlow
-from ..networks import are_separable, blocks, order
+from ..networks import are_separable, blocks, member, order
 from ..results import Solution
 from ..solvers import AbstractStepper
 from ..stops import AbstractStop
@@ -119,6 +120,7 @@ def gradient_flow(
     record_over: str | None = None,
     stepping: Stepping | None = None,
     ensemble: bool | None = None,
+    trainable: Any = None,
     **execution: Unpack[Execution],
 ) -> Solution[Network]:
     """Gradient flow of the loss from many initializations at once.
@@ -150,6 +152,10 @@ def gradient_flow(
     - `stepping`: a `jaxflow.Stepping`, for what is seldom needed: a step size controller,
       the first step. It goes before `solver`, `rtol`, `atol` and `max_steps`.
     - `ensemble`: says whether `networks` is one, where its shapes leave that open.
+    - `trainable`: a filter, as for `equinox.partition`, of what is trained: a function of
+      one leaf, or a pytree prefix of booleans. All else is kept as it is, and counts in
+      neither norm nor order; each member may have its own. Inexact arrays that a gradient
+      reaches if not given. The networks of the solution keep it, as `not_trained`.
     - `store`, `progress`, `schedule`, `attrs`: as for `jaxflow.run`.
 
     **Returns:** a `Solution`.
@@ -180,6 +186,7 @@ def gradient_flow(
         stepping=given_stepping(stepping, solver, rtol, atol, max_steps),
         record=given_record(record, record_at, record_over),
         ensemble=ensemble,
+        trainable=trainable,
     )
     return run(simulation, **execution)
 
@@ -187,13 +194,32 @@ def gradient_flow(
 def order_of(networks: AbstractNetworks, task: Any) -> int | float:
     """The order of the networks, with errors that name the caller's argument."""
     try:
-        return order(networks.one, task.inputs)
+        degrees = {order(one, task.inputs) for one in _examples(networks)}
     except NotHomogeneousError as error:
         raise NotHomogeneousError(
             "networks", error.found, error.expected, error.discrepancy
         ) from error
     except InputError as error:
         raise InputError("networks", error.found, error.expected) from error
+    if len(degrees) > 1:
+        found = f"members of orders {' and '.join(f'{d:g}' for d in sorted(degrees))}"
+        expected = "members of one order, with what is not trained in each"
+        raise NotHomogeneousError("networks", found, expected, float("nan"))
+    return degrees.pop()
+
+
+_MOST_EXAMPLES = 8
+"""Members whose order is measured where each has arrays of its own. Chosen: some."""
+
+
+def _examples(networks: AbstractNetworks) -> list[eqx.Module]:
+    """A network for all; several where what is not trained differs from one to another."""
+    if not networks.own_of(networks.one):
+        return [networks.one]
+    assert networks.num is not None
+    rows = np.unique(np.linspace(0, networks.num - 1, _MOST_EXAMPLES).round().astype(int))
+    some = networks.stacked(rows)
+    return [member(some, place) for place in range(len(rows))]
 
 
 def _check_blocks(networks: AbstractNetworks, task: Any) -> None:
@@ -204,7 +230,7 @@ def _check_blocks(networks: AbstractNetworks, task: Any) -> None:
     known = networks.num if networks.num is not None else 1
     ensemble = networks.stacked(np.arange(known)) if networks.is_held else networks.one
     axes = 1 if networks.is_held else 0
-    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(ensemble, eqx.is_inexact_array))
+    arrays = jax.tree_util.tree_leaves_with_path(parameters_of(ensemble))
     filled = np.array(
         [
             np.any(np.asarray(array) != 0, axis=tuple(range(axes, array.ndim)))

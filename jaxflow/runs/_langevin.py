@@ -116,6 +116,7 @@ def langevin_flow(
     record_at: int | ArrayLike | Sequence | None = None,
     record_over: str | None = None,
     ensemble: bool | None = None,
+    trainable: Any = None,
     **execution: Unpack[Execution],
 ) -> Solution[Network]:
     """Gradient flow with noise, overdamped Langevin dynamics, from many initializations.
@@ -164,6 +165,7 @@ def langevin_flow(
         stop=stop,
         record=given_record(record, record_at, record_over),
         ensemble=ensemble,
+        trainable=trainable,
     )
     return run(simulation, **execution)
 

@@ -13,7 +13,6 @@ from jaxtyping import PyTree
 from .._compiled import compiled
 from .._rows import map_lanes
 from ..engine import join, Outcome, Problem, status_names, take, with_loss
-from ..networks import unflatten_rows
 from ..results import brief, Given, Records, Solution, Stats
 from ..solvers import EVALUATIONS_OF_CHOICE, Work
 from ._simulation import Simulation
@@ -41,7 +40,7 @@ class Outcomes:
         attrs: Mapping[str, Any],
     ):
         self._simulation = simulation
-        self._one, self._dtype = simulation.networks.one, simulation.networks.dtype
+        self._dtype = simulation.networks.dtype
         self._problem = problem
         self._settings = settings
         self._attrs = attrs
@@ -49,7 +48,7 @@ class Outcomes:
         self._at_rest = [False, *(stop.at_rest for stop in simulation.stops)]
         self._dims = {}
         if (record := simulation.record) is not None:
-            examples = record.examples(simulation.networks, simulation.task)
+            examples = record.examples(simulation.networks, simulation.task.example)
             self._dims = record.dims(examples)
             self._rest = record.rest(simulation.networks, simulation.task)
             self._places = record.places(problem)
@@ -70,7 +69,7 @@ class Outcomes:
         known = {name: final.quantities.get(name, none) for name in _FINAL}
         return Solution(
             kind=simulation.equation.kind,
-            read_directions=Given(unflatten_rows(self._one, final.direction)),
+            read_directions=Given(simulation.networks.at(rows, final.direction)),
             scale=simulation.scale.of(rows).values,
             status=np.array([self._names[int(code)] for code in codes], dtype=str),
             stats=self._stats(outcome),
@@ -132,7 +131,7 @@ def _final(flow, members) -> _Final:
 
     def one(member):
         clock, state, start, at_rest = member
-        args = flow.member_args(*start)
+        args = flow.args_of(start)
         velocity = flow.vector_field(clock, state, args)
         shown = flow.snapshot(clock, state, velocity, args)
         quantities = {k: v for k, v in shown.quantities.items() if k in _FINAL}

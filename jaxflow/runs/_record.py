@@ -1,7 +1,7 @@
 """What is recorded along the way."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, NamedTuple, TypeGuard
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from .._checks import check_numbers, check_whole, is_whole, shown
 from ..engine import Problem
 from ..errors import InputError
-from ..flows import Snapshot
+from ..flows import places_of, put, Snapshot
 from ..networks import member, members, num_members, unflattener
 from ..observables import dimensions
 from ..results import recorded_variables, RESERVED
@@ -136,15 +136,29 @@ class Record(eqx.Module):
             rows = _rows_of_steps(self.every, int(problem.max_steps))
         return AlongPath(rows, self.every, self.over, problem)
 
-    def observe(self, network: eqx.Module, task: AbstractTask) -> "_Observe":
-        """The function of snapshots that the engine asks."""
-        shared = {k: _parted(f)[1] for k, f in self.functions.items()}
-        return _Observe(shared, network, task)
+    def observe(
+        self, network: eqx.Module, task: AbstractTask, own: Sequence[Any]
+    ) -> "_Observe":
+        """The function of snapshots that the engine asks.
 
-    def own(self, rows: np.ndarray) -> PyTree:
-        """What of the functions is these members' own."""
-        own = {k: _parted(f)[0] for k, f in self.functions.items()}
-        return jax.tree_util.tree_map(lambda leaf: of_rows(leaf, rows), own)
+        **Arguments:** the network and the task of one member, and the arrays in them that
+        others have their own of.
+        """
+        shared = {k: _parted(f)[1] for k, f in self.functions.items()}
+        return _Observe(shared, network, task, places_of(own, (network, task)))
+
+    def own(self, rows: np.ndarray, arrays: tuple[Any, ...]) -> "_Own":
+        """What of the functions is these members' own, beside `arrays`."""
+        functions = {k: _parted(f)[0] for k, f in self.functions.items()}
+        functions = jax.tree_util.tree_map(lambda leaf: of_rows(leaf, rows), functions)
+        return _Own(functions, arrays)
+
+
+class _Own(NamedTuple):
+    """What of an observer is a member's own."""
+
+    functions: dict[str, PyTree]
+    arrays: tuple[Any, ...]
 
 
 class _Observe(eqx.Module):
@@ -153,19 +167,21 @@ class _Observe(eqx.Module):
     functions: Mapping[str, Any]  # without the arrays that differ from member to member
     network: eqx.Module
     task: AbstractTask
+    places: Any = eqx.field(static=True)  # of members' own arrays in network and task
 
-    def __call__(self, shown: Snapshot, own: PyTree) -> dict[str, PyTree[Array]]:
+    def __call__(self, shown: Snapshot, own: _Own) -> dict[str, PyTree[Array]]:
         assert shown.direction is not None
         dtype = shown.direction.dtype
         weights = jnp.exp(shown.log_norm) * shown.direction
-        network = unflattener(self.network)(weights)
+        of_one, task = put((self.network, self.task), self.places, own.arrays)
+        network, given = unflattener(of_one)(weights), own.functions
         functions = {
-            name: function if own[name] is None else eqx.combine(own[name], function)
+            name: function if given[name] is None else eqx.combine(given[name], function)
             for name, function in self.functions.items()
         }
 
         def found(name, function):
-            value = _called(f"record[{name!r}]", function, network, self.task)
+            value = _called(f"record[{name!r}]", function, network, task)
             if jax.tree_util.all_leaves([value]):
                 return jnp.asarray(value).astype(dtype)
             cast = lambda leaf: leaf.astype(dtype)

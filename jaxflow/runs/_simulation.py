@@ -12,18 +12,20 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import shown
+from .._trained import parameters_of
 from ..engine import is_searched
 from ..errors import InputError, StoreError
-from ..flows import AbstractNetworkFlow, NotShownError
+from ..flows import AbstractNetworkFlow, MemberStart, NotShownError, OwnFlow, places_of
 from ..networks import as_jax, member_numbers
 from ..quantities import CLOCKS, KNOWN
 from ..results import as_trust, rebuild_value, SIMULATION
 from ..stops import AbstractStop
 from ..stores import as_path
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, TaskPerMember
+from ._accepted import as_networks
 from ._equation import AbstractEquation
 from ._identity import identify
-from ._networks import AbstractNetworks, as_networks
+from ._networks import AbstractNetworks
 from ._numbers import number_or_one_each
 from ._pickling import by_name
 from ._record import Record
@@ -43,7 +45,7 @@ class Simulation(eqx.Module):
 
     - `equation`: such as `jaxflow.GradientFlow()`, `CorrelationLimit()`,
       `GradientDescent(optimizer, num_steps)`, `Langevin(…)`, or one of your own.
-    - `networks`, `task`, `ensemble`: as for `jaxflow.gradient_flow`.
+    - `networks`, `task`, `ensemble`, `trainable`: as for `jaxflow.gradient_flow`.
     - `scale`: the initialization scale δ, positive, scalar or (num,); 1 if not given.
     - `stop`: stop conditions; those of the equation if not given.
     - `stepping`: a `jaxflow.Stepping`; what the equation has for default if not given.
@@ -65,7 +67,7 @@ class Simulation(eqx.Module):
 
     equation: AbstractEquation
     networks: AbstractNetworks
-    task: AbstractTask
+    task: AbstractTask | TaskPerMember
     scale: Scale
     stops: tuple[AbstractStop, ...]
     stepping: Stepping
@@ -75,21 +77,25 @@ class Simulation(eqx.Module):
         self,
         equation: AbstractEquation,
         networks: Any,
-        task: AbstractTask,
+        task: AbstractTask | TaskPerMember,
         *,
         scale: ArrayLike | Sequence[float] | None = None,
         stop: AbstractStop | Sequence[AbstractStop] | None = None,
         stepping: Stepping | None = None,
         record: Record | None = None,
         ensemble: bool | None = None,
+        trainable: Any = None,
     ):
         if not isinstance(equation, AbstractEquation):
             found, expected = shown(equation), "an equation, such as jaxflow.GradientFlow()"
             raise InputError("equation", found, expected)
-        self.networks = as_networks(networks, task, ensemble)
+        of_one: Any = getattr(task, "example", task)
+        self.networks = as_networks(networks, of_one, ensemble, trainable)
         dtype, one = self.networks.dtype, self.networks.one
+        _check_num(self.networks, task)
         self.task = task.astype(dtype)
-        defaults = equation.defaults(one, self.task, dtype)
+        of_one = self.task.example
+        defaults = equation.defaults(one, of_one, dtype)
         self.scale = self._settled_scale(equation, scale)
         stops = defaults.stops if stop is None else _as_tuple(stop)
         self.stops = tuple(
@@ -109,16 +115,40 @@ class Simulation(eqx.Module):
             raise InputError("record", shown(record), "a jaxflow.Record")
         if record is not None:
             record = record.settled(
-                defaults.record_over, self.networks, self.task, self.stepping.max_steps
+                defaults.record_over, self.networks, of_one, self.stepping.max_steps
             )
         self.record = record
-        self.equation = equation.resolve(self.networks, self.task)
+        self.equation = equation.resolve(self.networks, of_one)
         _check_fit(self.flow, self.stops, record)
 
     @property
     def flow(self) -> AbstractNetworkFlow:
         """The flow that members follow."""
-        return self.equation.flow(self.networks.one, self.task)
+        one, task, own = self.examples_and_own
+        flow = self.equation.flow(one, task.shaped_for(one))
+        if not own:
+            return flow
+        if getattr(self.stepping.solver, "sides", None) is not None:
+            found = "a solver that was made for the network and the data of one member"
+            raise InputError("solver", found, "another, where members have their own")
+        places = places_of(own, flow)
+        if not all(places):
+            found = f"one whose {type(flow).__name__} is made from data of a member's own"
+            raise InputError("equation", found, "a flow that keeps network and task")
+        return OwnFlow(flow, places)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def examples_and_own(self) -> tuple[eqx.Module, AbstractTask, list[Any]]:
+        """Network and task of one member, and what in them others have their own of."""
+        one, task = self.networks.one, self.task.example
+        own = self.networks.own_of(one)
+        if self.task.num_members is not None:
+            own += jax.tree_util.tree_leaves(eqx.filter(task, eqx.is_array))
+        return one, task, own
+
+    def own(self, rows: np.ndarray) -> tuple[Any, ...]:
+        """Arrays that these members have of their own, beside their weights."""
+        return (*self.networks.own(rows), *self.task.own(rows))
 
     @property
     def num(self) -> int | None:
@@ -147,7 +177,7 @@ class Simulation(eqx.Module):
         parts = {
             "equation": self.equation,
             "networks": self.networks.between(first, first + len(rows)),
-            "task": self.task,
+            "task": self.task.of_rows(rows),
             "scale": self.scale.of(rows) if self.scale.values.ndim else self.scale,
             "stops": _of_rows(self.stops, rows),
             "stepping": self.stepping,
@@ -228,6 +258,17 @@ class Simulation(eqx.Module):
         return no_scale(self.networks.dtype)
 
 
+def _check_num(networks: AbstractNetworks, task: Any) -> None:
+    """Whether there is a task for every member."""
+    if task.num_members is None:
+        return
+    if networks.is_single or networks.num != task.num_members:
+        num = "an iterator" if networks.num is None else f"{networks.num} members"
+        found = f"tasks of {task.num_members} members for "
+        found += "one network" if networks.is_single else num
+        raise InputError("task", found, "as many as the ensemble has")
+
+
 def _as_tuple(stop: Any) -> tuple[Any, ...]:
     several = isinstance(stop, Sequence) and not isinstance(stop, str)
     return tuple(stop) if several else (stop,)
@@ -301,9 +342,9 @@ def _example_of(flow: AbstractNetworkFlow, look: Any) -> None:
     """Let `look` see abstract values of a snapshot and of a member's `args`."""
 
     def trace(flow):
-        dtype = jax.tree_util.tree_leaves(eqx.filter(flow.network, eqx.is_array))[0].dtype
+        dtype = jax.tree_util.tree_leaves(parameters_of(flow.network))[0].dtype
         number = member_numbers(np.zeros((), np.int64))
-        args = flow.member_args(jnp.zeros((), dtype), number)
+        args = flow.args_of(MemberStart(jnp.zeros((), dtype), number, flow.example_arrays))
         state = flow.enter(flow.network, args)
         clock = jnp.zeros((), dtype)
         velocity = flow.vector_field(clock, state, args)

@@ -1,5 +1,7 @@
 """Solvers for networks whose gradient jumps."""
 
+from typing import Any
+
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from ..errors import InputError
 from ..networks import as_feed_forward, check_one, parameter_dtype, switches, unflattener
 from ..solvers import SlidingSteps
 from ..tasks import AbstractTask, check_task
+from ._accepted import trained_on_task
 
 
 class Sides(eqx.Module):
@@ -31,6 +34,7 @@ def sliding_solver(
     task: AbstractTask,
     *,
     factor: float = 30.0,
+    trainable: Any = None,
 ) -> SlidingSteps:
     """A solver for (leaky) ReLU networks, with a looser tolerance where the flow slides.
 
@@ -48,6 +52,7 @@ def sliding_solver(
       matrices and (leaky) ReLUs, or that has a method `switches(x)`.
     - `task`: the task of the run.
     - `factor`: at least 1.
+    - `trainable`: that of the run.
 
     **Returns:** a solver for `gradient_flow` and `ncf_flow`, in polar or Cartesian
     coordinates.
@@ -74,8 +79,9 @@ def sliding_solver(
     factor = check_number("factor", factor, "a number >= 1", within)
     check_task(task)
     check_one(network)
+    network = trained_on_task(network, task, trainable)
     dtype = parameter_dtype(network)
-    task = task.astype(dtype)
+    task = task.astype(dtype).shaped_for(network)
     # A chain with the same parameters, if it is one: its kinks are known, whatever its
     # module calls its activation.
     network = as_feed_forward(network, task.inputs) or network

@@ -1,6 +1,6 @@
 """Members for the engine: networks entered into their flow, with thresholds and grids."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,8 +10,8 @@ from .._arrays import on_device
 from .._compiled import compiled
 from .._rows import map_lanes
 from ..engine import Members, Problem, Start
-from ..flows import AbstractNetworkFlow
-from ..networks import member_numbers, MemberNumber
+from ..flows import AbstractNetworkFlow, MemberStart
+from ..networks import member_numbers
 from ._numbers import of_rows
 from ._simulation import Simulation
 
@@ -27,7 +27,7 @@ class MemberSource:
         record = simulation.record
         self._examples: Any = None
         if record is not None:
-            self._examples = record.examples(simulation.networks, simulation.task)
+            self._examples = record.examples(simulation.networks, simulation.task.example)
             self._places = record.places(problem)
 
     @property
@@ -50,33 +50,28 @@ class MemberSource:
         record = simulation.record
         recordings = None
         if record is not None:
+            own = record.own(indices, simulation.own(indices))
             recordings = self._places.recordings(
-                indices, record.own(indices), self._examples, self._dtype
+                indices, own, self._examples, self._dtype
             )
         return Members(Start(states, args, stops), recordings)
 
 
-class StartOf(NamedTuple):
-    """What a flow makes a member's `args` from, with a leading axis of members."""
-
-    log_scale: np.ndarray
-    number: MemberNumber
-
-
-def starts_of(simulation: Simulation, rows: np.ndarray) -> StartOf:
+def starts_of(simulation: Simulation, rows: np.ndarray) -> MemberStart:
     """What differs from member to member and stays fixed, of the members in these rows."""
     numbers = np.asarray(rows, np.int64) + simulation.networks.start
-    return StartOf(of_rows(simulation.scale.logarithms, rows), member_numbers(numbers))
+    log_scale = of_rows(simulation.scale.logarithms, rows)
+    return MemberStart(log_scale, member_numbers(numbers), simulation.own(rows))
 
 
 @compiled
-def _enter(flow: AbstractNetworkFlow, networks: eqx.Module, starts: StartOf):
+def _enter(flow: AbstractNetworkFlow, networks: eqx.Module, starts: MemberStart):
     """The states of members, and their `args`."""
     arrays, rest = eqx.partition(networks, eqx.is_array)
 
     def one(member):
         network, start = member
-        args = flow.member_args(*start)
+        args = flow.args_of(start)
         return flow.enter(eqx.combine(network, rest), args), args
 
     return map_lanes(one, (arrays, starts))

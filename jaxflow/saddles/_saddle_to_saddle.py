@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -19,6 +20,7 @@ from ..networks import Initializations
 from ..runs import (
     as_networks,
     as_scale,
+    check_alike,
     default_stepping,
     order_of,
     Stepping,
@@ -50,6 +52,7 @@ def saddle_to_saddle(
     ensemble: bool | None = None,
     schedule: Schedule | None = None,
     progress: bool | None = None,
+    trainable: Any = None,
 ) -> SaddleToSaddle:
     """Follow members of an ensemble from saddle to saddle of the loss.
 
@@ -93,7 +96,7 @@ def saddle_to_saddle(
       1e-10.
     - `max_steps`: attempted steps on each leg of the way: to an arrival, to the least
       gradient, to a departure.
-    - `ensemble`, `schedule`, `progress`: as for `gradient_flow`.
+    - `ensemble`, `schedule`, `progress`, `trainable`: as for `gradient_flow`.
 
     **Returns:** a `SaddleToSaddle`; its arrays have an axis of members for a single network
     too.
@@ -117,11 +120,12 @@ def saddle_to_saddle(
     if not isinstance(networks, (eqx.Module, Initializations)):
         expected = "an equinox.Module or a jaxflow.Initializations"
         raise InputError("networks", shown(networks), expected)
-    members = as_networks(networks, task, ensemble)
+    members = as_networks(networks, task, ensemble, trainable)
     if not members.num:
         raise InputError("networks", "no members", "at least one")
     dtype = members.dtype
-    task = task.astype(dtype)
+    check_alike(members)
+    task = task.astype(dtype).shaped_for(members.one)
     scales = as_scale(scale, members.num, dtype)
     max_saddles = check_whole("max_saddles", max_saddles)
     shares = {"fall": fall, "slowing": slowing, "grown": grown}

@@ -16,12 +16,13 @@ def log_loss_at_origin(task: AbstractTask, outputs: Float[Array, "n out"]):
 
 
 def is_separated(task: AbstractTask, outputs: Float[Array, "n out"]) -> Bool[Array, ""]:
-    """Whether the loss is below that of one sample at the origin, `𝓛(0)/n`.
+    """Whether the loss is below that of any one sample at the origin, `𝓛(0)/n` if alike.
 
     Then all margins are positive: otherwise one sample alone would cost as much.
     """
-    at_origin = log_loss_at_origin(task, outputs) - jnp.log(float(task.num_samples))
-    return task.log_loss(outputs) < at_origin
+    at_origin = task.log_losses_of_margins(task.margins(jnp.zeros_like(outputs)))
+    counts = at_origin > -jnp.inf  # those without weight cost nothing
+    return task.log_loss(outputs) < jnp.min(jnp.where(counts, at_origin, jnp.inf))
 
 
 def margin_residual(

@@ -135,15 +135,15 @@ def teacher_student(
     loss = as_loss(loss)
     if target_norm is not None:
         target_norm = check_positive("target_norm", target_norm)
-    inputs = as_inputs(inputs)
-    outputs = _outputs_of(teacher, inputs)
+    samples: Any = as_inputs(inputs)
+    outputs = _outputs_of(teacher, samples)
     targets = loss.targets_from(outputs)
     if target_norm is not None:
         if targets is not outputs:
             found = f"{target_norm:g} with labels"
             raise InputError("target_norm", found, "none")
         targets = targets * (target_norm / jnp.linalg.norm(targets))
-    return Task(inputs, targets, loss)
+    return Task(samples, targets, loss)
 
 
 def digits(
