@@ -128,8 +128,8 @@ def check_activation(argument: str, activation: Any) -> Callable:
     if getattr(found, "shape", None) != (2,):
         failure = f"{shown(activation)}, which gives {shown(found)}"
         raise InputError(argument, failure, expected)
-    known: Any = isinstance(activation, eqx.Module)
-    return activation if known else Function(activation)
+    kept: Any = activation
+    return kept if isinstance(kept, eqx.Module) else Function(kept)
 
 
 def needs_radius(activation: Any) -> bool:

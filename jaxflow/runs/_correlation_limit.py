@@ -15,7 +15,7 @@ from ..flows import AbstractNetworkFlow, CorrelationFlow
 from ..results import Solution
 from ..solvers import AbstractStepper
 from ..stops import AbstractStop, Stationary
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_stepping, Network, NetworksLike
@@ -66,7 +66,7 @@ class CorrelationLimit(AbstractEquation):
 
 def ncf_flow(
     networks: NetworksLike[Network],
-    task: AbstractTask,
+    task: AbstractTask | TaskPerMember,
     *,
     stop: AbstractStop | Sequence[AbstractStop] | None = None,
     solver: diffrax.AbstractSolver | AbstractStepper | str | None = None,

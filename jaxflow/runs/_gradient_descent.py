@@ -19,7 +19,7 @@ from ..networks import Parameters
 from ..results import Solution
 from ..solvers import Updates
 from ..stops import AbstractStop, NumSteps
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_scale, Network, NetworksLike
@@ -112,7 +112,7 @@ class GradientDescent(AbstractEquation):
 
 def gradient_descent(
     networks: NetworksLike[Network],
-    task: AbstractTask,
+    task: AbstractTask | TaskPerMember,
     *,
     optimizer: optax.GradientTransformation,
     num_steps: int,

@@ -19,7 +19,7 @@ from ..networks import are_separable, blocks, member, order
 from ..results import Solution
 from ..solvers import AbstractStepper
 from ..stops import AbstractStop
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_scale, given_stepping, Network, NetworksLike
@@ -106,7 +106,7 @@ class GradientFlow(AbstractEquation):
 
 def gradient_flow(
     networks: NetworksLike[Network],
-    task: AbstractTask,
+    task: AbstractTask | TaskPerMember,
     *,
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
@@ -133,7 +133,7 @@ def gradient_flow(
       (num, …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
       members that come when they are needed: `Initializations`, or an iterator of
       modules.
-    - `task`: the data and the loss.
+    - `task`: the data and the loss; a `jaxflow.TaskPerMember` if each member has its own.
     - `scale`: the initialization scale δ, positive, scalar or (num,).
     - `stop`: stop conditions; a member ends at the first that it meets.
     - `solver`: any diffrax solver of ordinary differential equations; `Tsit5()` if not

@@ -18,7 +18,7 @@ from ..flows import AbstractNetworkFlow, CartesianFlow, LangevinFlow
 from ..networks import parameter_dtype
 from ..results import Solution
 from ..stops import AbstractStop, Time
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
 from ._given import given_record, given_scale, Network, NetworksLike
@@ -103,7 +103,7 @@ class Langevin(AbstractEquation):
 
 def langevin_flow(
     networks: NetworksLike[Network],
-    task: AbstractTask,
+    task: AbstractTask | TaskPerMember,
     *,
     temperature: float,
     time: float,

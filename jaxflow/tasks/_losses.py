@@ -53,7 +53,7 @@ class AbstractLoss(eqx.Module):
         """
         return jnp.argmax(outputs, axis=1) if self.labels else outputs
 
-    def check(self, targets: np.ndarray) -> None:
+    def check(self, targets: Any) -> None:
         """Raise `InputError` if the targets, (n, …), do not fit this loss."""
 
     def misfit(self, output: PyTree, targets: PyTree) -> str | None:
@@ -223,7 +223,7 @@ class CrossEntropyLoss(AbstractMarginLoss):
         return jnp.sum(losses)
 
     def margins(self, prediction, target):
-        is_target = jnp.arange(prediction.shape[-1]) == target[..., None]
+        is_target = jax.nn.one_hot(target, prediction.shape[-1], dtype=bool)
         own = jnp.sum(jnp.where(is_target, prediction, 0.0), axis=-1, keepdims=True)
         return jnp.where(is_target, jnp.inf, own - prediction)
 
@@ -232,7 +232,8 @@ class CrossEntropyLoss(AbstractMarginLoss):
         if self.class_weights is not None:
             # The margin to the label itself is infinite.
             is_target = jnp.isinf(margins)
-            weights = jnp.sum(jnp.where(is_target, self.class_weights, 0.0), axis=-1)
+            of_classes = jnp.broadcast_to(self.class_weights, margins.shape)
+            weights = jnp.sum(jnp.where(is_target, of_classes, 0.0), axis=-1)
             log_weights = jnp.log(jnp.where(weights > 0, weights, 1.0))
             losses = jnp.where(weights > 0, losses + log_weights, -jnp.inf)
         return losses if losses.ndim == 0 else _log_sum(losses.reshape(-1))

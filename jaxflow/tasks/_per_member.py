@@ -96,7 +96,7 @@ class TaskPerMember(eqx.Module):
         """The task of one member."""
         return self[0]
 
-    def of_rows(self, rows: np.ndarray) -> "TaskPerMember":
+    def of_rows(self, rows: Any) -> "TaskPerMember":
         """The tasks of these members."""
         # Through NumPy: JAX would compile a program for every shape.
         return jax.tree_util.tree_map(
