@@ -743,7 +743,7 @@ ROWS: dict[str, Row] = {
         jf.TaskPerMember,
         lambda: {"inputs": np.stack([inputs()] * 2), "targets": np.ones((2, 5))},
         {
-            "inputs": more(data, of_one=np.ones((5, 2)), flat=np.ones(5)),
+            "inputs": more(data, flat=np.ones(5)),
             "targets": more(data, of_one=np.ones(5), of_three=np.ones((3, 5))),
             "loss": loss,
             "sample_weights": more(weights, none_for_one=[[1.0] * 5, [0.0] * 5]),

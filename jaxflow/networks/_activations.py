@@ -1,7 +1,7 @@
 """The activations under which a bias-free network is homogeneous in its parameters."""
 
 from collections.abc import Callable
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, cast, TypeGuard, TypeVar
 
 import equinox as eqx
 import jax
@@ -128,8 +128,9 @@ def check_activation(argument: str, activation: Any) -> Callable:
     if getattr(found, "shape", None) != (2,):
         failure = f"{shown(activation)}, which gives {shown(found)}"
         raise InputError(argument, failure, expected)
-    kept: Any = activation
-    return kept if isinstance(kept, eqx.Module) else Function(kept)
+    if isinstance(activation, eqx.Module):
+        return cast(Callable, activation)
+    return Function(activation)
 
 
 def needs_radius(activation: Any) -> bool:
