@@ -182,7 +182,8 @@ def _jumps_somewhere(look: Callable, shares: Any, sides: list[Any], place: int) 
         for pair in np.flatnonzero(sides[i] != sides[i + 1])
     ]
     some = np.unique(np.linspace(0, len(changes) - 1, _CHANGES).astype(int))
-    return any(_jumps_between(look, *changes[i], place) for i in some if changes)
+    chosen = [changes[i] for i in some] if changes else []
+    return any(_jumps_between(look, low, high, pair, place) for low, high, pair in chosen)
 
 
 _CHANGES = 6

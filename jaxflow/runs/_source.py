@@ -51,9 +51,7 @@ class MemberSource:
         recordings = None
         if record is not None:
             own = record.own(indices, simulation.own(indices))
-            recordings = self._places.recordings(
-                indices, own, self._examples, self._dtype
-            )
+            recordings = self._places.recordings(indices, own, self._examples, self._dtype)
         return Members(Start(states, args, stops), recordings)
 
 
