@@ -390,13 +390,6 @@ def test_weights_on_disk_can_be_read_in_xarray_alone(tmp_path):
     np.testing.assert_array_equal(by_path[".weights[1]"], solution.directions.weights[1])
 
 
-def test_network_with_a_lambda_is_refused_and_leaves_nothing(tmp_path):
-    solution = solution_of(product(squash=lambda z: z))
-    with pytest.raises(jf.StoreError, match=r"\.squash is .*lambda.*top of a module"):
-        solution.save(tmp_path / "run.zarr")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_failed_writing_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "run.zarr"
     old = solution_of(network())

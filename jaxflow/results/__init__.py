@@ -19,6 +19,7 @@ from ._indexing import Given as Given, Index as Index
 from ._loading import load as load, open_stored as open_stored
 from ._members import brief as brief, numbers as numbers
 from ._overview import where as where
+from ._pickling import by_name as by_name
 from ._records import (
     GRID_POINTS as GRID_POINTS,
     recorded_variables as recorded_variables,

@@ -27,6 +27,7 @@ from ._declarations import (
     write_fields,
 )
 from ._indexing import check_index, Index
+from ._pickling import by_name
 from ._summary import as_html, as_text, Summary
 
 Result = TypeVar("Result", bound="AbstractResult")
@@ -108,14 +109,22 @@ class AbstractResult(AbstractOwner):
         opens with `xarray.open_datatree`, and its `dataset` with `xarray.open_zarr`,
         without jaxflow.
 
+        A part of a network that has no name to find it by, such as a lambda, is left out:
+        `jaxflow.load` then asks for `network=`, a network of the same structure.
+
         **Arguments:** the `path` of a folder; `overwrite` replaces a store of jaxflow's
         that is there, and nothing else.
 
-        **Raises:** `StoreError` if the path exists, if it is not jaxflow's alone, or if a
-        part of the network (a lambda, say) cannot be described in a file.
+        **Raises:** `StoreError` if the path exists, or if it is not jaxflow's alone.
         """
         folder = as_path(path, "path")
         store.write(folder, self.tree, overwrite=check_flag("overwrite", overwrite))
+
+    def __copy__(self: Result) -> Result:
+        return self  # a value; what a pickle holds is no result yet
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: by_name(part) for name, part in vars(self).items()}
 
     def __len__(self) -> int:
         if self.is_single:

@@ -33,17 +33,21 @@ _TAKEN = ("init", "point", "rescaled_time", "log_norm", "log_time", "clock")
 """Coordinates of the dataset above, which a group of weights sees too."""
 
 
-def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
+def weights_dataset(
+    networks: Any, dimension: str | None, *, whole: bool = False
+) -> xarray.Dataset:
     """The arrays of networks, named by their paths: `weights_0` for `.weights[0]`.
 
     **Arguments:**
 
     - `networks`: a network, or stacked networks.
     - `dimension`: the name of the leading axis of stacked networks.
+    - `whole`: whether to refuse parts without a name, such as a lambda. Without it they are
+      marked as missing, and reading the networks needs one of the same structure.
 
     **Returns:** a dataset, with the structure of the networks in its attributes.
 
-    **Raises:** `StoreError` if a part of the network has no name to import it by.
+    **Raises:** `StoreError` if `whole`, and a part has no name to import it by.
     """
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(networks, eqx.is_array))
     names = _names(path for path, _ in leaves)
@@ -52,7 +56,9 @@ def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
         name: _variable(name, leaf, dimension, jax.tree_util.keystr(path))
         for name, (path, leaf) in zip(names, leaves)
     }
-    structure = json.dumps(describe(networks, lambda leaf: by_leaf[id(leaf)]))
+    structure = json.dumps(
+        describe(networks, lambda leaf: by_leaf.get(id(leaf)), whole=whole)
+    )
     return xarray.Dataset(variables, attrs={STRUCTURE_ATTR: structure})
 
 

@@ -160,7 +160,7 @@ def run(
 def _keep(simulation: Simulation, stored: RunStore) -> None:
     """Keep what the run was beside its results, as far as a file can hold it."""
     try:
-        described = weights_dataset(simulation, None)
+        described = weights_dataset(simulation, None, whole=True)
     except StoreError:  # optimizers and lambdas have no names
         return
     stored.keep(SIMULATION, described)

@@ -18,7 +18,7 @@ from ..errors import InputError, StoreError
 from ..flows import AbstractNetworkFlow, MemberStart, NotShownError, OwnFlow, places_of
 from ..networks import as_jax, member_numbers
 from ..quantities import CLOCKS, KNOWN
-from ..results import as_trust, rebuild_value, SIMULATION
+from ..results import as_trust, by_name, rebuild_value, SIMULATION
 from ..stops import AbstractStop
 from ..stores import as_path
 from ..tasks import AbstractTask, TaskPerMember
@@ -27,7 +27,6 @@ from ._equation import AbstractEquation
 from ._identity import identify
 from ._networks import AbstractNetworks
 from ._numbers import number_or_one_each
-from ._pickling import by_name
 from ._record import Record
 from ._scale import as_scale, no_scale, Scale
 from ._stepping import Stepping
