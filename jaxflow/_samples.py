@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ._arrays import on_device
-from ._checks import is_traced, shown
+from ._checks import is_traced, NOT_TRACED, shown
 from .errors import InputError
 
 
@@ -44,7 +44,9 @@ def as_arrays(argument: str, values: Any) -> PyTree:
 
 
 def _as_array(argument: str, values: Any) -> np.ndarray:
-    if is_traced(values) or np.ma.is_masked(values):
+    if is_traced(values):
+        raise InputError(argument, shown(values), NOT_TRACED)
+    if np.ma.is_masked(values):
         raise InputError(argument, shown(values), "an array")
     try:
         data = np.asarray(values)

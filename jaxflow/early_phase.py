@@ -12,6 +12,7 @@ from jaxtyping import ArrayLike
 
 from ._arrays import is_single
 from ._checks import check_numbers, check_share, shown
+from ._compiled import running
 from ._signals import ends_on_signals
 from ._telling import one_call, tell
 from .engine import Schedule
@@ -170,6 +171,7 @@ def _shortfall(found: EarlyConvergence, max_steps: int) -> str | None:
     return shortfall(f"verify_early_convergence: {who} could not be followed.", reasons)
 
 
+@running
 @ends_on_signals()
 @one_call()
 def verify_early_convergence(

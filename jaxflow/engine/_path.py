@@ -55,6 +55,12 @@ class PathRecording(eqx.Module):
         """How many there can be."""
         return next(iter(self.values.coordinates.values())).shape[-1]
 
+    def recorded(self, rows: np.ndarray) -> PathRows:
+        """The rows of these members, in NumPy."""
+        return jax.tree_util.tree_map(
+            lambda leaf: np.array(np.asarray(leaf)[rows]), self.values
+        )
+
     def place(self, further: int = 0) -> Float[Array, ""]:
         """Where on the measure the next row belongs, or one further on, of one member."""
         number = self.values.count + further

@@ -151,7 +151,7 @@ def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -
     **Arguments:** the stepper's `cost`, a pool, and the numbers of its lanes.
     """
     lanes = pool.lanes
-    values = None if pool.recordings is None else pool.recordings.values
+    values = None if pool.recordings is None else pool.recordings.recorded(rows)
     past, clock, *rest = take(
         (
             lanes.past,
@@ -161,11 +161,10 @@ def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -
             lanes.num_steps,
             lanes.num_accepted,
             cost(lanes.stepper_state, np.asarray(lanes.num_steps)),
-            values,
         ),
         rows,
     )
-    return Outcome(past + clock, *rest)
+    return Outcome(past + clock, *rest, values=values)
 
 
 def take(tree: PyTree, rows: Any) -> PyTree:

@@ -72,8 +72,22 @@ class GridRecording(eqx.Module):
 
     grid: Float[Array, "*lanes points"]  # increasing
     index: Int[Array, "*lanes"]  # of the next point
-    values: PyTree[Array]  # (points, …), NaN where the member never came
+    values: PyTree[Array]  # (points, …), zero where the member has not come yet
     own: PyTree[Array]  # what of the observer is this member's own
+
+    def recorded(self, rows: np.ndarray) -> PyTree:
+        """The values of these members, in NumPy: NaN where a member never came.
+
+        On the device they are not NaN, for which JAX can be told to look.
+        """
+        index = np.asarray(self.index)[rows]
+
+        def masked(leaf):
+            values = np.array(np.asarray(leaf)[rows])
+            values[np.arange(values.shape[1]) >= index[:, None]] = np.nan
+            return values
+
+        return jax.tree_util.tree_map(masked, self.values)
 
 
 def grid_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> GridRecording:
@@ -87,7 +101,7 @@ def grid_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> GridReco
     """
     # By NumPy: JAX would compile a program for every shape.
     values = jax.tree_util.tree_map(
-        lambda leaf: np.full((*grids.shape, *leaf.shape), np.nan, leaf.dtype), example
+        lambda leaf: np.zeros((*grids.shape, *leaf.shape), leaf.dtype), example
     )
     parts = (grids, np.zeros(len(grids), np.int32), values, own)
     return GridRecording(*jax.tree_util.tree_map(on_device, parts))

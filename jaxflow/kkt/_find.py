@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 
 from .._checks import check_flag
+from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call, tell
 from ..engine import Schedule
@@ -19,6 +20,7 @@ from ._search import begin_search as begin_search, Search as Search
 Network = TypeVar("Network", bound=eqx.Module)
 
 
+@running
 @ends_on_signals()
 @one_call()
 def find_kkt(

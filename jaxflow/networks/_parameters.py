@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._arrays import on_device, repeated
-from .._checks import shown
+from .._checks import check_precision, shown
 from .._trained import parameters_of, split
 from ..errors import InputError
 
@@ -80,7 +80,7 @@ def parameter_dtype(network: eqx.Module, argument: str = "network") -> jnp.dtype
     dtypes = sorted({str(array.dtype) for _, array in arrays})
     if len(dtypes) > 1:
         raise InputError(argument, f"parameters of {' and '.join(dtypes)}", "one dtype")
-    return arrays[0][1].dtype
+    return check_precision(argument, arrays[0][1].dtype)
 
 
 def flatten_rows(networks: eqx.Module) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arrays import on_device
 from .._trained import split
 from ..quantities import CLOCKS
 from ..stores import GROUP
@@ -117,7 +118,7 @@ class Solution(AbstractResult, Generic[Network_co]):
     @functools.cached_property
     def networks(self) -> Network_co:
         """The final weights `w = e^ρ v`, as (stacked) networks."""
-        factor = jnp.exp(jnp.asarray(self.log_norm))
+        factor = jnp.exp(on_device(self.log_norm))
 
         def scaled(leaf):
             return factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim)) * leaf

@@ -11,6 +11,7 @@ from jaxtyping import ArrayLike
 
 from .._arrays import by_precision
 from .._checks import check_positive
+from .._compiled import running
 from ..flows import AbstractNetworkFlow, CorrelationFlow
 from ..results import Solution
 from ..solvers import AbstractStepper
@@ -64,6 +65,7 @@ class CorrelationLimit(AbstractEquation):
         return {"order": self.order, "flow_coordinates": "polar"}
 
 
+@running
 def ncf_flow(
     networks: NetworksLike[Network],
     task: AbstractTask | TaskPerMember,

@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack as Unpack
 import numpy as np
 
 from .._checks import check_flag, shown
+from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call, tell
 from .._versions import versions
@@ -67,6 +68,7 @@ def check_keywords(caller: str, given: Mapping[str, Any]) -> None:
     raise TypeError(f"{caller}() got an unexpected keyword argument {unknown!r}{hint}")
 
 
+@running
 @ends_on_signals()
 @one_call()
 def run(

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import ArrayLike, PRNGKeyArray
 
 from .._checks import check_whole, shown
+from .._compiled import running
 from ..errors import InputError
 from ..flows import AbstractNetworkFlow, DescentFlow, StochasticDescentFlow
 from ..networks import Parameters
@@ -110,6 +111,7 @@ class GradientDescent(AbstractEquation):
         return {"flow_coordinates": "cartesian", "batch_size": self.batch_size}
 
 
+@running
 def gradient_descent(
     networks: NetworksLike[Network],
     task: AbstractTask | TaskPerMember,

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import check_choice, check_positive
+from .._compiled import running
 from .._trained import parameters_of
 from ..errors import InputError, NotHomogeneousError
 from ..flows import AbstractNetworkFlow, block_polar_flow, CartesianFlow, PolarFlow
@@ -104,6 +105,7 @@ class GradientFlow(AbstractEquation):
             ) from error
 
 
+@running
 def gradient_flow(
     networks: NetworksLike[Network],
     task: AbstractTask | TaskPerMember,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray
 
 from .._checks import check_positive, shown
+from .._compiled import running
 from ..errors import InputError
 from ..flows import AbstractNetworkFlow, CartesianFlow, LangevinFlow
 from ..networks import parameter_dtype
@@ -101,6 +102,7 @@ class Langevin(AbstractEquation):
         return {"temperature": self.temperature, "flow_coordinates": "cartesian"}
 
 
+@running
 def langevin_flow(
     networks: NetworksLike[Network],
     task: AbstractTask | TaskPerMember,

@@ -63,7 +63,9 @@ class Outcomes:
         simulation, flow = self._simulation, self._problem.flow
         at_rest = np.array(self._at_rest)[np.maximum(outcome.status, 0)]
         starts = starts_of(simulation, rows)
-        final = _in_pieces(_final, flow, (outcome.clock, outcome.state, starts, at_rest))
+        with jax.debug_nans(False):  # what nobody can know of a member is NaN in a result
+            ends = (outcome.clock, outcome.state, starts, at_rest)
+            final = _in_pieces(_final, flow, ends)
         none = np.full(len(rows), np.nan, self._dtype)
         codes = with_loss(outcome.status, final.quantities.get("loss"))
         known = {name: final.quantities.get(name, none) for name in _FINAL}

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import shown
+from .._compiled import running
 from .._trained import parameters_of
 from ..engine import is_searched
 from ..errors import InputError, StoreError
@@ -72,6 +73,7 @@ class Simulation(eqx.Module):
     stepping: Stepping
     record: Record | None
 
+    @running
     def __init__(
         self,
         equation: AbstractEquation,

@@ -12,6 +12,7 @@ from jaxtyping import ArrayLike
 
 from .._arrays import is_single
 from .._checks import check_flag, check_not_negative, check_share, check_whole, shown
+from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call, tell
 from ..engine import check_schedule, Schedule
@@ -32,6 +33,7 @@ from ._state import first_state
 from ._visits import SaddleToSaddle, shortfall_of_saddles
 
 
+@running
 @ends_on_signals()
 @one_call()
 def saddle_to_saddle(
