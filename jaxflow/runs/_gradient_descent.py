@@ -148,7 +148,7 @@ def gradient_descent(
       `"log_norm"`.
 
     **Returns:** a `Solution`; its times are NaN, since an optimizer has steps and no time.
-    `stats.num_vjps` counts gradients, of `b` samples each.
+    `stats.num_vjps` counts gradients, of `b` samples each, without those of line searches.
 
     **Raises:** `InputError` for arguments that do not fit.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -18,8 +18,11 @@ from ..solvers import (
     as_stepper,
     Automatic,
     FlowController,
+    innermost,
     is_solver,
     PredictiveController,
+    solves_any,
+    splits,
 )
 
 MAX_STEPS = 10_000
@@ -80,7 +83,7 @@ class Stepping(eqx.Module):
         chosen = Stepping(
             **{n: getattr(default, n) if n in open_ else v for n, v in named.items()}
         )
-        solver = _check_solver(chosen.solver)
+        solver = _check_fits(_check_solver(chosen.solver))
         return Stepping(
             solver=solver,
             rtol=_check_rtol(chosen.rtol, dtype),
@@ -134,6 +137,28 @@ def _check_solver(solver: Any) -> Any:
     return solver
 
 
+def _check_fits(solver: Any) -> Any:
+    """Whether it solves ordinary differential equations of any state, forward in time."""
+    if not isinstance(solver, diffrax.AbstractSolver) or hasattr(solver, "stepper"):
+        return solver
+    found = type(solver).__name__
+    if isinstance(innermost(solver), diffrax.LeapfrogMidpoint):
+        found += ", which is unstable wherever a flow comes to rest"
+        raise InputError("solver", found, _SOLVERS)
+    if not (solves_any(solver) or splits(solver)):
+        is_noisy = isinstance(solver, _OF_NOISE)
+        found += ", for equations with noise" if is_noisy else ", for states of two halves"
+        raise InputError("solver", found, _SOLVERS)
+    return solver
+
+
+_SOLVERS = (
+    "a diffrax solver of ordinary differential equations, such as Tsit5() or Kvaerno5() "
+    "(jaxflow.langevin_flow takes those with noise)"
+)
+_OF_NOISE = (diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver)
+
+
 def _check_is_controller(argument: str, controller: Any) -> None:
     if not isinstance(controller, diffrax.AbstractStepSizeController):
         raise InputError(argument, shown(controller), "a diffrax step size controller")
@@ -163,10 +188,9 @@ def _check_controller(controller: Any, solver: Any, dt0: Any) -> Any:
     if isinstance(controller, diffrax.ConstantStepSize) and dt0 is None:
         expected = "the size of a step, in stepping=Stepping(dt0=…)"
         raise InputError("dt0", "none with steps of constant size", expected)
-    if isinstance(controller, diffrax.ClipStepSizeController):
-        raise InputError(
-            "controller", "a ClipStepSizeController", "one without jumps or fixed times"
-        )
+    if isinstance(controller, (diffrax.ClipStepSizeController, diffrax.StepTo)):
+        found = f"a {type(controller).__name__}"
+        raise InputError("controller", found, "one without jumps or fixed times")
     return controller
 
 
@@ -187,8 +211,9 @@ def problem_of(flow: AbstractNetworkFlow, stepping: Stepping, dtype: Any) -> Pro
         )
         controller = FlowController(decides, flow.view_error)  # pyright: ignore
     solver: Any = stepping.solver
-    if isinstance(solver, diffrax.AbstractImplicitSolver):
-        solver = _with_root_tolerances(solver, controller)
+    if isinstance(solver, diffrax.AbstractSolver):
+        own = _Tolerances(number(stepping.rtol), number(stepping.atol), flow.error_norm)
+        solver = _with_root_tolerances(solver, controller, own)
     return Problem(
         flow=flow,
         stepper=as_stepper(solver, flow),
@@ -198,10 +223,22 @@ def problem_of(flow: AbstractNetworkFlow, stepping: Stepping, dtype: Any) -> Pro
     )
 
 
-def _with_root_tolerances(solver: Any, controller: Any) -> Any:
-    """Implicit solvers whose root finder has no tolerances of its own use the step's."""
-    if not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+class _Tolerances(NamedTuple):
+    rtol: Any
+    atol: Any
+    norm: Callable
+
+
+def _with_root_tolerances(solver: Any, controller: Any, own: _Tolerances) -> Any:
+    """Implicit solvers whose root finder has no tolerances of its own use the step's, or
+    those of the call where steps are of constant size."""
+    if isinstance(solver, diffrax.AbstractWrappedSolver):
+        inner = _with_root_tolerances(solver.solver, controller, own)
+        return eqx.tree_at(lambda s: s.solver, solver, inner)
+    if not isinstance(solver, diffrax.AbstractImplicitSolver):
         return solver
+    if not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+        controller = own
     finder = solver.root_finder
     unset = [
         name

@@ -10,6 +10,11 @@ from ._implicit import kvaerno5 as kvaerno5
 from ._predictive import PredictiveController as PredictiveController
 from ._sliding import SlidingSteps as SlidingSteps
 from ._stepper import AbstractStepper as AbstractStepper, Step as Step, Work as Work
+from ._unsplit import (
+    innermost as innermost,
+    solves_any as solves_any,
+    splits as splits,
+)
 from ._updates import Updates as Updates
 from ._whole_steps import (
     count_evaluations as count_evaluations,

@@ -6,6 +6,7 @@ from typing import Any
 import diffrax
 
 from ._stepper import AbstractStepper
+from ._unsplit import splits, Unsplit
 from ._whole_steps import WholeSteps
 from ._written_out import write_out
 
@@ -23,6 +24,8 @@ def as_stepper(solver: Any, flow: Any) -> AbstractStepper:
         return own(flow)
     if isinstance(solver, AbstractStepper):
         return solver
+    if splits(solver):
+        return WholeSteps(Unsplit(solver))  # pyright: ignore[reportCallIssue]
     return WholeSteps(write_out(solver))  # pyright: ignore[reportCallIssue]
 
 

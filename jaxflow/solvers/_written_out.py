@@ -32,7 +32,7 @@ def write_out(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
     """
     if not isinstance(solver, diffrax.AbstractERK):
         return solver
-    tableau = solver.tableau
+    tableau: Any = getattr(solver, "tableau", None)  # those that wrap one have none
     if not isinstance(tableau, diffrax.ButcherTableau):
         return solver
     if tableau.num_stages <= _MOST_STAGES:
