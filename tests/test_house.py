@@ -140,11 +140,19 @@ ASKED_FOR = {
         "diffrax.ConstantStepSize": GIVEN,
         "diffrax.AbstractAdaptiveSolver": GIVEN,
         "diffrax.AbstractImplicitSolver": "diffrax's own has a root finder to be set up",
+        "diffrax.StepTo": GIVEN,
+        "diffrax.AbstractSolver": GIVEN,
+        "diffrax.AbstractWrappedSolver": "diffrax's own has a solver inside",
+        "diffrax.LeapfrogMidpoint": GIVEN,
     },
     "saddles/_saddle_to_saddle.py": {"Initializations": GIVEN},
     "solvers/_choice.py": {
         "diffrax.AbstractSolver": GIVEN,
         "AbstractStepper": GIVEN,
+    },
+    "solvers/_unsplit.py": {
+        "diffrax.AbstractSolver": GIVEN,
+        "diffrax.AbstractImplicitSolver": "diffrax says so by the class",
     },
     "solvers/_whole_steps.py": {
         "diffrax.Euler": "diffrax's Euler has no tableau to count stages by",

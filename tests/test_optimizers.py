@@ -14,7 +14,9 @@ import jaxflow as jf
 from jaxflow.flows import DescentFlow
 from jaxflow.networks import Parameters
 from jaxflow.solvers import Updates
+from jaxflow.solvers._rates import Optimizer
 
+from .compilations import compilations
 from .filled import filled
 
 NET = filled(lambda: jf.FeedForward((3, 4, 2), jf.LeakyReLU(0.5, 2), key=jax.random.key(0)))
@@ -142,3 +144,61 @@ def test_runs_take_what_asks_for_the_loss_or_has_keys(name):
             expected = by_optax(name, RUN[name](), w)
         weights = [np.ravel(leaf[member]) for leaf in found.networks.weights]
         np.testing.assert_allclose(np.concatenate(weights), expected, rtol=1e-9)
+
+
+RATED = {
+    "sgd": optax.sgd,
+    "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-3),
+    "inject_hyperparams": lambda rate: optax.inject_hyperparams(optax.adam)(rate),
+    "clipped": lambda rate: optax.chain(optax.clip(0.1), optax.sgd(rate, momentum=0.9)),
+}
+
+
+@pytest.mark.parametrize("name", RATED)
+def test_another_learning_rate_compiles_nothing(name):
+    def run(rate):
+        return jf.gradient_descent(
+            NET, TASK, optimizer=RATED[name](rate), num_steps=NUM_STEPS, progress=False
+        )
+
+    run(0.1)
+    with compilations() as compiled:
+        found = run(RATE)
+    assert compiled == []
+    with jax.numpy_dtype_promotion("standard"):
+        w = ravel_pytree(NET.weights)[0]
+        expected = by_optax(name, RATED[name](RATE), w)
+    weights = np.concatenate([np.ravel(leaf) for leaf in found.networks.weights])
+    np.testing.assert_allclose(weights, expected, rtol=1e-12)
+
+
+def test_rates_are_rounded_once_in_single_precision():
+    """As optax does with a Python number, to the last bit."""
+    optimizer, gradient = optax.sgd(0.1), jnp.linspace(-1.0, 1.0, 9, dtype=jnp.float32)
+    whole = Optimizer(optimizer).whole(jnp.float32)
+    found, _ = whole.update(gradient, whole.init(gradient))
+    expected, _ = optimizer.update(gradient, optimizer.init(gradient))
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+DIFFERENT = {
+    "another optimizer": (optax.sgd(0.1), optax.rmsprop(0.1)),
+    "another decay": (optax.adam(0.1, b1=0.9), optax.adam(0.1, b1=0.8)),
+    "another setting": (optax.sgd(0.1, 0.9, nesterov=True), optax.sgd(0.1, 0.9)),
+    "another schedule": (
+        optax.sgd(optax.exponential_decay(0.1, 10, 0.9)),
+        optax.sgd(optax.exponential_decay(0.2, 10, 0.9)),
+    ),
+    "another function": (
+        optax.stateless(lambda updates, _: updates),
+        optax.stateless(lambda updates, _: jax.tree.map(jnp.sign, updates)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_what_is_no_rate_is_a_part_of_the_program(case):
+    one, other = map(Optimizer, DIFFERENT[case])
+    assert one.form != other.form
+    assert Optimizer(DIFFERENT[case][0]).form == one.form

@@ -34,7 +34,7 @@ class DescentTerm(diffrax.AbstractTerm):
     loss: Callable[[Real[Array, ""], Vector, Any], Float[Array, ""]]
 
     def vf(self, t, y, args):
-        return self.field(t, y, args)
+        return self.field(jnp.asarray(t), y, args)
 
     def contr(self, t0, t1, **kwargs):
         return t1 - t0

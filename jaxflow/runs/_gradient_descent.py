@@ -136,8 +136,8 @@ def gradient_descent(
 
     **Arguments:** as for `gradient_flow`, and
 
-    - `optimizer`: any optax optimizer. Pass the same object again to avoid compiling
-      again.
+    - `optimizer`: any optax optimizer. Another learning rate does not compile again, nor do
+      other numbers of `optax.inject_hyperparams`.
     - `num_steps`: how many steps to take.
     - `batch_size`, `key`: for stochastic gradients, `b` samples drawn anew for every step
       and member, without replacement; the gradient of their loss times `n/b` has the mean

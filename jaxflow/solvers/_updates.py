@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from .._arrays import select
+from ._rates import Optimizer
 from ._stepper import AbstractStepper, Step, Work
 
 
@@ -29,19 +30,27 @@ class Updates(AbstractStepper):
     - `parameters`: puts a vector into the pytree of parameters that the optimizer sees.
     """
 
-    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    optimizer: Optimizer
     parameters: Callable[[jax.Array], PyTree]
     divisible = False  # an update is made or not made
     estimates_error = False
     evaluations_per_attempt = 1
     is_light = False
 
+    def __init__(
+        self,
+        optimizer: optax.GradientTransformation,
+        parameters: Callable[[jax.Array], PyTree],
+    ):
+        self.optimizer = Optimizer(optimizer)
+        self.parameters = parameters
+
     def init(self, terms, t0, t1, y0, args):
         return jax.tree_util.tree_map(_as_numbers, self._begun(y0))
 
     def _begun(self, vector):
         with jax.numpy_dtype_promotion("standard"):
-            return self.optimizer.init(self.parameters(vector))
+            return self.optimizer.whole(vector.dtype).init(self.parameters(vector))
 
     def _kinds(self, vector):
         """What makes keys of numbers again, leaf by leaf of the optimizer's state."""
@@ -56,7 +65,7 @@ class Updates(AbstractStepper):
     def attempt(self, terms, t0, t1, y0, args, state):
         gradient = -terms.vf(t0, y0, args)
         gradients = self.parameters(gradient)
-        optimizer = optax.with_extra_args_support(self.optimizer)
+        optimizer = optax.with_extra_args_support(self.optimizer.whole(y0.dtype))
         kinds = self._kinds(y0)
         known = _taken_by(optimizer.update, _of_loss(terms, t0, y0, args, gradients))
         with jax.numpy_dtype_promotion("standard"):  # optax mixes floats and integers
