@@ -202,3 +202,38 @@ def test_what_is_no_rate_is_a_part_of_the_program(case):
     one, other = map(Optimizer, DIFFERENT[case])
     assert one.form != other.form
     assert Optimizer(DIFFERENT[case][0]).form == one.form
+
+
+RATES = np.array([0.1, 0.01, 0.001])
+
+
+def descend(rates, **more):
+    tuned = optax.inject_hyperparams(optax.adam)(learning_rate=rates)
+    ensemble = jax.tree_util.tree_map(lambda leaf: jnp.stack([leaf] * 3), NET)
+    return jf.Simulation(
+        jf.GradientDescent(tuned, NUM_STEPS, **more), ensemble, TASK, scale=0.5
+    )
+
+
+def test_each_member_may_have_a_learning_rate_of_its_own():
+    whole = descend(RATES)
+    found = jf.run(whole, progress=False)
+    with compilations() as compiled:
+        part = jf.run(whole[1:], progress=False)
+        other = jf.run(descend(2 * RATES), progress=False)
+    assert compiled == []
+    np.testing.assert_array_equal(part.log_norm, found.log_norm[1:])
+    assert np.all(other.log_norm != found.log_norm)
+    w = 0.5 * ravel_pytree(NET.weights)[0]
+    for member, rate in enumerate(RATES):
+        with jax.numpy_dtype_promotion("standard"):
+            expected = by_optax("adam", optax.adam(rate), w)
+        weights = [np.ravel(leaf[member]) for leaf in found.networks.weights]
+        np.testing.assert_allclose(np.concatenate(weights), expected, rtol=1e-11)
+
+
+def test_rates_that_are_not_one_for_each_member_are_refused():
+    with pytest.raises(jf.InputError, match=r"^optimizer: .*\(2,\).*one for each of 3"):
+        descend(RATES[:2])
+    noisy = descend(RATES, batch_size=2, key=jax.random.key(0))
+    assert type(noisy.flow).__name__ == "TunedFlow"

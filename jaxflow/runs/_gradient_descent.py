@@ -15,10 +15,10 @@ from jaxtyping import ArrayLike, PRNGKeyArray
 from .._checks import check_whole, shown
 from .._compiled import running
 from ..errors import InputError
-from ..flows import AbstractNetworkFlow, DescentFlow, StochasticDescentFlow
-from ..networks import Parameters
+from ..flows import AbstractNetworkFlow, DescentFlow, StochasticDescentFlow, TunedFlow
+from ..networks import member_numbers, parameter_dtype, Parameters
 from ..results import Solution
-from ..solvers import Updates
+from ..solvers import Optimizer, Updates
 from ..stops import AbstractStop, NumSteps
 from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
@@ -47,6 +47,8 @@ class GradientDescent(AbstractEquation):
     num_steps: int = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True)
     key_data: np.ndarray | None
+    first: Any
+    """The number of the first member, from which rates of each one's own are counted."""
     hints = {
         "non_finite": "Descent that diverges needs a smaller learning rate.",
         "loss_rose": "Descent that diverges needs a smaller learning rate.",
@@ -69,6 +71,7 @@ class GradientDescent(AbstractEquation):
         self.batch_size = (
             None if batch_size is None else check_whole("batch_size", batch_size)
         )
+        self.first = np.zeros((), np.int64)
         self.key_data = None if batch_size is None else key_words(key)
 
     @property
@@ -80,16 +83,30 @@ class GradientDescent(AbstractEquation):
         if self.batch_size is not None and self.batch_size > task.num_samples:
             expected = f"at most the {task.num_samples} samples"
             raise InputError("batch_size", f"{self.batch_size}", expected)
-        return self
+        own = Optimizer(self.optimizer).own
+        for rates in own:
+            if networks.num is None or rates.shape != (networks.num,):
+                num = "" if networks.num is None else f", or one for each of {networks.num}"
+                found = f"numbers of shape {rates.shape} in inject_hyperparams"
+                raise InputError("optimizer", found, f"one number{num}")
+        if not own:
+            return self
+        return eqx.tree_at(lambda e: e.first, self, np.asarray(networks.start, np.int64))
 
     def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
-        flow = DescentFlow(network, task)
-        if self.batch_size is None:
+        flow: Any = DescentFlow(network, task)
+        if self.batch_size is not None:
+            key_data = jnp.asarray(self.key_data)
+            flow = StochasticDescentFlow(  # pyright: ignore[reportCallIssue]
+                flow, key_data, self.batch_size
+            )
+        own = Optimizer(self.optimizer).own
+        if not own:
             return flow
-        key_data = jnp.asarray(self.key_data)
-        return StochasticDescentFlow(  # pyright: ignore[reportCallIssue]
-            flow, key_data, self.batch_size
-        )
+        dtype = parameter_dtype(network)
+        rates = tuple(jnp.asarray(each, dtype) for each in own)
+        first = jnp.asarray(member_numbers(self.first).low)
+        return TunedFlow(flow, rates, first)  # pyright: ignore[reportCallIssue]
 
     def defaults(self, network, task, dtype):
         stepping = Stepping(
@@ -137,7 +154,8 @@ def gradient_descent(
     **Arguments:** as for `gradient_flow`, and
 
     - `optimizer`: any optax optimizer. Another learning rate does not compile again, nor do
-      other numbers of `optax.inject_hyperparams`.
+      other numbers of `optax.inject_hyperparams`, which may be arrays (num,), one for each
+      member: `optax.inject_hyperparams(optax.sgd)(learning_rate=rates)`.
     - `num_steps`: how many steps to take.
     - `batch_size`, `key`: for stochastic gradients, `b` samples drawn anew for every step
       and member, without replacement; the gradient of their loss times `n/b` has the mean

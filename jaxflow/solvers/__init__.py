@@ -8,6 +8,7 @@ from ._error_control import (
 )
 from ._implicit import kvaerno5 as kvaerno5
 from ._predictive import PredictiveController as PredictiveController
+from ._rates import Optimizer as Optimizer
 from ._sliding import SlidingSteps as SlidingSteps
 from ._stepper import AbstractStepper as AbstractStepper, Step as Step, Work as Work
 from ._unsplit import (

@@ -29,26 +29,37 @@ class Optimizer(eqx.Module):
     """
 
     rates: tuple[Any, ...]
+    own: tuple[Any, ...]
+    """Numbers of `optax.inject_hyperparams` of which each member has one, (num,)."""
     form: "_Form" = eqx.field(static=True)
 
     def __init__(self, optimizer: optax.GradientTransformation):
         rates: list[float] = []
+        own: list[Any] = []
 
         def collect(rate):
-            rates.append(rate)
+            (own if np.ndim(rate) else rates).append(rate)
             return rate
 
         key, _ = _taken_apart(optimizer, (), collect)
         self.form = _Form(optimizer, key)
         self.rates = tuple(np.asarray(rate, np.float64) for rate in rates)
+        self.own = tuple(np.asarray(rate) for rate in own)
 
-    def whole(self, dtype: Any) -> optax.GradientTransformation:
+    def whole(self, dtype: Any, own: tuple[Any, ...] = ()) -> optax.GradientTransformation:
         """The optimizer with its rates as they are here, for parameters of this type.
 
         A Python number takes the type of the array that it is multiplied with.
+
+        **Arguments:** `own`, the numbers of one member, where each has its own.
         """
         rates: Iterator[Any] = iter(self.rates)
-        replace = lambda rate: jnp.asarray(next(rates)).astype(dtype)
+        of_member: Iterator[Any] = iter(own or self.own)
+
+        def replace(rate):
+            found = next(of_member) if np.ndim(rate) else next(rates)
+            return jnp.asarray(found).astype(dtype)
+
         return _taken_apart(self.form.optimizer, (), replace)[1]
 
     def known_by(self) -> dict[str, Any]:
@@ -163,12 +174,16 @@ def _rates_apart(value: Any, above: tuple[int, ...], replace: Callable) -> _Apar
     if type(value) is float:
         return _Apart("rate", replace(value))
     if type(value) is dict:
-        made = {
-            name: replace(rate) if type(rate) is float else rate
+        kinds = {
+            name: "own" if np.ndim(rate) == 1 else "all" if type(rate) is float else None
             for name, rate in value.items()
         }
-        others = {name: r for name, r in value.items() if type(r) is not float}
-        keys = (tuple(value), _taken_apart(others, above, replace).key)
+        made = {
+            name: rate if kinds[name] is None else replace(rate)
+            for name, rate in value.items()
+        }
+        others = {name: rate for name, rate in value.items() if kinds[name] is None}
+        keys = (tuple(kinds.items()), _taken_apart(others, above, replace).key)
         return _Apart(("rates", keys), made)
     return _taken_apart(value, above, replace)
 

@@ -46,27 +46,29 @@ class Updates(AbstractStepper):
         self.parameters = parameters
 
     def init(self, terms, t0, t1, y0, args):
-        return jax.tree_util.tree_map(_as_numbers, self._begun(y0))
+        return jax.tree_util.tree_map(_as_numbers, self._begun(y0, _own(args)))
 
-    def _begun(self, vector):
+    def _begun(self, vector, own):
         with jax.numpy_dtype_promotion("standard"):
-            return self.optimizer.whole(vector.dtype).init(self.parameters(vector))
+            return self.optimizer.whole(vector.dtype, own).init(self.parameters(vector))
 
-    def _kinds(self, vector):
+    def _kinds(self, vector, own):
         """What makes keys of numbers again, leaf by leaf of the optimizer's state."""
         found = []
 
-        def look(vector):
-            found.append(jax.tree_util.tree_map(_kind, self._begun(vector)))
+        def look(vector, own):
+            found.append(jax.tree_util.tree_map(_kind, self._begun(vector, own)))
 
-        eqx.filter_eval_shape(look, vector)
+        eqx.filter_eval_shape(look, vector, own)
         return found[0]
 
     def attempt(self, terms, t0, t1, y0, args, state):
         gradient = -terms.vf(t0, y0, args)
         gradients = self.parameters(gradient)
-        optimizer = optax.with_extra_args_support(self.optimizer.whole(y0.dtype))
-        kinds = self._kinds(y0)
+        optimizer = optax.with_extra_args_support(
+            self.optimizer.whole(y0.dtype, _own(args))
+        )
+        kinds = self._kinds(y0, _own(args))
         known = _taken_by(optimizer.update, _of_loss(terms, t0, y0, args, gradients))
         with jax.numpy_dtype_promotion("standard"):  # optax mixes floats and integers
             updates, following = optimizer.update(
@@ -125,6 +127,11 @@ def _of_loss(terms, clock, vector, args, gradients) -> dict[str, Any]:
         "obj_fn": value_of,  # for estimates of the Hessian
         "grad_fn": gradient_of,  # for steps within an update
     }
+
+
+def _own(args) -> tuple[Any, ...]:
+    """The rates that a member brings along, where each has its own."""
+    return getattr(args, "rates", ())
 
 
 def _taken_by(update: Callable, known: dict[str, Any]) -> dict[str, Any]:
