@@ -73,7 +73,7 @@ def described(tree: Any) -> str | None:
     leaves = [x for x in jax.tree_util.tree_leaves(tree) if hasattr(x, "shape")]
     by_leaf = {id(x): name for x, name in zip(leaves, leaf_names(tree), strict=True)}
     try:
-        return json.dumps(describe(tree, lambda leaf: by_leaf[id(leaf)]))
+        return json.dumps(describe(tree, lambda leaf: by_leaf[id(leaf)], whole=True))
     except StoreError:
         return None
 

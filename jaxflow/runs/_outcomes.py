@@ -50,7 +50,7 @@ class Outcomes:
         if (record := simulation.record) is not None:
             examples = record.examples(simulation.networks, simulation.task.example)
             self._dims = record.dims(examples)
-            self._rest = record.rest(simulation.networks, simulation.task)
+            self._rest = record.rest(simulation.networks, simulation.task.example)
             self._places = record.places(problem)
 
     @property

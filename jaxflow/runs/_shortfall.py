@@ -86,8 +86,8 @@ def shortfall_of_run(
 def _stops_by_name(simulation: Simulation) -> tuple[list[str], list[str]]:
     """The names of the stop conditions that a caller gave, and of the equation's own."""
     names = distinct_names([stop.name for stop in simulation.stops])
-    networks = simulation.networks
-    ends = simulation.equation.defaults(networks.one, simulation.task, networks.dtype).ends
+    networks, task = simulation.networks, simulation.task.example
+    ends = simulation.equation.defaults(networks.one, task, networks.dtype).ends
     num = len(names) - len(ends)
     return list(names[:num]), list(names[num:])
 
