@@ -66,7 +66,7 @@ def shifted(z):
         (mlp(jnp.abs), 4),
         (mlp(jax.nn.selu), 4),
         (mlp(lambda z: jnp.maximum(z, 0.1 * z)), 4),
-        (mlp(jax.nn.relu6), 8),
+        (mlp(jax.nn.relu6), 4),
         (jf.FeedForward((2, 3, 1), jf.LeakyReLU(0.5), key=KEY), 3),
         (Repeated(jnp.array([[0.5, -0.4], [0.3, 0.6]])), 40),
         (

@@ -196,7 +196,6 @@ def test_nobody_asks_what_class_a_thing_is():
 COMPILES = {
     "_decompositions.py": "where everything is compiled",
     "networks/_kinks.py": "a call that can be found in a traced program",
-    "networks/_switches.py": "a call that can be found in a traced program",
     "results/_pickling.py": "functions of the caller's, compiled as they were",
     "results/_structure.py": "functions of the caller's, known by their type",
 }

@@ -131,9 +131,9 @@ def kinks(
     return tuple(sorted(found))
 
 
-_SIZES = (1.0, 3.0)
+_SIZES = (1.0, 3.0, 10.0, 30.0)
 """Random weights are so many times as large as those given. Chosen: with small ones a
-recurrent network forgets what it compared."""
+recurrent network forgets what it compared, and no margin is large enough for a hinge."""
 
 
 def _path(function, data, weights, factor: float) -> Callable:
