@@ -25,7 +25,7 @@ from jaxflow import _files
 from jaxflow.runs._storing import StoreSink
 
 from .comparing import assert_same
-from .stored_calls import chunks_of
+from .stored_calls import chunks_of, written_one_by_one
 from .watching import ctrl_c_when_done
 
 NUM = 40
@@ -501,17 +501,19 @@ def test_full_disk_is_an_error_after_which_the_run_goes_on(
     files = [file for file in (stores / "finished").rglob("*") if file.is_file()]
     blocks = sum(-(-file.stat().st_size // 4096) for file in files)
     path = small_disk(size=int(0.7 * blocks) * 4096) / "run.zarr"
-    often = schedule(checkpoint_seconds=1e-3)
-    with pytest.raises(jf.StoreError, match="No space left") as raised:
-        simulate(path, schedule=often)
+    with (
+        written_one_by_one(),
+        pytest.raises(jf.StoreError, match="No space left") as raised,
+    ):
+        simulate(path)
     assert str(path) in str(raised.value)
     before = np.flatnonzero(done(path))
     assert 0 < len(before) < NUM
     # Those who are done are whole, with the disk as full as it is.
     loss = np.asarray(zarr.open_array(path / "final_loss", mode="r")[:])
     np.testing.assert_array_equal(loss[before], expected.loss[before])
-    with pytest.raises(jf.StoreError, match="No space left"):
-        simulate(path, schedule=often)
+    with written_one_by_one(), pytest.raises(jf.StoreError, match="No space left"):
+        simulate(path)
     before = np.flatnonzero(done(path))
     small_disk(size="64m", options="remount,")
     added.clear()
