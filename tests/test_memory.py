@@ -15,6 +15,8 @@ import jaxflow as jf
 from jaxflow._compiled import forget_programs as forget_functions, LastUsed
 from jaxflow.engine import forget_programs
 
+from .stored_calls import CALLS
+
 
 def test_a_shape_leaves_nothing_but_programs_that_are_given_up():
     """Of networks of new shapes, JAX keeps no program of its own."""
@@ -36,6 +38,19 @@ def test_a_shape_leaves_nothing_but_programs_that_are_given_up():
     for width in (5, 6):
         run(width)
     assert left() <= before  # some of other tests may go meanwhile
+
+
+@pytest.mark.parametrize("kind", ["descent", "polar"])
+def test_a_run_that_is_repeated_leaves_nothing(tmp_path, kind):
+    """JAX keeps what it traces; a program that is there is not traced again."""
+
+    def run(number):
+        CALLS[kind](tmp_path / f"{number}.zarr")
+        gc.collect()
+        return len(gc.get_objects())
+
+    *_, before, _, after = map(run, range(5))
+    assert after - before < 2000  # tracing once anew leaves ten thousand
 
 
 def test_what_was_used_last_is_kept():

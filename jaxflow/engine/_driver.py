@@ -7,7 +7,6 @@ anything: a member is done if the sink has it, goes on from its lane if one was 
 starts from its beginning otherwise.
 """
 
-import functools
 import queue
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._arrays import by_structure
 from ..errors import StoreError
 from ._calibration import best_width, default_width
 from ._checkpoint import from_bytes, InFlight, to_bytes
@@ -112,9 +112,13 @@ def run(
 def nobody(problem: Problem, source: Source, observer: Observer | None) -> Outcome:
     """The outcome of no members at all, of the shapes that those of a source would have."""
     example = jax.device_get(source.draw(np.zeros(1, np.int64)))
+    return _nobody(problem, observer, example)
+
+
+@by_structure
+def _nobody(problem: Problem, observer: Observer | None, example: Members) -> Outcome:
     present = np.zeros(1, bool)
-    filled = functools.partial(fill, problem, observer)
-    pool = eqx.filter_eval_shape(filled, example, present)
+    pool = eqx.filter_eval_shape(fill, problem, observer, example, present)
     lanes, recordings = pool.lanes, pool.recordings
     work = jax.eval_shape(problem.stepper.cost, lanes.stepper_state, lanes.num_steps)
     shapes = Outcome(
