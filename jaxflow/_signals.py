@@ -7,11 +7,13 @@ Ctrl-C does, by an exception in the main thread.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from types import FrameType
 
@@ -27,6 +29,15 @@ are one however little there was to be done in between. Chosen."""
 
 _AGAIN = 0.5
 """Seconds after which an exception that has led nowhere is raised again. Chosen."""
+
+_SOON = 0.02
+"""Seconds after which a signal is given again that came where nobody hears an exception:
+more than a finalizer takes, less than anybody waits for. Chosen."""
+
+_OF_WEAK_REFERENCES = {
+    found.__init__.__code__.co_filename
+    for found in (weakref.WeakKeyDictionary, weakref.WeakSet)
+}
 
 
 @contextlib.contextmanager
@@ -95,9 +106,12 @@ class _Taken:
         if not self._open:
             self._ending = self._ending or _exception(number)
         elif self._ending is None or not _is_obeyed(self._ending):
-            self._ending = _exception(number)
-            self._remind(number)
-            raise self._ending
+            ending = _exception(number)
+            if _is_heard(frame):
+                self._ending = ending
+                self._remind(number, _AGAIN)
+                raise ending
+            self._remind(number, _SOON)
         elif is_reminder:
             pass
         elif self._passed < _PATIENCE:
@@ -106,11 +120,12 @@ class _Taken:
             signal.signal(number, self._before[number])  # pyright: ignore
             os.kill(os.getpid(), number)
 
-    def _remind(self, number: int) -> None:
+    def _remind(self, number: int, seconds: float) -> None:
         """Give the same signal once more, a little later.
 
-        Where Python has no caller to raise an exception to, it prints and drops it. JAX
-        has such a place: a callback of the garbage collector.
+        Where Python has no caller to raise an exception to, it prints and drops it. Some
+        such places are known (`_is_heard`); a user's callback of a weak reference is one
+        that cannot be.
         """
 
         def again():
@@ -119,7 +134,7 @@ class _Taken:
                     self._is_reminder = True
                     os.kill(os.getpid(), number)
 
-        self._reminder = threading.Timer(_AGAIN, again)
+        self._reminder = threading.Timer(seconds, again)
         self._reminder.daemon = True
         self._reminder.start()
 
@@ -128,6 +143,23 @@ def _exception(number: int) -> BaseException:
     if number == signal.SIGINT:
         return KeyboardInterrupt()
     return SystemExit(128 + number)
+
+
+def _is_heard(frame: FrameType | None) -> bool:
+    """Whether an exception in this frame has a caller to go to.
+
+    It has none in a finalizer, in what the collections of weak references do when one dies,
+    and in callbacks of the garbage collector, of which JAX has one that runs often.
+    """
+    callbacks = {getattr(called, "__code__", None) for called in gc.callbacks}
+    while frame is not None:
+        code = frame.f_code
+        if code in callbacks or code.co_name == "__del__":
+            return False
+        if code.co_filename in _OF_WEAK_REFERENCES:
+            return False
+        frame = frame.f_back
+    return True
 
 
 def _is_obeyed(ending: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Processes that are asked to end: what they save, say and leave behind."""
 
+import gc
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -224,18 +226,50 @@ def test_the_third_time_it_is_meant():
             pytest.fail("it still saves")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_exception_that_python_dropped_comes_again():
-    class Collected:
-        def __del__(self):
+class Collected:
+    def __del__(self):
+        give(signal.SIGTERM)
+
+
+class Referred:
+    pass
+
+
+def finalize():
+    Collected()
+
+
+def collect_garbage():
+    def called(phase, found):
+        if phase == "start":
             give(signal.SIGTERM)
 
+    gc.callbacks.append(called)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(called)
+
+
+def lose_a_reference():
+    referred = Referred()
+    reference = weakref.ref(referred, lambda _: give(signal.SIGTERM))
+    del referred
+    assert reference() is None
+
+
+@pytest.mark.parametrize("there", [finalize, collect_garbage, lose_a_reference])
+def test_a_signal_is_obeyed_where_python_drops_exceptions(monkeypatch, there):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
     begun = time.monotonic()
     with pytest.raises(SystemExit), ends_on_signals():
-        Collected()
+        there()
         while time.monotonic() < begun + 60:
             time.sleep(0.01)
     assert time.monotonic() < begun + 60
+    # That one is the callback of a weak reference cannot be seen from within it.
+    assert bool(dropped) == (there is lose_a_reference)
 
 
 def test_a_thread_leaves_signals_alone():

@@ -112,8 +112,7 @@ def run(
 
 def nobody(problem: Problem, source: Source, observer: AbstractObserver | None) -> Outcome:
     """The outcome of no members at all, of the shapes that those of a source would have."""
-    example = jax.device_get(source.draw(np.zeros(1, np.int64)))
-    return _nobody(problem, observer, example)
+    return _nobody(problem, observer, source.draw(np.zeros(1, np.int64)))
 
 
 @by_structure

@@ -234,6 +234,13 @@ class Place:
         with dataset:
             return dataset.load()
 
+    def weights(self, group: str) -> tuple[dict[str, np.ndarray], str]:
+        """The arrays that `weights_dataset` wrote into a group, by their names, and the
+        description of the structure that they belong to."""
+        dataset = self.dataset(group)
+        arrays = {str(name): dataset[name].values for name in dataset.data_vars}
+        return arrays, dataset.attrs[STRUCTURE_ATTR]
+
     def _check_room(self, group: str | None) -> None:
         """Whether the arrays of a group are as large as their files make likely."""
         found: Any = zarr.open_group(self.store, path=group or "", mode="r")
@@ -256,9 +263,7 @@ class StoredNetworks:
     def __call__(self) -> Any:
         place, path = self.place, self.place.store.path
         with damage(path):
-            dataset = place.dataset(self.group)
-            arrays = {str(name): dataset[name].values for name in dataset.data_vars}
-            structure = dataset.attrs[STRUCTURE_ATTR]
+            arrays, structure = place.weights(self.group)
             try:
                 return rebuilt(arrays, structure, place.network, place.trust)
             except StoreError as error:
@@ -301,8 +306,7 @@ def rebuild_value(path: pathlib.Path, group: str, trust: Trust) -> Any:
             "no name in a file, such as an optimizer or a lambda."
         )
     try:
-        dataset = Place(store, None, trust, lazily=False).dataset(group)
-        arrays = {str(name): dataset[name].values for name in dataset}
-        return rebuild(json.loads(dataset.attrs[STRUCTURE_ATTR]), arrays.__getitem__, trust)
+        arrays, structure = Place(store, None, trust, lazily=False).weights(group)
+        return rebuild(json.loads(structure), arrays.__getitem__, trust)
     except Exception as error:  # whatever damaged files lead to
         raise StoreError(f"{path} holds no {group} that can be read: {error}") from error
