@@ -142,20 +142,21 @@ def test_stock_relu_networks_end_where_they_were_asked_to():
     task = jf.Task(x, jnp.stack([y, y], 1))
     solution = jf.gradient_flow(ensemble, task, stop=jf.Time(1.0))
     assert set(solution.status.tolist()) == {"Time"}
-    assert np.max(solution.stats.num_steps) < 2000
-    for number in (0, 3):
+    # The last one slides all the way.
+    assert np.max(solution.stats.num_steps) < 3000
+    for number, error in ((0, 1e-3), (3, 1e-3), (7, 2e-3)):
         end = euler(member(ensemble, number), task, 1.0, 100_000)
         expected = float(jf.loss(end, task))
-        assert solution.loss[number] == pytest.approx(expected, rel=1e-3)
+        assert solution.loss[number] == pytest.approx(expected, rel=error)
 
 
 def test_a_member_takes_the_same_steps_whoever_is_beside_it():
     """Some wait on a plateau, where stability limits them, while others do not."""
     network = jf.FeedForward((6, 6, 6, 6), jf.LeakyReLU(1.0), key=KEY)
     ensemble = jf.sample_ensemble(network, 16, key=jax.random.key(1))
-    loss = np.where(np.arange(16) % 3 == 0, 2.0, 0.6)
+    scale = np.where(np.arange(16) % 3 == 0, 1.0, 1e-2)
     sim = jf.Simulation(
-        jf.GradientFlow(), ensemble, modes_task(), scale=1e-2, stop=jf.LossBelow(loss)
+        jf.GradientFlow(), ensemble, modes_task(), scale=scale, stop=jf.LossBelow(0.6)
     )
     whole = jf.run(sim)
     stabilized = whole.stats.num_stabilized > 0
