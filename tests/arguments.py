@@ -895,7 +895,7 @@ ROWS: dict[str, Row] = {
             "functions": more(functions, none=None),
             "at": grid,
             "over": optional(but(a_word, a_word="time")),
-            "every": optional(more(count, beside_at=3)),
+            "every": optional(count),
         },
     ),
     "Schedule": Row(
@@ -968,12 +968,16 @@ ROWS: dict[str, Row] = {
             "network": one_network,
             "task": a_task,
             "factor": at_least_one,
+            "trainable": trainable,
         },
     ),
     "solvers.Automatic": Row(
         solvers.Automatic,
         _fixed(),
-        {"drives": Kind({"a_number": 1.0, "a_word": "x", "an_array": np.ones(2)})},
+        {
+            name: Kind({"a_number": 1.0, "a_word": "x", "an_array": np.ones(2)})
+            for name in ("drives", "sides")
+        },
     ),
     "solvers.RKC2": Row(
         solvers.RKC2,

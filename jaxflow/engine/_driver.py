@@ -116,7 +116,9 @@ def nobody(problem: Problem, source: Source, observer: AbstractObserver | None) 
 
 
 @by_structure
-def _nobody(problem: Problem, observer: AbstractObserver | None, example: Members) -> Outcome:
+def _nobody(
+    problem: Problem, observer: AbstractObserver | None, example: Members
+) -> Outcome:
     present = np.zeros(1, bool)
     pool = eqx.filter_eval_shape(fill, problem, observer, example, present)
     lanes, recordings = pool.lanes, pool.recordings

@@ -38,6 +38,7 @@ from ._randomized import (
 )
 from ._sides import (
     Sides as Sides,
+    sides_of_flow as sides_of_flow,
     sides_of_loss as sides_of_loss,
     sides_of_outputs as sides_of_outputs,
 )

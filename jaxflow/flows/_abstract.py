@@ -130,10 +130,10 @@ class AbstractNetworkFlow(AbstractFlow):
         """One for components that others depend on, zero for such as a clock."""
 
     @property
-    def sides(self) -> Callable[[Any], Bool[Array, " pairs"]] | None:
-        """A function of a state that tells for everything at which the vector field jumps,
-        such as a neuron on a sample, on which side of its kink it is; `None` where nothing
-        is known to jump."""
+    def sides(self) -> Callable[[Any, Any], Bool[Array, " pairs"]] | None:
+        """A function of (state, args) that tells for everything at which the vector field
+        jumps, such as a neuron on a sample, on which side of its kink it is; `None` where
+        nothing is known to jump."""
         return None
 
     @staticmethod

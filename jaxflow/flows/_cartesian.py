@@ -17,7 +17,7 @@ from ..tasks import AbstractTask
 from ._abstract import AbstractPlainFlow, Snapshot, snapshot
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import downhill, outputs_at
-from ._sides import sides_of_loss, sides_of_outputs
+from ._sides import sides_of_flow, sides_of_loss
 
 Vector = Float[Array, " parameters"]
 
@@ -43,8 +43,9 @@ class CartesianFlow(AbstractCartesianFlow):
 
     @property
     def sides(self):
-        of = sides_of_loss if self.order is None else sides_of_outputs
-        return of(self.network, self.task, self.weights)
+        if self.order is None:
+            return sides_of_loss(self.network, self.task, self.weights)
+        return sides_of_flow(self.network, self.task, self.weights, self.true_outputs)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> Vector:
         weights = flatten(network)
@@ -77,6 +78,11 @@ class CartesianFlow(AbstractCartesianFlow):
 
     def clock_at(self, quantity, value, args):
         return time_on_clock(quantity, value, self._log_unit_of_time(args))
+
+    def true_outputs(self, state: Vector, args: Float[Array, ""]) -> Float[Array, "n out"]:
+        """`H(x; w)` of all samples."""
+        outputs = outputs_at(self.network, self.task, state)
+        return self._true_outputs(outputs, args)
 
     def _true_outputs(self, outputs, args):
         """`H(x; w) = δ^L H(x; u)`."""

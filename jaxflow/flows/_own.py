@@ -4,13 +4,13 @@ They are part of a member's `args`. A flow is made for one member, and `OwnFlow`
 arrays of any other in the places where the flow keeps those of that one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import diffrax
 import equinox as eqx
 import jax
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import Array, Bool, PyTree, Shaped
 
 from .._arrays import is_key
 from ._abstract import AbstractNetworkFlow, MemberStart
@@ -65,6 +65,15 @@ class OwnFlow(AbstractNetworkFlow):
     def error_norm(self):  # pyright: ignore
         return self.flow.error_norm
 
+    @property
+    def sides(self):
+        sides = self.flow.sides
+        if sides is None:
+            return None
+        leaves = jax.tree_util.tree_leaves(self.flow)
+        held = [leaves[where[0]] for where in self.places]
+        return _OwnSides(sides, places_of(held, sides))  # pyright: ignore
+
     def hint(self, quantity):
         return self.flow.hint(quantity)
 
@@ -90,16 +99,33 @@ class OwnFlow(AbstractNetworkFlow):
         return self.of(args).clock_at(quantity, value, args.inner)
 
     def terms(self, args: OwnArgs) -> diffrax.AbstractTerm:
-        is_field = lambda node: isinstance(node, diffrax.ODETerm)
-        field = diffrax.ODETerm(self.vector_field)  # pyright: ignore[reportArgumentType]
         return jax.tree_util.tree_map(
-            lambda node: field if is_field(node) else node,
+            lambda node: _OfInner(node) if callable(node) else node,  # pyright: ignore
             self.of(args).terms(args.inner),
-            is_leaf=is_field,
+            is_leaf=callable,
         )
 
     def at_end(self, shown, at_rest):
         return self.flow.at_end(shown, at_rest)
+
+
+class _OwnSides(eqx.Module):
+    """The sides of kinks, of a member with arrays of its own."""
+
+    sides: Callable[[Any, Any], Bool[Array, " pairs"]]
+    places: Places = eqx.field(static=True)
+
+    def __call__(self, state: Any, args: OwnArgs) -> Bool[Array, " pairs"]:
+        return put(self.sides, self.places, args.arrays)(state, args.inner)
+
+
+class _OfInner(eqx.Module):
+    """A function of (clock, state, args) in a term, given the `args` of its own flow."""
+
+    function: Callable[[Any, Any, Any], Any]
+
+    def __call__(self, clock: Any, state: Any, args: OwnArgs) -> Any:
+        return self.function(clock, state, args.inner)
 
 
 def places_of(arrays: Sequence[Any], tree: PyTree) -> Places:

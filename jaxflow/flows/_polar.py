@@ -44,7 +44,7 @@ from ._elapsed import (
 )
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import outputs_and_pull, outputs_at, where_defined
-from ._sides import sides_of_outputs
+from ._sides import sides_of_flow
 
 
 class PolarState(NamedTuple):
@@ -146,7 +146,7 @@ class PolarFlow(AbstractPolarFlow):
 
     @property
     def sides(self):
-        return sides_of_outputs(self.network, self.task, self.weights)
+        return sides_of_flow(self.network, self.task, self.weights, self.true_outputs)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
         return polar_state(network, lambda state: self._gradient(state, args), self.order)
@@ -190,6 +190,13 @@ class PolarFlow(AbstractPolarFlow):
         pull = pull_at(self.task, self._true_outputs(at_unit, state, args))
         gradient = where_defined(pull_back(pull.coefficients), pull.defined_by)
         return PolarGradient(gradient, pull.log_pace)
+
+    def true_outputs(
+        self, state: PolarState, args: Float[Array, ""]
+    ) -> Float[Array, "n out"]:
+        """`H(x; w)` of all samples."""
+        at_unit = outputs_at(self.network, self.task, unit(state))
+        return self._true_outputs(at_unit, state, args)
 
     def _true_outputs(self, outputs, state, args):
         """`H(x; w) = e^(Lρ) H(x; v)`."""

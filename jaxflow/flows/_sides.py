@@ -39,7 +39,7 @@ class Sides(eqx.Module):
     kinks: tuple[int, ...] = eqx.field(static=True)
     weights: Callable[[Any], Weights] = eqx.field(static=True)
 
-    def __call__(self, state: Any) -> Bool[Array, " pairs"]:
+    def __call__(self, state: Any, args: Any = None) -> Bool[Array, " pairs"]:
         data = self.network, self.task
         found, _ = choices(lambda w: self.function(data, w), self.weights(state))
         return jnp.concatenate([found[place] for place in self.kinks])
@@ -52,9 +52,33 @@ class NamedSides(eqx.Module):
     task: AbstractTask
     weights: Callable[[Any], Weights] = eqx.field(static=True)
 
-    def __call__(self, state: Any) -> Bool[Array, " pairs"]:
+    def __call__(self, state: Any, args: Any = None) -> Bool[Array, " pairs"]:
         network = unflattener(self.network)(self.weights(state))
         return switches(network, self.task.inputs).ravel()
+
+
+class SidesOfLoss(eqx.Module):
+    """The same for the kinks of a loss as a function of the outputs, and the network's.
+
+    A state may stand for weights whose outputs are tiny. The network is asked at the state,
+    and the loss at the outputs that it stands for.
+
+    **Arguments:** the `task`; the `kinks` among the choices of its loss; `outputs`, a
+    function of (state, args); and the sides `of_network`, if it has kinks.
+    """
+
+    task: AbstractTask
+    kinks: tuple[int, ...] = eqx.field(static=True)
+    outputs: Callable[[Any, Any], Array]
+    of_network: Sides | NamedSides | None
+
+    def __call__(self, state: Any, args: Any = None) -> Bool[Array, " pairs"]:
+        outputs = self.outputs(state, args)
+        found, _ = choices(lambda z: _loss_of_outputs(self.task, z), outputs)
+        sides = jnp.concatenate([found[place] for place in self.kinks])
+        if self.of_network is None:
+            return sides
+        return jnp.concatenate([sides, self.of_network(state, args)])
 
 
 def _state(weights: Weights) -> Weights:
@@ -78,6 +102,26 @@ def sides_of_loss(
     return _sides(network, task, _loss, weights)
 
 
+def sides_of_flow(
+    network: eqx.Module,
+    task: AbstractTask,
+    weights: Callable[[Any], Weights],
+    outputs: Callable[[Any, Any], Array],
+) -> Sides | NamedSides | SidesOfLoss | None:
+    """Those of a flow whose states stand for weights of another norm.
+
+    **Arguments:** `network`, `task`, the `weights` of a state, up to their norm, and the
+    true `outputs` of (state, args).
+    """
+    of_network = sides_of_outputs(network, task, weights)
+    example = jax.eval_shape(task.outputs, network)
+    ones = jnp.ones(example.shape, example.dtype)
+    found = _kinks_of(_loss_of_outputs, task, ones)
+    if not found:
+        return of_network
+    return SidesOfLoss(task, found, outputs, of_network)  # pyright: ignore
+
+
 def _outputs(data: Any, weights: Weights) -> Array:
     network, task = data
     return task.outputs(unflattener(marked(network))(weights))
@@ -88,13 +132,21 @@ def _loss(data: Any, weights: Weights) -> Array:
     return task.total_loss(_outputs(data, weights))
 
 
+def _loss_of_outputs(task: Any, outputs: Array) -> Array:
+    return task.total_loss(outputs)
+
+
 def _sides(network, task, function, weights) -> Sides | NamedSides | None:
     if own_method(network, "switches") is not None:
         return NamedSides(network, task, weights)  # pyright: ignore
     data = network, task
-    find = lambda: kinks(function, data, flatten(network))
-    found = _known.get((function, describe(data), _digest(data)), find)
+    found = _kinks_of(function, data, flatten(network))
     return Sides(network, task, function, found, weights) if found else None  # pyright: ignore
+
+
+def _kinks_of(function: Callable, data: Any, weights: Array) -> tuple[int, ...]:
+    find = lambda: kinks(function, data, weights)
+    return _known.get((function, describe(data), _digest(data)), find)
 
 
 _known: LastUsed[tuple[int, ...]] = LastUsed(256)
@@ -102,8 +154,10 @@ _known: LastUsed[tuple[int, ...]] = LastUsed(256)
 
 
 def _digest(data: Any) -> str:
-    network, task = data
-    fixed = eqx.filter(network, eqx.is_inexact_array, inverse=True), task
+    fixed = data
+    if isinstance(data, tuple):  # with a network, of which the arrays are the parameters
+        network, task = data
+        fixed = eqx.filter(network, eqx.is_inexact_array, inverse=True), task
     digest = hashlib.sha256()
     for leaf in jax.tree_util.tree_leaves(eqx.filter(fixed, eqx.is_array)):
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

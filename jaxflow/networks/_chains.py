@@ -21,7 +21,7 @@ from jaxtyping import ArrayLike
 from .._arrays import on_device
 from .._checks import check_numbers
 from .._compiled import compiled
-from .._samples import is_several
+from .._samples import as_arrays, is_several, num_samples
 from .._trained import not_trained
 from ._activations import leaky_relus, LeakyReLU
 from ._feed_forward import FeedForward
@@ -84,7 +84,11 @@ def as_feed_forward(
 def check_inputs(inputs: Any) -> None:
     """Samples, or none. **Raises:** `InputError`."""
     # A task's are JAX arrays, and checked once: they may be many.
-    if inputs is not None and not isinstance(inputs, jax.Array) and not is_several(inputs):
+    if all(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(inputs)):
+        return
+    if is_several(inputs):
+        num_samples("inputs", as_arrays("inputs", inputs))
+    else:
         check_numbers("inputs", inputs)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from .._compiled import compiled
 from ._activations import has_kink, LeakyReLU, Module, replace_leaky_relus
@@ -44,13 +44,11 @@ def _named(activation: LeakyReLU) -> Callable:
     return jax.jit(call)
 
 
-def choices(
-    function: Callable[[Any], Any], weights: Any
-) -> tuple[list[Bool[Array, " pairs"]], bool]:
+def choices(function: Callable[[Any], Any], weights: Any) -> tuple[list[Array], bool]:
     """The sides of all choices that a function makes at these weights, and whether all of
     them are known to be kinks."""
     program = jax.make_jaxpr(function)(weights)
-    noted: list[Bool[Array, " pairs"]] = []
+    noted: list[Array] = []
     are_known = True
 
     def sees(equation):

@@ -51,7 +51,7 @@ def evaluate(
     constants: Sequence[Any],
     operands: Sequence[Any],
     eye: Eye,
-    noted: list[Bool[Array, " pairs"]],
+    noted: list[Array],
 ) -> list[Any]:
     """What a program gives for its operands; what the eye sees in it is appended."""
     values: dict[Any, Any] = dict(zip(program.constvars, constants))
@@ -115,7 +115,7 @@ def _evaluate_scan(
     constants, carry, rows = given[:num_constants], given[num_constants:ends], given[ends:]
 
     def once(carry, row):
-        seen: list[Bool[Array, " pairs"]] = []
+        seen: list[Array] = []
         found = evaluate(body.jaxpr, body.consts, [*constants, *carry, *row], eye, seen)
         return found[: len(carry)], found[len(carry) :], seen
 

@@ -63,7 +63,7 @@ def _plain(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else f"{value}".replace("inf", "infinite")
 
 
-def _whole(value: float) -> str:
+def _whole(value: Any) -> str:
     return f"{value:,.0f}"
 
 

@@ -54,7 +54,7 @@ class AbstractEquation(eqx.Module):
 
     def defaults(self, network: eqx.Module, task: AbstractTask, dtype: Any) -> Defaults:
         """Stop conditions and stepping that just work."""
-        has_kinks = sides_of_loss(network, task) is not None
+        has_kinks = sides_of_loss(network, task.shaped_for(network)) is not None
         return Defaults(default_stepping(dtype, has_kinks=has_kinks))
 
     def describe(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int8
 
-Sides = Callable[[Any], Bool[Array, "*pairs"]]
+Sides = Callable[[Any, Any], Bool[Array, "*pairs"]]
+"""Of a state and a member's `args`."""
 
 _MEMORY = 10
 """Steps after which a switch is forgotten: a pair that switches a third time before that
@@ -51,7 +52,7 @@ def no_switch_yet(sides: Bool[Array, "*pairs"]) -> KinkMemory:
 
 def switched_in_stages(
     memory: KinkMemory,
-    sides: Sides,
+    sides: Callable[[Any], Bool[Array, "*pairs"]],
     tableau: diffrax.ButcherTableau,
     start: Any,
     end_sides: Bool[Array, "*pairs"],

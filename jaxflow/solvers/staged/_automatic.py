@@ -31,8 +31,8 @@ class Automatic(diffrax.AbstractAdaptiveSolver):
     **Arguments:**
 
     - `drives`: which components of a state others depend on; all if `None`.
-    - `sides`: a function of a state that tells for everything that switches, such as a
-      neuron on a sample, on which side of its kink it is; `None` where nothing does.
+    - `sides`: a function of (state, args) that tells for everything that switches, such as
+      a neuron on a sample, on which side of its kink it is; `None` where nothing does.
 
     **Source:** E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section
     IV.2 (stiffness detection).

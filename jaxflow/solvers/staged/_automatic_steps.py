@@ -148,7 +148,7 @@ class AutomaticSteps(AbstractStepper):
             stabilized=jnp.asarray(False),
             evidence=jnp.zeros((), jnp.int32),
             staged=self._stabilized.init(terms, t0, t1, y0, args),
-            kinks=None if sides is None else no_switch_yet(sides(y0)),
+            kinks=None if sides is None else no_switch_yet(sides(y0, args)),
             slid=jnp.zeros((), jnp.int32),
         )
 
@@ -184,7 +184,7 @@ class AutomaticSteps(AbstractStepper):
             after = select(stabilized, select(ready, staged, before), explicit)
             if kinks is None:
                 return after
-            remembered = kinks.after(self._sides(made.candidate), made.switched)
+            remembered = kinks.after(self._sides(made.candidate, args), made.switched)
             slid = jnp.clip(state.slid + jnp.where(slides, 1, -1), 0, _LONG_SLIDE)
             of_kinks = select(ready & accepted, (remembered, slid), (kinks, state.slid))
             return after._replace(kinks=of_kinks[0], slid=of_kinks[1])
@@ -250,7 +250,7 @@ class AutomaticSteps(AbstractStepper):
             error,
             jnp.asarray(steps.error_order(terms), step.dtype),
             dense,
-            self._switched_in_stages(state.kinks, y0, end, increments),
+            self._switched_in_stages(state.kinks, args, y0, end, increments),
         )
         return made, seen
 
@@ -260,7 +260,7 @@ class AutomaticSteps(AbstractStepper):
         end, error, dense = solver.finish(t0, t1, y0, progress)
         switched = None
         if state.kinks is not None:
-            switched = self._sides(end) != state.kinks.sides
+            switched = self._sides(end, args) != state.kinks.sides
         made = _Made(end, error, solver.error_order_of(progress), dense, switched)
         return progress, solver.is_ready(progress), made
 
@@ -299,13 +299,13 @@ class AutomaticSteps(AbstractStepper):
 
     # -- kinks --
 
-    def _sides(self, state):
-        return cast(Sides, self.sides)(state)
+    def _sides(self, state, args):
+        return cast(Sides, self.sides)(state, args)
 
-    def _switched_in_stages(self, kinks, start, end, increments):
+    def _switched_in_stages(self, kinks, args, start, end, increments):
         if kinks is None:
             return None
-        tableau, sides = self.explicit.tableau, self._sides
+        tableau, sides = self.explicit.tableau, lambda at: self._sides(at, args)
         return switched_in_stages(kinks, sides, tableau, start, sides(end), increments)
 
     # -- lanes --
