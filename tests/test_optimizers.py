@@ -218,6 +218,7 @@ def descend(rates, **more):
 def test_each_member_may_have_a_learning_rate_of_its_own():
     whole = descend(RATES)
     found = jf.run(whole, progress=False)
+    jf.run(whole[:2], progress=False)  # two members are drawn by another program than three
     with compilations() as compiled:
         part = jf.run(whole[1:], progress=False)
         other = jf.run(descend(2 * RATES), progress=False)
