@@ -81,7 +81,7 @@ _process: int | None = None
 
 
 def check_process() -> None:
-    """**Raises:** `JaxflowError` in a process forked from one that has used JAX: its
+    """Raises `JaxflowError` in a process forked from one that has used JAX: its
     threads are not there, and a program that waits for one waits for ever."""
     global _process
     if _process is None:

@@ -30,7 +30,8 @@ def is_several(values: Any) -> bool:
 def as_arrays(argument: str, values: Any) -> PyTree:
     """Finite real arrays, in NumPy, of the types that they have.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     if not is_several(values):
         return _as_array(argument, values)
@@ -69,7 +70,8 @@ def _as_array(argument: str, values: Any) -> np.ndarray:
 def num_samples(argument: str, arrays: PyTree) -> int:
     """The length of the leading axis that all arrays share.
 
-    **Raises:** `InputError` if there is none.
+    Raises:
+        InputError: if there is none.
     """
     leaves = jax.tree_util.tree_leaves(arrays)
     lengths = {leaf.shape[0] if leaf.ndim else -1 for leaf in leaves}
@@ -114,7 +116,8 @@ def shape_of(inputs: PyTree) -> Any:
 def output_of(network: Any, sample: PyTree) -> tuple[Any, str | None]:
     """What the network gives for a sample in shapes and types, and why it does not fit.
 
-    **Returns:** the output, of any form, and `None`; or `None` and the reason.
+    Returns:
+        The output, of any form, and `None`; or `None` and the reason.
     """
     try:
         found = eqx.filter_eval_shape(cast(Callable, network), sample)

@@ -60,10 +60,12 @@ def whole_class(network: Any) -> type:
 def with_trainable(network: Network, trainable: Any) -> Network:
     """The module, of which only what a filter says is trained.
 
-    **Arguments:** `trainable`, a filter as for `equinox.partition`: a pytree prefix of the
-    module, of booleans or functions of one leaf.
+    Arguments:
+        trainable: a filter as for `equinox.partition`: a pytree prefix of the module, of
+            booleans or functions of one leaf.
 
-    **Raises:** `InputError` for what is no such filter, and if nothing is left to train.
+    Raises:
+        InputError: for what is no such filter, and if nothing is left to train.
     """
     whole = without_training(network, ())
     if _is_marked(trainable):  # booleans in the form of a module that was marked before
@@ -136,7 +138,8 @@ def trained_on(
     What a module says of itself already is left as it is, and so is one of which no array
     would be left.
 
-    **Arguments:** a `function` of the network and of what is `given`.
+    Arguments:
+        function: of the network and of what is `given`.
     """
     if _is_marked(network):
         return network

@@ -38,7 +38,8 @@ def _say(kind: str, style: str, what: object) -> None:
 def _in_plain_words(kept: str) -> Iterator[None]:
     """Errors and warnings for people, without a traceback.
 
-    **Arguments:** `kept`, what there is after Ctrl-C.
+    Arguments:
+        kept: what there is after Ctrl-C.
     """
     with warnings.catch_warnings():
         # Whoever gives a command has no use for a place in the code.

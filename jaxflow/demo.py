@@ -57,14 +57,15 @@ def run_demo(
     Every member runs to the end of its early phase, where its norm has grown to √δ, and is
     compared with the KKT point that the δ → 0 limit from the same start reaches.
 
-    **Arguments:**
+    Arguments:
+        members: initializations.
+        images: training samples.
+        scale: the initialization scale δ, below 1.
+        seed: of the initial directions.
+        progress: whether to show progress bars; on a terminal only if `None`.
 
-    - `members`: initializations; `images`: training samples.
-    - `scale`: the initialization scale δ, below 1.
-    - `seed`: of the initial directions.
-    - `progress`: whether to show progress bars; on a terminal only if `None`.
-
-    **Returns:** a `Demo`; its dataset has `blow_up_time` and the quantities of `table`.
+    Returns:
+        A `Demo`; its dataset has `blow_up_time` and the quantities of `table`.
     """
     scale = check_positive("scale", scale)
     task = data.digits((3, 8), images)
@@ -185,8 +186,9 @@ def table(demo: Demo) -> rich.table.Table:
 def check_output(folder: pathlib.Path) -> None:
     """Whether `save` can write there, which a long computation should not wait to see.
 
-    **Raises:** `InputError` if it is no folder or cannot be written, `StoreError` if there
-    is something in it that is not jaxflow's to replace.
+    Raises:
+        InputError: if it is no folder or cannot be written.
+        StoreError: if there is something in it that is not jaxflow's to replace.
     """
     expected = "a folder for a figure and the results"
     if folder.exists() and not folder.is_dir():
@@ -225,7 +227,8 @@ def _paths(folder: pathlib.Path) -> _Paths:
 def save(demo: Demo, folder: pathlib.Path) -> list[pathlib.Path]:
     """Write the figure, its dataset and both solutions into a folder.
 
-    **Returns:** the paths written; what an earlier run left there is replaced.
+    Returns:
+        The paths written; what an earlier run left there is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = _paths(folder)

@@ -202,29 +202,36 @@ def verify_early_convergence(
     `closeness` there, or at `‖w‖ = √δ` where the escape is too near to tell the two apart;
     and if `1 - cosine` at `‖w‖ = √δ` never grows as δ falls, beyond errors of the steps.
 
-    **Arguments:**
+    Arguments:
+        networks: an ensemble (or one network), or `Initializations`.
+        task: the data and the loss.
+        scales: two or more different δ below one, (scales,).
+        closeness: the `1 - cosine` that ends the early phase of the limit flow.
+        max_steps: as for `gradient_flow`.
+        ensemble: as for `gradient_flow`.
+        schedule: as for `gradient_flow`.
+        progress: as for `gradient_flow`.
+        trainable: as for `gradient_flow`.
 
-    - `networks`: an ensemble (or one network), or `Initializations`.
-    - `task`: the data and the loss.
-    - `scales`: two or more different δ below one, (scales,).
-    - `closeness`: the `1 - cosine` that ends the early phase of the limit flow.
-    - `max_steps`, `ensemble`, `schedule`, `progress`, `trainable`: as for `gradient_flow`.
+    Returns:
+        `EarlyConvergence`, with a verdict for every member and its reason.
 
-    **Returns:** `EarlyConvergence`, with a verdict for every member and its reason.
+    Raises:
+        InputError: for arguments that do not fit.
+        NotHomogeneousError: for a network that is not homogeneous.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for a
-    network that is not homogeneous.
+    Source:
+        arXiv:2403.08121, section 4 (early directional convergence); arXiv:2402.09226 for
+        `L = 2`.
 
-    **Source:** arXiv:2403.08121, section 4 (early directional convergence);
-    arXiv:2402.09226 for `L = 2`.
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    >>> x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
-    >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
-    >>> ensemble = jf.sample_ensemble(network, 2, key=jax.random.key(2))
-    >>> verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
-    ['converges', 'converges']
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+        >>> x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
+        >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
+        >>> ensemble = jf.sample_ensemble(network, 2, key=jax.random.key(2))
+        >>> verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
+        ['converges', 'converges']
     """
     checked = _check_scales(scales)
     closeness = check_share("closeness", closeness)

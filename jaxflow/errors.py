@@ -8,11 +8,10 @@ class JaxflowError(Exception):
 class InputError(JaxflowError, ValueError):
     """An argument that cannot be used.
 
-    **Arguments:**
-
-    - `argument`: the name of the argument, as the caller wrote it.
-    - `found`: what it was.
-    - `expected`: what it should have been.
+    Arguments:
+        argument: the name of the argument, as the caller wrote it.
+        found: what it was.
+        expected: what it should have been.
     """
 
     def __init__(self, argument: str, found: str, expected: str):
@@ -58,6 +57,7 @@ class RunWarning(UserWarning):
     returns, however many members and reasons there are; a run without a stop condition is
     told so at its beginning. It is silenced as every warning is:
 
-    >>> import warnings, jaxflow as jf
-    >>> warnings.filterwarnings("ignore", category=jf.RunWarning)
+    Examples:
+        >>> import warnings, jaxflow as jf
+        >>> warnings.filterwarnings("ignore", category=jf.RunWarning)
     """

@@ -37,10 +37,9 @@ def to_bytes(in_flight: InFlight) -> bytes:
 def from_bytes(stored: bytes, shapes: PyTree) -> InFlight | None:
     """The lanes that were stored; `None` if the bytes are not what was written.
 
-    **Arguments:**
-
-    - `stored`: what `to_bytes` gave, as read back.
-    - `shapes`: a pool of this run, of any width.
+    Arguments:
+        stored: what `to_bytes` gave, as read back.
+        shapes: a pool of this run, of any width.
     """
     head = len(_MAGIC)
     content = stored[head + 32 :]

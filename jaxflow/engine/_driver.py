@@ -97,13 +97,13 @@ def run(
 ) -> None:
     """Run every member of a source to its end and give it to the sink.
 
-    **Arguments:**
-
-    - `problem`: what all members share.
-    - `source`, `sink`: where members come from, and go when they are done.
-    - `observer`: what is recorded; the source then gives recordings.
-    - `schedule`: how the run is spread over the machine.
-    - `on_progress`: called whenever something has happened.
+    Arguments:
+        problem: what all members share.
+        source: where members come from.
+        sink: where they go when they are done.
+        observer: what is recorded; the source then gives recordings.
+        schedule: how the run is spread over the machine.
+        on_progress: called whenever something has happened.
     """
     if not source.has(0):
         return

@@ -48,9 +48,11 @@ def in_turn(
 ) -> Recordings:
     """Serve lanes until none is pending.
 
-    **Arguments:** `one_lane(recordings, lane)` serves one that is pending, and
-    `all_lanes(recordings, pending)` all of them. On a CPU it is one lane after the other:
-    no lane computes what only another needs. An accelerator wants them all together.
+    Arguments:
+        one_lane: `one_lane(recordings, lane)` serves one that is pending.
+        all_lanes: `all_lanes(recordings, pending)` serves all of them. On a CPU it is one
+            lane after the other: no lane computes what only another needs. An accelerator
+            wants them all together.
     """
 
     def serve(recordings):

@@ -70,8 +70,10 @@ class PathRecording(eqx.Module):
 class PathObserver(AbstractObserver):
     """What is recorded, and what points are spread over.
 
-    **Arguments:** `observe`, a function of a snapshot and of what is a member's own; a
-    `measure`; and whether points may lie inside a step, or only at the ends of steps.
+    Arguments:
+        observe: a function of a snapshot and of what is a member's own.
+        measure: of the way along a path.
+        inside: whether points may lie inside a step, or only at the ends of steps.
     """
 
     observe: Callable[[Any, PyTree], PyTree[Array]]
@@ -224,14 +226,15 @@ def path_recordings(
 ) -> PathRecording:
     """Recordings of so many members before the start.
 
-    **Arguments:**
-
-    - `num`, `rows`: of members, and of points that one has at most, 2 or more.
-    - `stride`: of the measure from row to row; zero for as short a one as fits.
-    - `own`: what of the observer is each member's own, with a leading axis.
-    - `example`: what one member records at one point.
-    - `measure`: as for the observer; `coordinates`: quantities to keep, one or more.
-    - `dtype`: of the members.
+    Arguments:
+        num: of members.
+        rows: of points that one has at most, 2 or more.
+        stride: of the measure from row to row; zero for as short a one as fits.
+        own: what of the observer is each member's own, with a leading axis.
+        example: what one member records at one point.
+        measure: as for the observer.
+        coordinates: quantities to keep, one or more.
+        dtype: of the members.
     """
     zeros = lambda shape, dtype: on_device(np.zeros((num, *shape), dtype))
     by_rows = lambda leaf: zeros((rows, *leaf.shape), leaf.dtype)

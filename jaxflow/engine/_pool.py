@@ -148,7 +148,7 @@ def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
 def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -> Outcome:
     """Where the members in these lanes ended.
 
-    **Arguments:** the stepper's `cost`, a pool, and the numbers of its lanes.
+    Given the stepper's `cost`, a pool, and the numbers of its lanes.
     """
     lanes = pool.lanes
     values = None if pool.recordings is None else pool.recordings.recorded(rows)

@@ -36,15 +36,15 @@ def progress_bar(
     per second, members in flight and vector-Jacobian products per second: as much of that
     as fits in a line.
 
-    **Arguments:**
+    Arguments:
+        description: what is being run.
+        show: `True` or `None` for a bar on a terminal and in a notebook that has
+            `ipywidgets`, and a line every half a minute elsewhere, with `True` at the
+            beginning and at the end too. `False` for nothing.
+        vjps_per_step: products in an attempted step, if that is known.
 
-    - `description`: what is being run.
-    - `show`: `True` or `None` for a bar on a terminal and in a notebook that has
-      `ipywidgets`, and a line every half a minute elsewhere, with `True` at the beginning
-      and at the end too. `False` for nothing.
-    - `vjps_per_step`: products in an attempted step, if that is known.
-
-    **Returns:** a context manager that gives a function to call with each `Progress`.
+    Returns:
+        A context manager that gives a function to call with each `Progress`.
     """
     if show is False:
         yield lambda progress: None

@@ -51,7 +51,7 @@ class Steps(AbstractMeasure):
 class Along(AbstractMeasure):
     """The change of one quantity.
 
-    **Arguments:** its name, which is that of a quantity the flow shows.
+    Given its name, which is that of a quantity the flow shows.
     """
 
     quantity: str = eqx.field(static=True)
@@ -67,7 +67,7 @@ class Along(AbstractMeasure):
 class AlongLogTime(AbstractMeasure):
     """The change of `log(t + t₁)`, with `t₁` the end of the first step.
 
-    **Arguments:** the name of the quantity that is the time or its logarithm.
+    Given the name of the quantity that is the time or its logarithm.
     """
 
     quantity: str = eqx.field(static=True)
@@ -94,8 +94,7 @@ class Change(AbstractMeasure):
     method on a plateau; steps in which only the norm grows, or time passes, count the less
     the longer they are. So points are dense where steps are short because much happens.
 
-    **Arguments:** the quantity that is the time or its logarithm, and whether the flow
-    shows a loss.
+    Given the quantity that is the time or its logarithm, and whether the flow shows a loss.
     """
 
     time: str | None = eqx.field(static=True)

@@ -24,7 +24,8 @@ _ROUNDING = 64
 class GridObserver(AbstractObserver):
     """What is recorded, and over which quantity of a snapshot the grid runs.
 
-    **Arguments:** `observe`, a function of a snapshot and of what is a member's own.
+    Arguments:
+        observe: a function of a snapshot and of what is a member's own.
     """
 
     observe: Callable[[Any, PyTree], PyTree[Array]]
@@ -93,11 +94,10 @@ class GridRecording(eqx.Module):
 def grid_recordings(grids: np.ndarray, own: PyTree, example: PyTree) -> GridRecording:
     """Recordings before the start, for observations shaped like `example`.
 
-    **Arguments:**
-
-    - `grids`: (members, points).
-    - `own`: what of the observer is each member's own, with a leading axis.
-    - `example`: what one member records at one point.
+    Arguments:
+        grids: (members, points).
+        own: what of the observer is each member's own, with a leading axis.
+        example: what one member records at one point.
     """
     # By NumPy: JAX would compile a program for every shape.
     values = jax.tree_util.tree_map(

@@ -40,7 +40,8 @@ class BlockPolarState(NamedTuple):
 class BlockPolarFlow(AbstractNetworkFlow):
     """Gradient flow of a homogeneous network in polar coordinates of its blocks.
 
-    **Arguments:** `block`, the number of each parameter's block.
+    Arguments:
+        block: the number of each parameter's block.
     """
 
     network: eqx.Module

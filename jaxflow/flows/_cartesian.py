@@ -98,7 +98,7 @@ def time_on_clock(
 ) -> Float[Array, ""] | None:
     """The clock at a time, for a flow whose clock is the rescaled time.
 
-    **Arguments:** which of the three times has the `value`, and the logarithm of `t/s`.
+    Given which of the three times has the `value`, and the logarithm of `t/s`.
     """
     if quantity == "rescaled_time":
         return value

@@ -27,7 +27,9 @@ class DescentTerm(diffrax.AbstractTerm):
 
     Some optimizers ask for its value, or search along a line.
 
-    **Arguments:** `field` and `loss`, functions of (clock, weights, args).
+    Arguments:
+        field: a function of (clock, weights, args).
+        loss: a function of the same.
     """
 
     field: Callable[[Real[Array, ""], Vector, Any], Vector]

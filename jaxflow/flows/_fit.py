@@ -13,8 +13,9 @@ from ..tasks import AbstractTask, check_task
 def fitted(network: Any, task: Any) -> AbstractTask:
     """The task in the network's floating type, once it is known that they fit.
 
-    **Raises:** `InputError` for what is no network, no task, an ensemble, or a network
-    that cannot be trained on the task.
+    Raises:
+        InputError: for what is no network, no task, an ensemble, or a network that cannot
+            be trained on the task.
     """
     check_one(network)
     check_task(task)

@@ -210,11 +210,10 @@ def polar_state(
 ) -> PolarState:
     """The state at `s = 0` of a member that starts at `δ` times this network.
 
-    **Arguments:**
-
-    - `network`: the weights `w₀`.
-    - `gradient`: `g` at a state, whatever the unit of time in it.
-    - `order`: the network's order `L`.
+    Arguments:
+        network: the weights `w₀`.
+        gradient: `g` at a state, whatever the unit of time in it.
+        order: the network's order `L`.
     """
     log_growth, direction = growth_and_direction(flatten(network))
     if order <= 1:  # zero weights may leave, and their direction is no number

@@ -28,9 +28,9 @@ Weights = Float[Array, " parameters"]
 class Sides(eqx.Module):
     """Tells for everything at which the gradient jumps on which side of its kink it is.
 
-    **Arguments:** a `network`, of which only the structure is read, and the `task`;
-    `function` of both and the weights, whose derivative jumps; the `kinks` among its
-    choices; and the `weights` of a state.
+    Given a `network`, of which only the structure is read, and the `task`; `function` of
+    both and the weights, whose derivative jumps; the `kinks` among its choices; and the
+    `weights` of a state.
     """
 
     network: eqx.Module
@@ -90,7 +90,7 @@ def sides_of_outputs(
 ) -> Sides | NamedSides | None:
     """The sides of a network's kinks; `None` if its outputs have none.
 
-    **Arguments:** `network`, `task`, and the `weights` of a state.
+    Given `network`, `task`, and the `weights` of a state.
     """
     return _sides(network, task, _outputs, weights)
 

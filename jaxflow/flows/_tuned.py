@@ -25,8 +25,10 @@ class Tuned(NamedTuple):
 class TunedFlow(AbstractCartesianFlow):
     """A descent whose members bring their rates along; its `args` are `Tuned`.
 
-    **Arguments:** the `descent`, the `rates` of all members by row, and the lower half of
-    the `first` member's number.
+    Arguments:
+        descent: what is tuned.
+        rates: of all members, by row.
+        first: the lower half of the first member's number.
     """
 
     descent: DescentFlow | StochasticDescentFlow

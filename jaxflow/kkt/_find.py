@@ -57,32 +57,39 @@ def find_kkt(
     smoothed kinks and Newton's method, as an active set method in weights and slopes
     together, lands on the kinks themselves.
 
-    **Arguments:**
+    Arguments:
+        networks: an ensemble (or one network), or `Initializations`.
+        task: the data and the loss.
+        tol: the residual `‖∇N - λw‖ / ‖∇N‖` that a member has to reach; 1e-10 if not given,
+            1e-4 in float32.
+        max_steps: attempted steps of a flow after which a member gives up.
+        spectrum: whether to compute the Hessian at every point, which takes one
+            Hessian-vector product for each parameter; without it `index` is -1.
+        ensemble: as for `gradient_flow`.
+        schedule: as for `gradient_flow`.
+        store: as for `jaxflow.run`. It is that of the first flow, which a call that was
+            interrupted need not repeat.
+        progress: as for `gradient_flow`.
+        trainable: as for `gradient_flow`.
 
-    - `networks`: an ensemble (or one network), or `Initializations`.
-    - `task`: the data and the loss.
-    - `tol`: the residual `‖∇N - λw‖ / ‖∇N‖` that a member has to reach; 1e-10 if not
-      given, 1e-4 in float32.
-    - `max_steps`: attempted steps of a flow after which a member gives up.
-    - `spectrum`: whether to compute the Hessian at every point, which takes one
-      Hessian-vector product for each parameter; without it `index` is -1.
-    - `ensemble`, `schedule`, `store`, `progress`, `trainable`: as for `ncf_flow`; the
-      store is that of the first flow, which a call that was interrupted need not repeat.
+    Returns:
+        `KKTPoints`, best first, with the number of members that ended at each, those that
+        go to zero apart, and those that did not converge listed.
 
-    **Returns:** `KKTPoints`, best first, with the number of members that ended at each,
-    those that go to zero apart, and those that did not converge listed.
+    Raises:
+        InputError: for arguments that do not fit.
+        NotHomogeneousError: for a network that is not homogeneous.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for a
-    network that is not homogeneous.
+    Source:
+        arXiv:2403.08121, section 3 (KKT points of the constrained problem).
 
-    **Source:** arXiv:2403.08121, section 3 (KKT points of the constrained problem).
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
-    >>> points = find_kkt(jf.sample_ensemble(network, 8, key=jax.random.key(1)), task)
-    >>> [round(float(value), 6) for value in points.value], points.basin.tolist()
-    ([5.0], [8])
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+        >>> points = find_kkt(jf.sample_ensemble(network, 8, key=jax.random.key(1)), task)
+        >>> [round(float(value), 6) for value in points.value], points.basin.tolist()
+        ([5.0], [8])
     """
     spectrum = check_flag("spectrum", spectrum)
     search, starts = begin_search(

@@ -46,10 +46,9 @@ _MOST_ROWS, _MOST_NAMED = 30, 8
 class _OfMembers(AbstractDeclaration):
     """An array over the members, all of which stay when points are picked.
 
-    **Arguments:**
-
-    - `column`: how it stands in the dataset.
-    - `are_points`: whether it holds numbers of points, which change with the points.
+    Arguments:
+        column: how it stands in the dataset.
+        are_points: whether it holds numbers of points, which change with the points.
     """
 
     column: Column
@@ -300,13 +299,13 @@ def shortfall_of_points(points: KKTPoints, max_steps: int) -> str | None:
 def same_points(invariants: Sequence[np.ndarray], tolerance: float) -> np.ndarray:
     """Number the rows so that rows with the same invariants have the same number.
 
-    **Arguments:**
+    Arguments:
+        invariants: arrays with one row for each member; rows of one array are compared by
+            their distance, relative to the longer of the two.
+        tolerance: the relative distance up to which two rows are the same.
 
-    - `invariants`: arrays with one row for each member; rows of one array are compared by
-      their distance, relative to the longer of the two.
-    - `tolerance`: the relative distance up to which two rows are the same.
-
-    **Returns:** (members,) numbers from 0, in the order in which they first occur.
+    Returns:
+        (members,) numbers from 0, in the order in which they first occur.
     """
     count = len(invariants[0])
     numbers = np.full(count, -1)

@@ -261,8 +261,9 @@ class Search:
     def _flow_past_kinks(self, rows, store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flow with smoothed kinks, until nothing is left for small neurons to do.
 
-        **Returns:** directions, which of them have come to rest, and the number of the
-        smoothing with which they did.
+        Returns:
+            Directions, which of them have come to rest, and the number of the smoothing
+            with which they did.
         """
         measure = eqx.Partial(measured, self.one, self.task)
         _, size, _ = map_rows(measure, rows)

@@ -48,19 +48,21 @@ class LeakyReLU(eqx.Module):
     which is homogeneous of order `power` in `w_j` and in `h`. The radius `m` belongs to
     the layer, so the layer passes its square.
 
-    **Arguments:**
+    Arguments:
+        slope: the slope on the negative side, from 0 to 1.
+        power: a whole number, at least 1.
+        smoothing: ε, not negative; 0 keeps the kink.
 
-    - `slope`: the slope on the negative side, from 0 to 1.
-    - `power`: a whole number, at least 1.
-    - `smoothing`: ε, not negative; 0 keeps the kink.
+    Raises:
+        InputError: for values outside these ranges.
 
-    **Raises:** `InputError` for values outside these ranges.
+    Source:
+        arXiv:2403.08121, section 2 (activation).
 
-    **Source:** arXiv:2403.08121, section 2 (activation).
-
-    >>> import jax.numpy as jnp
-    >>> LeakyReLU(slope=0.5, power=2)(jnp.array([-2.0, 3.0])).tolist()
-    [1.0, 9.0]
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> LeakyReLU(slope=0.5, power=2)(jnp.array([-2.0, 3.0])).tolist()
+        [1.0, 9.0]
     """
 
     slope: int | float = eqx.field(static=True, default=0.0, converter=_slope)

@@ -24,18 +24,22 @@ def blocks(network: eqx.Module, inputs: ArrayLike | None = None) -> np.ndarray:
     networks of two layers have their hidden neurons, with the weights into and out of
     each. For all other networks each array (layer) is a block.
 
-    **Arguments:**
+    Arguments:
+        network: without a leading axis.
+        inputs: samples to find out its form at, as for `as_feed_forward`.
 
-    - `network`: without a leading axis.
-    - `inputs`: samples to find out its form at, as for `as_feed_forward`.
+    Returns:
+        Numbers `0, 1, …`, (parameters,).
 
-    **Returns:** numbers `0, 1, …`, (parameters,).
+    Raises:
+        InputError: if the module's own `blocks()` are not such numbers.
 
-    **Raises:** `InputError` if the module's own `blocks()` are not such numbers.
-
-    >>> import jax, jaxflow as jf
-    >>> blocks(jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))).tolist()
-    [0, 0, 1, 1, 2, 2, 0, 1, 2]
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> blocks(
+        ...     jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        ... ).tolist()
+        [0, 0, 1, 1, 2, 2, 0, 1, 2]
     """
     check_module(network)
     check_inputs(inputs)

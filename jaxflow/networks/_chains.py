@@ -44,21 +44,22 @@ def as_feed_forward(
     with these weights, at several random ones, up to rounding. The activation is the one
     `LeakyReLU` in the module, or any `max(x, slope x)**power` that it applies.
 
-    **Arguments:**
+    Arguments:
+        network: one network, called on one sample.
+        inputs: samples `(n, size)` to compare outputs at; random ones if not given.
 
-    - `network`: one network, called on one sample.
-    - `inputs`: samples `(n, size)` to compare outputs at; random ones if not given.
+    Returns:
+        A `FeedForward` whose `flatten` is that of the network; `None` for a module that is
+        none, as one with biases.
 
-    **Returns:** a `FeedForward` whose `flatten` is that of the network; `None` for a module
-    that is none, as one with biases.
-
-    >>> import equinox as eqx, jax, jaxflow as jf
-    >>> options = {"use_bias": False, "use_final_bias": False, "key": jax.random.key(0)}
-    >>> chain = as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, jax.nn.relu, **options))
-    >>> chain.sizes, chain.activation
-    ((3, 8, 8, 1), LeakyReLU(slope=0.0))
-    >>> as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, key=jax.random.key(0))) is None
-    True
+    Examples:
+        >>> import equinox as eqx, jax, jaxflow as jf
+        >>> options = {"use_bias": False, "use_final_bias": False, "key": jax.random.key(0)}
+        >>> chain = as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, jax.nn.relu, **options))
+        >>> chain.sizes, chain.activation
+        ((3, 8, 8, 1), LeakyReLU(slope=0.0))
+        >>> as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, key=jax.random.key(0))) is None
+        True
     """
     check_module(network)
     check_inputs(inputs)
@@ -82,7 +83,7 @@ def as_feed_forward(
 
 
 def check_inputs(inputs: Any) -> None:
-    """Samples, or none. **Raises:** `InputError`."""
+    """Samples, or none. Raises `InputError`."""
     # A task's are JAX arrays, and checked once: they may be many.
     if all(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(inputs)):
         return

@@ -21,23 +21,25 @@ class ConvNet(eqx.Module):
     `H(x) = W vec σ(K_C * … σ(K_1 * x))`, with `C` kernels and one matrix: of order
     `L = Σ_{l=1..C+1} p^(C+1-l)` in its parameters.
 
-    **Arguments:**
+    Arguments:
+        input_shape: of one sample, `(channels, *space)` with one or more axes of space.
+        channels: the number of channels after each convolution.
+        out_size: the number of outputs.
+        activation: a `LeakyReLU`, or any positively homogeneous function of arrays.
+        kernel_size: the same along every axis of space and for every layer.
+        stride: the same along every axis of space and for every layer.
+        padding: `"SAME"` or `"VALID"`.
+        key: a PRNG key; entries are drawn normal with variance 1/fan-in.
+        dtype: of the weights; JAX's default float if not given.
 
-    - `input_shape`: of one sample, `(channels, *space)` with one or more axes of space.
-    - `channels`: the number of channels after each convolution.
-    - `out_size`: the number of outputs.
-    - `activation`: a `LeakyReLU`, or any positively homogeneous function of arrays.
-    - `kernel_size`, `stride`: the same along every axis of space and for every layer.
-    - `padding`: `"SAME"` or `"VALID"`.
-    - `key`: a PRNG key; entries are drawn normal with variance 1/fan-in.
-    - `dtype`: of the weights; JAX's default float if not given.
+    Raises:
+        InputError: for sizes that are not positive or leave nothing to read out.
 
-    **Raises:** `InputError` for sizes that are not positive or leave nothing to read out.
-
-    >>> import jax, jaxflow as jf
-    >>> network = ConvNet((1, 8, 8), (4,), 3, jf.LeakyReLU(), key=jax.random.key(0))
-    >>> network(jax.numpy.ones((1, 8, 8))).shape, jf.order(network)
-    ((3,), 2)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = ConvNet((1, 8, 8), (4,), 3, jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network(jax.numpy.ones((1, 8, 8))).shape, jf.order(network)
+        ((3,), 2)
     """
 
     kernels: tuple[Float[Array, "out in *window"], ...]

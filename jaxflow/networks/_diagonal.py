@@ -17,20 +17,21 @@ class DiagonalLinear(eqx.Module):
 
     `H(x)_k = ⟨w_{1,k} ⊙ w_{2,k} ⊙ … ⊙ w_{depth,k}, x⟩`, of order `L = depth`.
 
-    **Arguments:**
+    Arguments:
+        depth: the number of factors, at least 1.
+        in_size: the length of `x`.
+        out_size: the number of outputs, each with its own factors.
+        key: a PRNG key; entries are drawn standard normal.
+        dtype: of the weights; JAX's default float if not given.
 
-    - `depth`: the number of factors, at least 1.
-    - `in_size`: the length of `x`.
-    - `out_size`: the number of outputs, each with its own factors.
-    - `key`: a PRNG key; entries are drawn standard normal.
-    - `dtype`: of the weights; JAX's default float if not given.
+    Raises:
+        InputError: if a size is not a positive whole number.
 
-    **Raises:** `InputError` if a size is not a positive whole number.
-
-    >>> import jax, jaxflow as jf
-    >>> network = DiagonalLinear(3, 5, key=jax.random.key(0))
-    >>> network(jax.numpy.ones(5)).shape, jf.order(network)
-    ((1,), 3)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = DiagonalLinear(3, 5, key=jax.random.key(0))
+        >>> network(jax.numpy.ones(5)).shape, jf.order(network)
+        ((1,), 3)
     """
 
     factors: tuple[Float[Array, "out in"], ...]

@@ -42,25 +42,28 @@ def sample_ensemble(
 
     `w₀ = g / ‖g‖` with `g` standard normal over all parameters together, so `‖w₀‖ = 1`.
 
-    **Arguments:**
+    Arguments:
+        network: any Equinox module. Its parameters are the inexact arrays that a gradient
+            reaches; every member has the others, as they are.
+        num: the number of members, below 2³¹; `Initializations` has room for more.
+        key: a PRNG key. Member `i` is drawn from `jax.random.fold_in(key, i)`, so that it
+            does not depend on how many there are.
+        trainable: which arrays are parameters, as for `jaxflow.gradient_flow`.
 
-    - `network`: any Equinox module. Its parameters are the inexact arrays that a gradient
-      reaches; every member has the others, as they are.
-    - `num`: the number of members, below 2³¹; `Initializations` has room for more.
-    - `key`: a PRNG key. Member `i` is drawn from `jax.random.fold_in(key, i)`, so that it
-      does not depend on how many there are.
-    - `trainable`: which arrays are parameters, as for `jaxflow.gradient_flow`.
+    Returns:
+        The same module, every array with a leading axis of length `num`.
 
-    **Returns:** the same module, every array with a leading axis of length `num`.
+    Raises:
+        InputError: if `num` is out of range or a parameter is not floating.
 
-    **Raises:** `InputError` if `num` is out of range or a parameter is not floating.
+    Source:
+        arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
 
-    **Source:** arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
-    (5, 1, 3)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
+        (5, 1, 3)
     """
     num = check_whole("num", num, most=_MOST_AT_ONCE)
     check_one(network)
@@ -79,26 +82,28 @@ class Initializations(Generic[Network]):
     `initializations[10:20]` are some of them, `len()` says how many there are, and they can
     be pickled, as far as the network can.
 
-    **Arguments:**
+    Arguments:
+        network: any Equinox module, with parameters as for `sample_ensemble`.
+        num: the number of members, which may be zero.
+        key: a PRNG key.
+        start: the number of the first member.
+        trainable: which arrays are parameters, as for `jaxflow.gradient_flow`.
 
-    - `network`: any Equinox module, with parameters as for `sample_ensemble`.
-    - `num`: the number of members, which may be zero.
-    - `key`: a PRNG key.
-    - `start`: the number of the first member.
-    - `trainable`: which arrays are parameters, as for `jaxflow.gradient_flow`.
+    Raises:
+        InputError: if `num` or `start` is negative, a member's number is 2⁶³ or more, or a
+            parameter is not floating.
 
-    **Raises:** `InputError` if `num` or `start` is negative, a member's number is 2⁶³ or
-    more, or a parameter is not floating.
+    Source:
+        arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
 
-    **Source:** arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> many = Initializations(network, 1_000_000, key=jax.random.key(1))
-    >>> many
-    Initializations(1,000,000 of DiagonalLinear)
-    >>> many[10:20]
-    Initializations(10 of DiagonalLinear, from 10)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> many = Initializations(network, 1_000_000, key=jax.random.key(1))
+        >>> many
+        Initializations(1,000,000 of DiagonalLinear)
+        >>> many[10:20]
+        Initializations(10 of DiagonalLinear, from 10)
     """
 
     network: Network
@@ -214,22 +219,26 @@ def slice_ensemble(
     `w₀ ∝ c + a p + b q` for `a`, `b` on a grid from `-extent` to `extent`, every one scaled
     to `‖w₀‖ = 1`.
 
-    **Arguments:**
+    Arguments:
+        center: the network `c`.
+        first: the network `p`, of the same structure.
+        second: the network `q`, likewise.
+        extent: the largest `|a|` and `|b|`, positive.
+        resolution: points along each side of the grid, at least 2.
 
-    - `center`, `first`, `second`: networks `c`, `p`, `q` of one structure.
-    - `extent`: the largest `|a|` and `|b|`, positive.
-    - `resolution`: points along each side of the grid, at least 2.
+    Returns:
+        The same module with a leading axis of `resolution²` members, row by row: `b` from
+        below, and `a` from the left in each.
 
-    **Returns:** the same module with a leading axis of `resolution²` members, row by row:
-    `b` from below, and `a` from the left in each.
+    Raises:
+        InputError: for an extent or a resolution that cannot be used, for networks of
+            different structure, and if a member has no direction.
 
-    **Raises:** `InputError` for an extent or a resolution that cannot be used, for networks
-    of different structure, and if a member has no direction.
-
-    >>> import jax, jaxflow as jf
-    >>> c, p, q = (jf.DiagonalLinear(1, 2, key=jax.random.key(k)) for k in range(3))
-    >>> slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
-    (25, 1, 2)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> c, p, q = (jf.DiagonalLinear(1, 2, key=jax.random.key(k)) for k in range(3))
+        >>> slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
+        (25, 1, 2)
     """
     resolution = check_whole("resolution", resolution, least=2)
     extent = check_positive("extent", extent)

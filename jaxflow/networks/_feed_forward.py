@@ -21,22 +21,26 @@ class FeedForward(eqx.Module):
     parameters for an activation of power `p`: `L = D` for `p = 1`,
     `L = (p^D - 1)/(p - 1)` for `p >= 2`.
 
-    **Arguments:**
+    Arguments:
+        sizes: the widths from input to output, `(d_0, …, d_D)`; at least two.
+        activation: a `LeakyReLU`, or any positively homogeneous function of arrays.
+        key: a PRNG key; entries of `W_l` are drawn normal with variance `1/d_{l-1}`.
+        dtype: of the weights; JAX's default float if not given.
 
-    - `sizes`: the widths from input to output, `(d_0, …, d_D)`; at least two.
-    - `activation`: a `LeakyReLU`, or any positively homogeneous function of arrays.
-    - `key`: a PRNG key; entries of `W_l` are drawn normal with variance `1/d_{l-1}`.
-    - `dtype`: of the weights; JAX's default float if not given.
+    Raises:
+        InputError: if `sizes` are not positive whole numbers, and for other arguments that
+            do not fit.
 
-    **Raises:** `InputError` if `sizes` are not positive whole numbers, and for other
-    arguments that do not fit.
+    Source:
+        arXiv:2403.08121, section 2.
 
-    **Source:** arXiv:2403.08121, section 2.
-
-    >>> import jax, jaxflow as jf
-    >>> network = FeedForward((10, 20, 20, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    >>> network(jax.numpy.ones(10)).shape, jf.order(network)
-    ((1,), 7)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = FeedForward(
+        ...     (10, 20, 20, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0)
+        ... )
+        >>> network(jax.numpy.ones(10)).shape, jf.order(network)
+        ((1,), 7)
     """
 
     weights: tuple[Float[Array, "out in"], ...]

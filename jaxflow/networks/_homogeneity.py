@@ -55,30 +55,34 @@ def order(
     `H(x; c w) = c^L H(x; w)` for `c >= 0`, tested by Euler's identity
     `⟨w, ∇H⟩ = L H` and by scaling, at several random points.
 
-    **Arguments:**
+    Arguments:
+        network: any Equinox module, called on one sample.
+        inputs: samples `(n, *input_shape)` to test at. If not given, random ones of the
+            shape that the module names (`input_shape`, or Equinox's `in_size`) or, failing
+            that, of the only length that it accepts.
+        seed: of the random points.
+        trainable: a filter, as for `equinox.partition`, of the arrays that are parameters,
+            where not all are: `L` is the order in these, at the others as they are.
 
-    - `network`: any Equinox module, called on one sample.
-    - `inputs`: samples `(n, *input_shape)` to test at. If not given, random ones of the
-      shape that the module names (`input_shape`, or Equinox's `in_size`) or, failing
-      that, of the only length that it accepts.
-    - `seed`: of the random points.
-    - `trainable`: a filter, as for `equinox.partition`, of the arrays that are parameters,
-      where not all are: `L` is the order in these, at the others as they are.
+    Returns:
+        `L`, an `int` where it is whole.
 
-    **Returns:** `L`, an `int` where it is whole.
+    Raises:
+        NotHomogeneousError: with the measured `discrepancy`.
+        InputError: if the input shape cannot be found or the network is zero wherever it
+            was tried.
 
-    **Raises:** `NotHomogeneousError` with the measured `discrepancy`; `InputError` if the
-    input shape cannot be found or the network is zero wherever it was tried.
+    Source:
+        arXiv:2403.08121, section 2 (Euler's identity for homogeneous functions).
 
-    **Source:** arXiv:2403.08121, section 2 (Euler's identity for homogeneous functions).
-
-    >>> import equinox as eqx, jax, jaxflow as jf
-    >>> key = jax.random.key(0)
-    >>> order(jf.FeedForward((4, 8, 1), jf.LeakyReLU(0.0, 3), key=key))
-    4
-    >>> order(eqx.nn.MLP(4, 1, 8, 1, key=key))
-    Traceback (most recent call last):
-    jaxflow.errors.NotHomogeneousError: network: found ...
+    Examples:
+        >>> import equinox as eqx, jax, jaxflow as jf
+        >>> key = jax.random.key(0)
+        >>> order(jf.FeedForward((4, 8, 1), jf.LeakyReLU(0.0, 3), key=key))
+        4
+        >>> order(eqx.nn.MLP(4, 1, 8, 1, key=key))
+        Traceback (most recent call last):
+        jaxflow.errors.NotHomogeneousError: network: found ...
     """
     check_one(network)
     if trainable is not None:

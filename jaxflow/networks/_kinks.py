@@ -113,8 +113,9 @@ def kinks(
 ) -> tuple[int, ...]:
     """Which choices of a function are kinks, by their places in `choices`.
 
-    **Arguments:** a `function` of (`data`, weights), and `weights` of its shape, of which
-    the size of the entries is read.
+    Arguments:
+        function: of (`data`, weights).
+        weights: of its shape, of which the size of the entries is read.
     """
     at = lambda w: choices(lambda w: function(data, w), w)
     known: list[bool] = []

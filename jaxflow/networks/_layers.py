@@ -17,12 +17,17 @@ def layer_matrices(network: eqx.Module) -> tuple[Float[Array, "rows columns"], .
     every array that is trained, in the order of the module's leaves, with kernels flattened
     to (out, everything else) and vectors as single columns.
 
-    **Arguments:** one `network`. **Returns:** a tuple of matrices.
+    Arguments:
+        network: one network.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> [matrix.shape for matrix in layer_matrices(network)]
-    [(3, 4), (1, 3)]
+    Returns:
+        A tuple of matrices.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> [matrix.shape for matrix in layer_matrices(network)]
+        [(3, 4), (1, 3)]
     """
     check_module(network)
     own: Any = getattr(network, "layer_matrices", None)

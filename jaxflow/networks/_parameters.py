@@ -24,7 +24,7 @@ Network = TypeVar("Network")
 
 
 def check_module(network: Any, argument: str = "network") -> None:
-    """**Raises:** `InputError` for what is no Equinox module, or none that is called."""
+    """Raises `InputError` for what is no Equinox module, or none that is called."""
     if not isinstance(network, eqx.Module):
         raise InputError(argument, shown(network), "an equinox.Module")
     if not callable(network):
@@ -49,7 +49,8 @@ def unflattener(network: eqx.Module) -> Callable[[Float[Array, " parameters"]], 
 class Parameters(eqx.Module):
     """Puts a vector of parameters into the pytree that an optimizer sees.
 
-    **Arguments:** `network`, of which only the structure is read.
+    Arguments:
+        network: of which only the structure is read.
     """
 
     network: eqx.Module

@@ -33,12 +33,11 @@ elsewhere does them once. Chosen."""
 class Eye(NamedTuple):
     """What is looked for.
 
-    **Arguments:**
-
-    - `sees`: what is to be noted of an equation, as a function of its operands; `None` for
-      nothing.
-    - `skips`: whether to leave out an equation with all that is in it.
-    - `bars`: called with the name of an equation that hides one which would be noted.
+    Arguments:
+        sees: what is to be noted of an equation, as a function of its operands; `None` for
+            nothing.
+        skips: whether to leave out an equation with all that is in it.
+        bars: called with the name of an equation that hides one which would be noted.
     """
 
     sees: Callable[[Any], Callable[[Sequence[Any]], Bool[Array, " pairs"]] | None]

@@ -20,7 +20,8 @@ _MOST_TRIED = 8
 def check_one(network: Any, argument: str = "network") -> None:
     """One network: an Equinox module with parameters, and not an ensemble.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     check_module(network, argument)
     arrays = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_array))
@@ -95,7 +96,8 @@ def accepts(network: Any, shape: tuple[int, ...], dtype: Any) -> bool:
 def check_accepts(network: Any, inputs: PyTree) -> None:
     """Whether the network can be called on these samples.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     _, reason = output_of(network, sample_of(inputs))
     if reason is not None:
@@ -107,7 +109,8 @@ def check_accepts(network: Any, inputs: PyTree) -> None:
 def seen_on_sample(network: Any, sample: PyTree) -> Any:
     """The network, where what no gradient reaches is not trained.
 
-    **Arguments:** a `sample` in shapes and types.
+    Arguments:
+        sample: in shapes and types.
     """
     return trained_on(network, _call, sample)
 

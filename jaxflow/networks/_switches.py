@@ -30,16 +30,20 @@ def switches(
     The module's own `switches(x)` of one sample, where it has such a method. Otherwise
     every `LeakyReLU` with a kink in the network is asked, wherever it is kept and called.
 
-    **Arguments:** a `network` called on one sample, and samples.
+    Arguments:
+        network: called on one sample.
+        inputs: samples.
 
-    **Raises:** `InputError` if no activation in the network has a kink, or if one is
-    called in a branch or in a loop of unknown length.
+    Raises:
+        InputError: if no activation in the network has a kink, or if one is called in a
+            branch or in a loop of unknown length.
 
-    >>> import jaxflow as jf
-    >>> network = jf.FeedForward((2, 1, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[1.0, -2.0]]))
-    >>> switches(network, jnp.eye(2)).tolist()
-    [[True], [False]]
+    Examples:
+        >>> import jaxflow as jf
+        >>> network = jf.FeedForward((2, 1, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[1.0, -2.0]]))
+        >>> switches(network, jnp.eye(2)).tolist()
+        [[True], [False]]
     """
     check_one(network)
     inputs = as_samples(inputs, None)

@@ -30,16 +30,17 @@ def early_phase(
     which is where everything happens: near `T*` the norm grows like
     `((L-2) L N (T* - s))^(-1/(L-2))`, drawn as a dashed line.
 
-    **Arguments:**
+    Arguments:
+        results: a `Solution` or dataset with the records `norm`, `cosine`, `loss` and
+            `stable_rank` over rescaled time, and with `blow_up_time` and `kkt_value`, as
+            the demo makes it.
+        axes: four matplotlib axes; a new figure if not given.
 
-    - `results`: a `Solution` or dataset with the records `norm`, `cosine`, `loss` and
-      `stable_rank` over rescaled time, and with `blow_up_time` and `kkt_value`, as the
-      demo makes it.
-    - `axes`: four matplotlib axes; a new figure if not given.
+    Returns:
+        The four axes.
 
-    **Returns:** the four axes.
-
-    **Raises:** `InputError` if one of these is missing.
+    Raises:
+        InputError: if one of these is missing.
     """
     expected = "a Solution with records, blow_up_time and kkt_value, as the demo makes it"
     dataset = dataset_of("results", results, expected, _OF_EARLY_PHASE)
@@ -89,12 +90,16 @@ def early_convergence(
     with `T` the time of escape: one line for each member, the median thick. Right,
     `1 - cosine` where `‖w‖ = √δ`, against δ.
 
-    **Arguments:** what `verify_early_convergence` found (its dataset alone has not the
-    curves of the left panel); two matplotlib `axes`, a new figure if not given.
+    Arguments:
+        result: what `verify_early_convergence` found; its dataset alone has not the curves
+            of the left panel.
+        axes: two matplotlib axes, a new figure if not given.
 
-    **Returns:** the axes.
+    Returns:
+        The axes.
 
-    **Raises:** `InputError` for something else.
+    Raises:
+        InputError: for something else.
     """
     if not isinstance(found, EarlyConvergence):
         raise InputError("found", shown(found), "what verify_early_convergence found")

@@ -25,19 +25,23 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
     Bars are Wilson's 95% intervals. Filled: second-order points; open: points with ascent
     directions. Disks have rank one in every layer, squares have not.
 
-    **Arguments:** `points` of `find_kkt`, or their dataset; matplotlib axes `ax`, new ones
-    if not given.
+    Arguments:
+        points: of `find_kkt`, or their dataset.
+        ax: matplotlib axes, new ones if not given.
 
-    **Returns:** the axes.
+    Returns:
+        The axes.
 
-    **Raises:** `InputError` for something else.
+    Raises:
+        InputError: for something else.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
-    >>> found = jf.find_kkt(jf.sample_ensemble(network, 4, key=jax.random.key(1)), task)
-    >>> kkt_points(found).get_xlabel()
-    'share of the sphere that flows there'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+        >>> found = jf.find_kkt(jf.sample_ensemble(network, 4, key=jax.random.key(1)), task)
+        >>> kkt_points(found).get_xlabel()
+        'share of the sphere that flows there'
     """
     names = ("share", "value", "share_low", "share_high", "rank_one", "index")
     dataset = dataset_of("points", points, "what find_kkt found", names)
@@ -80,24 +84,26 @@ def stable_sets(
 ) -> Axes:
     """Draw which KKT point every initialization of a plane flows to.
 
-    **Arguments:**
+    Arguments:
+        points: what `find_kkt` gives for a `slice_ensemble`, or its dataset.
+        extent: that of the ensemble.
+        ax: matplotlib axes; new ones if not given.
 
-    - `points`: what `find_kkt` gives for a `slice_ensemble`, or its dataset.
-    - `extent`: that of the ensemble.
-    - `ax`: matplotlib axes; new ones if not given.
+    Returns:
+        The axes. Colors run through the points, best first; white goes to zero, grey did
+        not converge.
 
-    **Returns:** the axes. Colors run through the points, best first; white goes to zero,
-    grey did not converge.
+    Raises:
+        InputError: if the number of members is not a square, and for something else than
+            KKT points.
 
-    **Raises:** `InputError` if the number of members is not a square, and for something
-    else than KKT points.
-
-    >>> import jax, jaxflow as jf
-    >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
-    >>> plane = jf.slice_ensemble(c, p, q, extent=1.0, resolution=4)
-    >>> found = jf.find_kkt(plane, jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)))
-    >>> stable_sets(found).get_xlabel()
-    'a'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
+        >>> plane = jf.slice_ensemble(c, p, q, extent=1.0, resolution=4)
+        >>> found = jf.find_kkt(plane, jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)))
+        >>> stable_sets(found).get_xlabel()
+        'a'
     """
     dataset = dataset_of("points", points, "what find_kkt found", ("value", "end"))
     extent = check_positive("extent", extent)

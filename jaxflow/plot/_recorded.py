@@ -50,32 +50,34 @@ def recorded(
     that still runs is the height of the grey strip below. Scales are logarithmic where
     numbers cover decades.
 
-    **Arguments:**
+    Arguments:
+        results: a `Solution`, or its dataset.
+        name: of the recorded function.
+        against: what to draw it against: the name of a quantity that was recorded beside
+            it, such as `"log_norm"`, or an array, (points,) or (init, points). What it was
+            recorded over if not given.
+        ax: matplotlib axes; new ones if not given.
 
-    - `results`: a `Solution`, or its dataset.
-    - `name`: of the recorded function.
-    - `against`: what to draw it against: the name of a quantity that was recorded beside
-      it, such as `"log_norm"`, or an array, (points,) or (init, points). What it was
-      recorded over if not given.
-    - `ax`: matplotlib axes; new ones if not given.
+    Returns:
+        The axes.
 
-    **Returns:** the axes.
+    Raises:
+        InputError: if nothing was recorded under that name.
 
-    **Raises:** `InputError` if nothing was recorded under that name.
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-    >>> ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
-    >>> solution = jf.gradient_flow(
-    ...     ensemble,
-    ...     jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)),
-    ...     scale=0.1,
-    ...     stop=[jf.RescaledTime(1.0)],
-    ...     record={"norm": jf.norm},
-    ...     record_at=20,
-    ... )
-    >>> recorded(solution, "norm").get_ylabel()
-    'norm'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+        >>> ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
+        >>> solution = jf.gradient_flow(
+        ...     ensemble,
+        ...     jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)),
+        ...     scale=0.1,
+        ...     stop=[jf.RescaledTime(1.0)],
+        ...     record={"norm": jf.norm},
+        ...     record_at=20,
+        ... )
+        >>> recorded(solution, "norm").get_ylabel()
+        'norm'
     """
     dataset = dataset_of("results", results, "a Solution, or its dataset")
     over = _over(dataset)

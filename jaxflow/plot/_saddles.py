@@ -27,24 +27,26 @@ def saddle_to_saddle(
     between saddles otherwise. Thick: visits, from arrival to departure. Crosses: predicted
     departures. At the right, the level of each saddle and how many parts have grown there.
 
-    **Arguments:**
+    Arguments:
+        found: what `saddle_to_saddle` found, or its dataset.
+        over: `"time"` in the units in which the saddles are left at all scales: `δ^(2-L)`,
+            and `log(1/δ)` for `L = 2`; `"log_time"` for `t` on a logarithmic scale;
+            `"auto"` for this where departures lie decades apart.
+        ax: matplotlib axes; new ones if not given.
 
-    - `found`: what `saddle_to_saddle` found, or its dataset.
-    - `over`: `"time"` in the units in which the saddles are left at all scales:
-      `δ^(2-L)`, and `log(1/δ)` for `L = 2`; `"log_time"` for `t` on a logarithmic scale;
-      `"auto"` for this where departures lie decades apart.
-    - `ax`: matplotlib axes; new ones if not given.
+    Returns:
+        The axes.
 
-    **Returns:** the axes.
+    Raises:
+        InputError: for something else.
 
-    **Raises:** `InputError` for something else.
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([2.0, 1.0]))
-    >>> found = jf.saddle_to_saddle(network, task, scale=1e-4, solver=None)
-    >>> saddle_to_saddle(found).get_ylabel()
-    'loss'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([2.0, 1.0]))
+        >>> found = jf.saddle_to_saddle(network, task, scale=1e-4, solver=None)
+        >>> saddle_to_saddle(found).get_ylabel()
+        'loss'
     """
     dataset = dataset_of("found", found, "what saddle_to_saddle found", _NEEDED)
     check_choice("over", over, ("auto", "time", "log_time"))

@@ -120,7 +120,8 @@ class AbstractDeclaration(abc.ABC):
     ) -> Any:
         """The field of several results, one after the other.
 
-        **Raises:** `InputError` if they do not fit together.
+        Raises:
+            InputError: if they do not fit together.
         """
 
     @abc.abstractmethod
@@ -129,7 +130,7 @@ class AbstractDeclaration(abc.ABC):
 
     @abc.abstractmethod
     def read(self, name: str, source: AbstractSource) -> Any:
-        """The field from a dataset. **Raises:** `KeyError` if it is not there."""
+        """The field from a dataset. Raises `KeyError` if it is not there."""
 
 
 def declared(declaration: AbstractDeclaration, **options: Any) -> Any:

@@ -21,13 +21,13 @@ _EXPECTED = "a number, a slice, or an array of numbers or of booleans"
 def check_index(index: Any, length: int, of: str) -> Index:
     """An index of the caller's, as NumPy understands it, or a sentence that says why not.
 
-    **Arguments:**
+    Arguments:
+        index: what stands between the brackets.
+        length: how many members there are.
+        of: what they are members of, for the message.
 
-    - `index`: what stands between the brackets.
-    - `length`: how many members there are.
-    - `of`: what they are members of, for the message.
-
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     if isinstance(index, slice):
         try:

@@ -254,8 +254,8 @@ def _joined_trees(name: str, trees: Sequence[Any], owners: Sequence[AbstractOwne
 class _Stored(Mapping[str, Any]):
     """Recorded values by name, read from a dataset when they are asked for.
 
-    **Arguments:** the `source`, its dataset or some members of it, the names, and by the
-    names of pytrees their structures and the names of their variables.
+    Given the `source`, its dataset or some members of it, the names, and by the names of
+    pytrees their structures and the names of their variables.
     """
 
     def __init__(

@@ -54,14 +54,14 @@ _LARGEST = 2**26
 class RunStore:
     """A store of one run, new or begun already.
 
-    **Arguments:**
+    Arguments:
+        path: the folder of the store.
+        identity: all that makes this run what it is, by name, as numbers and strings.
+        total: how many members there are; `None` if nobody knows yet.
+        first: the number of the member in row 0, for a run of some members of many.
 
-    - `path`: the folder of the store.
-    - `identity`: all that makes this run what it is, by name, as numbers and strings.
-    - `total`: how many members there are; `None` if nobody knows yet.
-    - `first`: the number of the member in row 0, for a run of some members of many.
-
-    **Raises:** `StoreError` if the folder holds something else, or another run.
+    Raises:
+        StoreError: if the folder holds something else, or another run.
     """
 
     def __init__(
@@ -126,11 +126,10 @@ class RunStore:
     ) -> None:
         """Write members that are done.
 
-        **Arguments:**
-
-        - `indices`: their rows in the store, from 0.
-        - `dataset`: their rows, in that order, with every status that can occur.
-        - `directions`: their networks, stacked likewise.
+        Arguments:
+            indices: their rows in the store, from 0.
+            dataset: their rows, in that order, with every status that can occur.
+            directions: their networks, stacked likewise.
         """
         parameters = weights_dataset(directions, MEMBERS)
         with _disk_errors(self.path):
@@ -347,7 +346,8 @@ def _checked_attributes(
 ) -> Mapping[str, Any]:
     """The attributes of the store of this run.
 
-    **Raises:** `StoreError` if a store is of no run, or of another one.
+    Raises:
+        StoreError: if a store is of no run, or of another one.
     """
     attributes: Mapping[str, Any] = {}
     try:

@@ -20,8 +20,10 @@ class Reason(NamedTuple):
 def shortfall(head: str, reasons: Sequence[Reason], look: str = "") -> str | None:
     """The text of a warning; `None` where there are no reasons.
 
-    **Arguments:** `head`, a sentence with how many of how many members it is about, the
-    `reasons`, and where to `look` for more.
+    Arguments:
+        head: a sentence with how many of how many members it is about.
+        reasons: why.
+        look: where to look for more.
     """
     if not reasons:
         return None

@@ -39,15 +39,16 @@ class Solution(AbstractResult, Generic[Network_co]):
     shows a summary. `solution[3]` is the solution of one member,
     `solution[10:20]` or `solution[mask]` that of some.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-    >>> ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> solution = jf.gradient_flow(ensemble, task, stop=[jf.RescaledTime(0.1)])
-    >>> solution.status.tolist()
-    ['RescaledTime', 'RescaledTime', 'RescaledTime', 'RescaledTime']
-    >>> solution[2:].dataset["init"].values.tolist()
-    [2, 3]
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+        >>> ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> solution = jf.gradient_flow(ensemble, task, stop=[jf.RescaledTime(0.1)])
+        >>> solution.status.tolist()
+        ['RescaledTime', 'RescaledTime', 'RescaledTime', 'RescaledTime']
+        >>> solution[2:].dataset["init"].values.tolist()
+        [2, 3]
     """
 
     counted: ClassVar[str] = "log_norm"

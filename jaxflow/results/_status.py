@@ -113,7 +113,8 @@ class StatusTable(NamedTuple):
 def status_table(names: Iterable[str] = ()) -> StatusTable:
     """All codes that are fixed, and those of these names, in rising order.
 
-    **Raises:** `InputError` if two names share a code.
+    Raises:
+        InputError: if two names share a code.
     """
     by_code = {code: name for name, code in _CODES.items()}
     for name in names:
@@ -144,7 +145,8 @@ def encode(status: Any, names: Sequence[str] = ()) -> tuple[np.ndarray, StatusTa
 def decode(variable: xarray.DataArray) -> np.ndarray:
     """The statuses of codes, by what the variable says of itself.
 
-    **Raises:** `KeyError` if a code has no meaning.
+    Raises:
+        KeyError: if a code has no meaning.
     """
     meanings = dict(
         zip(

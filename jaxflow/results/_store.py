@@ -208,13 +208,12 @@ class Group(AbstractSource):
 class Place:
     """A store, and how it is read.
 
-    **Arguments:**
-
-    - `store`: the store.
-    - `network`: of the same structure; `None` to rebuild it from its description.
-    - `trust`: whose code networks may be rebuilt with.
-    - `lazily`: whether to read arrays only when they are used.
-    - `picked`: which members are meant, one index after the other.
+    Arguments:
+        store: the store.
+        network: of the same structure; `None` to rebuild it from its description.
+        trust: whose code networks may be rebuilt with.
+        lazily: whether to read arrays only when they are used.
+        picked: which members are meant, one index after the other.
     """
 
     store: CheckedStore
@@ -279,7 +278,8 @@ class StoredNetworks:
 def read(path: pathlib.Path, network: Any, trust: Trust, *, lazily: bool) -> Group:
     """The root of the store at a path.
 
-    **Raises:** `StoreError` if there is no finished result there.
+    Raises:
+        StoreError: if there is no finished result there.
     """
     with damage(path):
         store = open_for_reading(standing(path))
@@ -297,7 +297,8 @@ def read(path: pathlib.Path, network: Any, trust: Trust, *, lazily: bool) -> Gro
 def rebuild_value(path: pathlib.Path, group: str, trust: Trust) -> Any:
     """What `weights_dataset` wrote into a group of a store, with NumPy arrays.
 
-    **Raises:** `StoreError` if it is not there or cannot be rebuilt.
+    Raises:
+        StoreError: if it is not there or cannot be rebuilt.
     """
     store = open_for_reading(standing(path))
     if f"{group}/zarr.json" not in store.places():

@@ -35,7 +35,8 @@ Trust = tuple[str, ...]
 def as_trust(trust: Any) -> Trust:
     """The modules that a caller trusts, given by name or themselves.
 
-    **Raises:** `InputError` for anything else.
+    Raises:
+        InputError: for anything else.
     """
     several = (trust,) if isinstance(trust, (str, types.ModuleType)) else trust
     expected = "a list of modules or of their names, such as ['my_networks']"
@@ -52,10 +53,12 @@ def describe(
 ) -> Json:
     """Plain data for a module; `store_array` keeps an array and gives its name.
 
-    **Arguments:** with `whole`, a part without a name, such as a lambda, is refused;
-    without, its place is marked, and only a network of the same structure fills it.
+    Arguments:
+        whole: whether a part without a name, such as a lambda, is refused; else its place
+            is marked, and only a network of the same structure fills it.
 
-    **Raises:** `StoreError` naming the first part that has no importable name.
+    Raises:
+        StoreError: naming the first part that has no importable name.
     """
     found = _described(
         node,
@@ -173,8 +176,9 @@ def _is_stateless(node: Any) -> bool:
 def rebuild(description: Json, load_array: Callable[[str], Any], trust: Trust) -> Any:
     """The module that `describe` described.
 
-    **Raises:** `StoreError` if a class or function is not known and not trusted, if a part
-    had no name, or if it is not what `describe` writes.
+    Raises:
+        StoreError: if a class or function is not known and not trusted, if a part had no
+            name, or if it is not what `describe` writes.
     """
     kind = next(iter(description), "") if isinstance(description, dict) else ""
     if not isinstance(description, dict) or set(description) != _KEYS.get(kind, {kind}):

@@ -38,16 +38,17 @@ def weights_dataset(
 ) -> xarray.Dataset:
     """The arrays of networks, named by their paths: `weights_0` for `.weights[0]`.
 
-    **Arguments:**
+    Arguments:
+        networks: a network, or stacked networks.
+        dimension: the name of the leading axis of stacked networks.
+        whole: whether to refuse parts without a name, such as a lambda. Without it they are
+            marked as missing, and reading the networks needs one of the same structure.
 
-    - `networks`: a network, or stacked networks.
-    - `dimension`: the name of the leading axis of stacked networks.
-    - `whole`: whether to refuse parts without a name, such as a lambda. Without it they are
-      marked as missing, and reading the networks needs one of the same structure.
+    Returns:
+        A dataset, with the structure of the networks in its attributes.
 
-    **Returns:** a dataset, with the structure of the networks in its attributes.
-
-    **Raises:** `StoreError` if `whole`, and a part has no name to import it by.
+    Raises:
+        StoreError: if `whole`, and a part has no name to import it by.
     """
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(networks, eqx.is_array))
     names = _names(path for path, _ in leaves)
@@ -91,14 +92,14 @@ def rebuilt(
 ) -> Any:
     """The networks that `weights_dataset` wrote.
 
-    **Arguments:**
+    Arguments:
+        arrays: by their names.
+        structure: the description in its attributes.
+        network: of the same structure; `None` to rebuild it from the description.
+        trust: modules whose code the description may name.
 
-    - `arrays`: by their names.
-    - `structure`: the description in its attributes.
-    - `network`: of the same structure; `None` to rebuild it from the description.
-    - `trust`: modules whose code the description may name.
-
-    **Raises:** `StoreError` if an array is missing, or if the network does not fit.
+    Raises:
+        StoreError: if an array is missing, or if the network does not fit.
     """
     moved = {name: on_device(array) for name, array in arrays.items()}
     _warn_of_narrowed(arrays, moved)
@@ -173,7 +174,8 @@ def _variable(name: str, leaf: Any, dimension: str | None, path: str) -> xarray.
 def join_networks(networks: Sequence[Any], owners: Sequence[AbstractOwner]) -> Any:
     """Stacked networks, one after the other.
 
-    **Raises:** `InputError` if they are of different structures.
+    Raises:
+        InputError: if they are of different structures.
     """
     partitioned = [eqx.partition(each, eqx.is_array) for each in networks]
     first, *others = partitioned
@@ -251,7 +253,7 @@ def stacked_networks() -> Any:
 def reader(group: str) -> Any:
     """Declare a field that is a function without arguments, giving stacked networks.
 
-    **Arguments:** `group`, the name of their group and of the attribute of the result that
-    has them.
+    Arguments:
+        group: the name of their group and of the attribute of the result that has them.
     """
     return declared(_Reader(group))

@@ -35,8 +35,9 @@ def as_networks(
 ) -> AbstractNetworks:
     """Find out what the caller gave, and whether it fits the task.
 
-    **Arguments:** `trainable`, the filter of what is trained; if not given, what a module
-    says of itself, or what a gradient reaches.
+    Arguments:
+        trainable: the filter of what is trained; if not given, what a module says of
+            itself, or what a gradient reaches.
     """
     check_task(task)
     ensemble = check_flag("ensemble", ensemble, optional=True)

@@ -33,10 +33,12 @@ class CorrelationLimit(AbstractEquation):
     In polar coordinates, where the direction follows Riemannian gradient ascent of `N` on
     the unit sphere, towards KKT points. There is no scale.
 
-    **Source:** arXiv:2403.08121, section 3.
+    Source:
+        arXiv:2403.08121, section 3.
 
-    >>> CorrelationLimit().kind
-    'neural correlation flow'
+    Examples:
+        >>> CorrelationLimit().kind
+        'neural correlation flow'
     """
 
     order: int | float | None = eqx.field(static=True, default=None, kw_only=True)
@@ -88,26 +90,30 @@ def ncf_flow(
     `du/ds = ∇N(u)`, `u(0) = w₀`, in polar coordinates, where the direction follows
     Riemannian gradient ascent of `N` on the unit sphere, towards KKT points.
 
-    **Arguments:** as for `gradient_flow`, but there is no scale. `stop` is
+    Arguments are as for `gradient_flow`, but there is no scale. `stop` is
     `Stationary(1e-8)` if not given, `Stationary(1e-4)` in float32. Norms are those of
     `u = w/δ`; recorded functions are given the network `u`.
 
-    **Returns:** a `Solution` with `blow_up_time`, the rescaled time `T*` at which `u`
-    becomes infinite (infinity if it does not, NaN where the member was stopped too early
-    to tell). The `loss` is that at the origin, `log_time` is infinite for `L > 2`.
+    Returns:
+        A `Solution` with `blow_up_time`, the rescaled time `T*` at which `u` becomes
+        infinite (infinity if it does not, NaN where the member was stopped too early to
+        tell). The `loss` is that at the origin, `log_time` is infinite for `L > 2`.
 
-    **Raises:** `InputError` for arguments that do not fit, weights that are all zero among
-    them, `NotHomogeneousError` for a network that is not homogeneous.
+    Raises:
+        InputError: for arguments that do not fit, weights that are all zero among them.
+        NotHomogeneousError: for a network that is not homogeneous.
 
-    **Source:** arXiv:2403.08121, section 3.
+    Source:
+        arXiv:2403.08121, section 3.
 
-    >>> import jax, jaxflow as jf
-    >>> key = jax.random.key(0)
-    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=key)
-    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
-    >>> limit = ncf_flow(jf.sample_ensemble(network, 2, key=key), task)
-    >>> round(float(limit.directions.weights[0][0, 0, 2]), 6)
-    0.8
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> key = jax.random.key(0)
+        >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=key)
+        >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+        >>> limit = ncf_flow(jf.sample_ensemble(network, 2, key=key), task)
+        >>> round(float(limit.directions.weights[0][0, 0, 2]), 6)
+        0.8
     """
     check_keywords("ncf_flow", execution)
     simulation = Simulation(

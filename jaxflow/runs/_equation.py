@@ -48,7 +48,8 @@ class AbstractEquation(eqx.Module):
     def resolve(self, networks: AbstractNetworks, task: AbstractTask) -> "AbstractEquation":
         """The equation with everything settled that depends on networks and task.
 
-        **Raises:** `InputError` for networks that it cannot be solved for.
+        Raises:
+            InputError: for networks that it cannot be solved for.
         """
         return self
 

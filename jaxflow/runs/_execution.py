@@ -58,7 +58,8 @@ class Execution(TypedDict, total=False):
 def check_keywords(caller: str, given: Mapping[str, Any]) -> None:
     """Whether a call was given keywords that it has.
 
-    **Raises:** `TypeError` as Python does, with where a keyword has gone.
+    Raises:
+        TypeError: as Python does, with where a keyword has gone.
     """
     unknown = next((name for name in given if name not in Execution.__annotations__), None)
     if unknown is None:
@@ -81,31 +82,35 @@ def run(
 ) -> Solution:
     """Run a simulation.
 
-    **Arguments:**
+    Arguments:
+        simulation: a `jaxflow.Simulation`.
+        store: a folder, such as `"run.zarr"`, for members as they are done and for those in
+            flight. The same call with the folder of a run that was interrupted goes on from
+            there, with that of a run that has finished reads it. The solution then reads
+            its weights and records from there.
+        schedule: how the run is spread over the machine, a `Schedule`; measured if not
+            given. Results do not depend on it, beyond rounding.
+        progress: `True` for a progress bar, `False` for none; a bar on a terminal and a
+            line now and then elsewhere if `None`.
+        attrs: anything to keep with the results, such as a seed.
 
-    - `simulation`: a `jaxflow.Simulation`.
-    - `store`: a folder, such as `"run.zarr"`, for members as they are done and for those
-      in flight. The same call with the folder of a run that was interrupted goes on from
-      there, with that of a run that has finished reads it. The solution then reads its
-      weights and records from there.
-    - `schedule`: how the run is spread over the machine, a `Schedule`; measured if not
-      given. Results do not depend on it, beyond rounding.
-    - `progress`: `True` for a progress bar, `False` for none; a bar on a terminal and a
-      line now and then elsewhere if `None`.
-    - `attrs`: anything to keep with the results, such as a seed.
+    Returns:
+        A `Solution`.
 
-    **Returns:** a `Solution`.
+    Raises:
+        InputError: for arguments that do not fit.
+        StoreError: for a store that holds another run or cannot be written.
+        KeyboardInterrupt: at Ctrl-C.
+        SystemExit: with `128 + n` at SIGTERM and SIGHUP, with members and lanes safe in the
+            store.
 
-    **Raises:** `InputError` for arguments that do not fit, `StoreError` for a store that
-    holds another run or cannot be written. `KeyboardInterrupt` at Ctrl-C and
-    `SystemExit(128 + n)` at SIGTERM and SIGHUP, with members and lanes safe in the store.
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> sim = jf.Simulation(jf.GradientFlow(), network, task, stop=jf.RescaledTime(0.1))
-    >>> str(run(sim).status)
-    'RescaledTime'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> sim = jf.Simulation(jf.GradientFlow(), network, task, stop=jf.RescaledTime(0.1))
+        >>> str(run(sim).status)
+        'RescaledTime'
     """
     if not isinstance(simulation, Simulation):
         raise InputError("simulation", shown(simulation), "a jaxflow.Simulation")

@@ -33,14 +33,16 @@ from ._stepping import Stepping
 class GradientDescent(AbstractEquation):
     """`w_{k+1} = w_k + update(-∇𝓛(w_k))`, by any optax optimizer.
 
-    **Arguments:** `optimizer`, `num_steps`, `batch_size` and `key` as for
+    Given `optimizer`, `num_steps`, `batch_size` and `key` as for
     `jaxflow.gradient_descent`.
 
-    **Raises:** `InputError` for arguments that do not fit.
+    Raises:
+        InputError: for arguments that do not fit.
 
-    >>> import optax
-    >>> GradientDescent(optax.sgd(0.1), num_steps=10).kind
-    'gradient descent'
+    Examples:
+        >>> import optax
+        >>> GradientDescent(optax.sgd(0.1), num_steps=10).kind
+        'gradient descent'
     """
 
     optimizer: optax.GradientTransformation = eqx.field(static=True)
@@ -151,32 +153,38 @@ def gradient_descent(
     `w_{k+1} = w_k + update(-∇𝓛(w_k))`; with `optax.sgd(η)` that is Euler's method for
     gradient flow with step `η`, `w_{k+1} = w_k - η ∇𝓛(w_k)`.
 
-    **Arguments:** as for `gradient_flow`, and
+    The arguments are those of `gradient_flow`, and these:
 
-    - `optimizer`: any optax optimizer. Another learning rate does not compile again, nor do
-      other numbers of `optax.inject_hyperparams`, which may be arrays (num,), one for each
-      member: `optax.inject_hyperparams(optax.sgd)(learning_rate=rates)`.
-    - `num_steps`: how many steps to take.
-    - `batch_size`, `key`: for stochastic gradients, `b` samples drawn anew for every step
-      and member, without replacement; the gradient of their loss times `n/b` has the mean
-      `∇𝓛`. All `n` samples if not given. Losses are those of all samples.
-    - `stop`: a member ends after the first step that meets a condition, `NormAbove` too.
-    - `record_at`: how many points of each path, which are then every second step, every
-      fourth, …, or a grid over `record_over`: `"clock"`, the number of steps, or
-      `"log_norm"`.
+    Arguments:
+        optimizer: any optax optimizer. Another learning rate does not compile again, nor do
+            other numbers of `optax.inject_hyperparams`, which may be arrays (num,), one for
+            each member: `optax.inject_hyperparams(optax.sgd)(learning_rate=rates)`.
+        num_steps: how many steps to take.
+        batch_size: for stochastic gradients, `b` samples drawn anew for every step and
+            member, without replacement; the gradient of their loss times `n/b` has the mean
+            `∇𝓛`. All `n` samples if not given. Losses are those of all samples.
+        key: a random key, for these samples.
+        stop: a member ends after the first step that meets a condition, `NormAbove` too.
+        record_at: how many points of each path, which are then every second step, every
+            fourth, …, or a grid over `record_over`: `"clock"`, the number of steps, or
+            `"log_norm"`.
 
-    **Returns:** a `Solution`; its times are NaN, since an optimizer has steps and no time.
-    `stats.num_vjps` counts gradients, of `b` samples each, without those of line searches.
+    Returns:
+        A `Solution`; its times are NaN, since an optimizer has steps and no time.
+        `stats.num_vjps` counts gradients, of `b` samples each, without those of line
+        searches.
 
-    **Raises:** `InputError` for arguments that do not fit.
+    Raises:
+        InputError: for arguments that do not fit.
 
-    >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf, optax
-    >>> network = jf.DiagonalLinear(1, 2, key=jax.random.key(0))
-    >>> network = eqx.tree_at(lambda n: n.factors[0], network, jnp.array([[1.0, 0.0]]))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.zeros(2))
-    >>> descent = gradient_descent(network, task, optimizer=optax.sgd(0.5), num_steps=2)
-    >>> round(float(descent.networks.factors[0][0, 0]), 6)
-    0.25
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf, optax
+        >>> network = jf.DiagonalLinear(1, 2, key=jax.random.key(0))
+        >>> network = eqx.tree_at(lambda n: n.factors[0], network, jnp.array([[1.0, 0.0]]))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.zeros(2))
+        >>> descent = gradient_descent(network, task, optimizer=optax.sgd(0.5), num_steps=2)
+        >>> round(float(descent.networks.factors[0][0, 0]), 6)
+        0.25
     """
     check_keywords("gradient_descent", execution)
     simulation = Simulation(

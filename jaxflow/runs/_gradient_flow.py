@@ -35,20 +35,23 @@ _COORDINATES = ("auto", "polar", "block_polar", "cartesian")
 class GradientFlow(AbstractEquation):
     """`dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.
 
-    **Arguments:**
+    Arguments:
+        coordinates: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"` for
+            polar where that is possible; `"block_polar"` for a log-norm and a direction of
+            every block (hidden neuron of a two-layer network, coordinate of a diagonal one,
+            else layer), so that small blocks are as accurate as large ones. Weights that
+            are all zero stay there in any coordinates if the order is above one; else
+            `"auto"` is Cartesian.
 
-    - `coordinates`: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"`
-      for polar where that is possible; `"block_polar"` for a log-norm and a direction of
-      every block (hidden neuron of a two-layer network, coordinate of a diagonal one, else
-      layer), so that small blocks are as accurate as large ones. Weights that are all zero
-      stay there in any coordinates if the order is above one; else `"auto"` is Cartesian.
+    Raises:
+        InputError: for other coordinates.
 
-    **Raises:** `InputError` for other coordinates.
+    Source:
+        arXiv:2403.08121, equation (1); polar form as in the documentation.
 
-    **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
-
-    >>> GradientFlow("polar").kind
-    'gradient flow'
+    Examples:
+        >>> GradientFlow("polar").kind
+        'gradient flow'
     """
 
     coordinates: str = eqx.field(static=True, default="auto")
@@ -129,54 +132,64 @@ def gradient_flow(
 
     `dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.
 
-    **Arguments:**
+    Arguments:
+        networks: one Equinox module, or an ensemble: every array with a leading axis (num,
+            …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
+            members that come when they are needed: `Initializations`, or an iterator of
+            modules.
+        task: the data and the loss; a `jaxflow.TaskPerMember` if each member has its own.
+        scale: the initialization scale δ, positive, scalar or (num,).
+        stop: stop conditions; a member ends at the first that it meets.
+        solver: any diffrax solver of ordinary differential equations; `Tsit5()` if not
+            given. `"auto"` is Tsit5 while accuracy limits the steps, and stabilized or
+            implicit steps where stability does: on plateaus.
+        rtol: with `atol` the tolerance of a step. A weight's error (in polar coordinates
+            that of an entry of the direction) is measured against `atol + rtol |entry|`,
+            the errors of the logarithm of the norm against `atol + rtol`. 1e-6 if not
+            given, 1e-5 in float32.
+        atol: 1e-9 if not given, 1e-7 in float32.
+        max_steps: attempted steps after which a member gives up.
+        coordinates: as for `jaxflow.GradientFlow`.
+        record: named functions of (network, task), each giving one array, or a
+            `jaxflow.Record`.
+        record_at: how many points along each member's own path, such as 100; or an
+            increasing grid, (points,) or (num, points), of the quantity `record_over`:
+            `"rescaled_time"` (the default), `"time"`, `"log_time"` or `"log_norm"`.
+        record_over: see `record_at`.
+        stepping: a `jaxflow.Stepping`, for what is seldom needed: a step size controller,
+            the first step. It goes before `solver`, `rtol`, `atol` and `max_steps`.
+        ensemble: says whether `networks` is one, where its shapes leave that open.
+        trainable: a filter, as for `equinox.partition`, of what is trained: a function of
+            one leaf, or a pytree prefix of booleans. All else is kept as it is, and counts
+            in neither norm nor order; each member may have its own. Inexact arrays that a
+            gradient reaches if not given. The networks of the solution keep it, as
+            `not_trained`.
+        store: as for `jaxflow.run`.
+        progress: as for `jaxflow.run`.
+        schedule: as for `jaxflow.run`.
+        attrs: as for `jaxflow.run`.
 
-    - `networks`: one Equinox module, or an ensemble: every array with a leading axis
-      (num, …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
-      members that come when they are needed: `Initializations`, or an iterator of
-      modules.
-    - `task`: the data and the loss; a `jaxflow.TaskPerMember` if each member has its own.
-    - `scale`: the initialization scale δ, positive, scalar or (num,).
-    - `stop`: stop conditions; a member ends at the first that it meets.
-    - `solver`: any diffrax solver of ordinary differential equations; `Tsit5()` if not
-      given. `"auto"` is Tsit5 while accuracy limits the steps, and stabilized or implicit
-      steps where stability does: on plateaus.
-    - `rtol`, `atol`: tolerances of a step. A weight's error (in polar coordinates that of
-      an entry of the direction) is measured against `atol + rtol |entry|`, the errors of
-      the logarithm of the norm against `atol + rtol`. 1e-6 and 1e-9 if not given, 1e-5
-      and 1e-7 in float32.
-    - `max_steps`: attempted steps after which a member gives up.
-    - `coordinates`: as for `jaxflow.GradientFlow`.
-    - `record`: named functions of (network, task), each giving one array; `record_at`:
-      how many points along each member's own path, such as 100; or an increasing grid,
-      (points,) or (num, points), of the quantity `record_over`: `"rescaled_time"` (the
-      default), `"time"`, `"log_time"` or `"log_norm"`. Or a `jaxflow.Record`.
-    - `stepping`: a `jaxflow.Stepping`, for what is seldom needed: a step size controller,
-      the first step. It goes before `solver`, `rtol`, `atol` and `max_steps`.
-    - `ensemble`: says whether `networks` is one, where its shapes leave that open.
-    - `trainable`: a filter, as for `equinox.partition`, of what is trained: a function of
-      one leaf, or a pytree prefix of booleans. All else is kept as it is, and counts in
-      neither norm nor order; each member may have its own. Inexact arrays that a gradient
-      reaches if not given. The networks of the solution keep it, as `not_trained`.
-    - `store`, `progress`, `schedule`, `attrs`: as for `jaxflow.run`.
+    Returns:
+        A `Solution`.
 
-    **Returns:** a `Solution`.
+    Raises:
+        InputError: for arguments that do not fit.
+        NotHomogeneousError: for polar coordinates with a network that is not homogeneous.
+        StoreError: for a store that holds another run or cannot be written.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for polar
-    coordinates with a network that is not homogeneous, `StoreError` for a store that
-    holds another run or cannot be written.
+    Source:
+        arXiv:2403.08121, equation (1); polar form as in the documentation.
 
-    **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
-
-    >>> import jax, jaxflow as jf
-    >>> key = jax.random.key(0)
-    >>> network = jf.FeedForward((3, 8, 1), jf.LeakyReLU(0.5, 2), key=key)
-    >>> x = jf.data.sphere_points(10, 3, key=key)
-    >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
-    >>> ensemble = jf.sample_ensemble(network, 4, key=key)
-    >>> solution = gradient_flow(ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)])
-    >>> bool((solution.loss <= 0.45).all())
-    True
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> key = jax.random.key(0)
+        >>> network = jf.FeedForward((3, 8, 1), jf.LeakyReLU(0.5, 2), key=key)
+        >>> x = jf.data.sphere_points(10, 3, key=key)
+        >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
+        >>> ensemble = jf.sample_ensemble(network, 4, key=key)
+        >>> solution = gradient_flow(ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)])
+        >>> bool((solution.loss <= 0.45).all())
+        True
     """
     check_keywords("gradient_flow", execution)
     simulation = Simulation(

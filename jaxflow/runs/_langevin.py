@@ -32,14 +32,15 @@ from ._stepping import Stepping
 class Langevin(AbstractEquation):
     """`dw = -∇𝓛(w) dt + sqrt(2T) dB`, `w(0) = δ w₀`: overdamped Langevin dynamics.
 
-    **Arguments:** `temperature`, `time`, `step`, `key` and `solver` as for
-    `jaxflow.langevin_flow`.
+    Given `temperature`, `time`, `step`, `key` and `solver` as for `jaxflow.langevin_flow`.
 
-    **Raises:** `InputError` for arguments that do not fit.
+    Raises:
+        InputError: for arguments that do not fit.
 
-    >>> import jax
-    >>> Langevin(temperature=0.1, time=1.0, step=0.1, key=jax.random.key(0)).kind
-    'Langevin flow'
+    Examples:
+        >>> import jax
+        >>> Langevin(temperature=0.1, time=1.0, step=0.1, key=jax.random.key(0)).kind
+        'Langevin flow'
     """
 
     temperature: float
@@ -126,37 +127,42 @@ def langevin_flow(
     `dw = -∇𝓛(w) dt + sqrt(2T) dB`, `w(0) = δ w₀`. Its stationary density is proportional
     to `exp(-𝓛(w)/T)`, where that can be normalized.
 
-    **Arguments:** as for `gradient_flow`, and
+    The arguments are those of `gradient_flow`, and these:
 
-    - `temperature`: `T`, positive.
-    - `time`: the time `t` at which every member ends that has not met a stop condition.
-    - `step`: the size of a step, in units of `t`; all are of this size but the last.
-    - `key`: a random key. Every member has noise of its own.
-    - `stop`: conditions that look at the end of a step or at the time, not `NormAbove`.
-    - `solver`: a diffrax solver of stochastic differential equations, for additive noise;
-      `ShARK()` (strong order 1.5, two gradients in a step) if not given. `Euler()` is the
-      unadjusted Langevin algorithm.
-    - `record_at`: how many points of each path, which are then every second step, every
-      fourth, …, or a grid over `record_over`: `"rescaled_time"`, which is the time `t`
-      here, for every network, or another quantity that increases along the path.
+    Arguments:
+        temperature: `T`, positive.
+        time: the time `t` at which every member ends that has not met a stop condition.
+        step: the size of a step, in units of `t`; all are of this size but the last.
+        key: a random key. Every member has noise of its own.
+        stop: conditions that look at the end of a step or at the time, not `NormAbove`.
+        solver: a diffrax solver of stochastic differential equations, for additive noise;
+            `ShARK()` (strong order 1.5, two gradients in a step) if not given. `Euler()` is
+            the unadjusted Langevin algorithm.
+        record_at: how many points of each path, which are then every second step, every
+            fourth, …, or a grid over `record_over`: `"rescaled_time"`, which is the time
+            `t` here, for every network, or another quantity that increases along the path.
 
-    **Returns:** a `Solution`, in Cartesian coordinates; its rescaled time is `t`.
+    Returns:
+        A `Solution`, in Cartesian coordinates; its rescaled time is `t`.
 
-    **Raises:** `InputError` for arguments that do not fit.
+    Raises:
+        InputError: for arguments that do not fit.
 
-    **Source:** J. Foster, G. dos Reis and C. Strange, arXiv:2210.17543, equation (6.1), for
-    the solver.
+    Source:
+        J. Foster, G. dos Reis and C. Strange, arXiv:2210.17543, equation (6.1), for the
+        solver.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([1.0, 2.0]))
-    >>> ensemble = jf.sample_ensemble(network, 500, key=jax.random.key(1))
-    >>> end = langevin_flow(
-    ...     ensemble, task, temperature=0.01, time=5.0, step=0.1, key=jax.random.key(2)
-    ... )
-    >>> weights = end.networks.weights[0]
-    >>> bool(abs(weights[:, 0, 1].mean() - 2.0) < 0.03)
-    True
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([1.0, 2.0]))
+        >>> ensemble = jf.sample_ensemble(network, 500, key=jax.random.key(1))
+        >>> end = langevin_flow(
+        ...     ensemble, task, temperature=0.01, time=5.0, step=0.1, key=jax.random.key(2)
+        ... )
+        >>> weights = end.networks.weights[0]
+        >>> bool(abs(weights[:, 0, 1].mean() - 2.0) < 0.03)
+        True
     """
     check_keywords("langevin_flow", execution)
     simulation = Simulation(

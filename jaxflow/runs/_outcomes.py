@@ -28,8 +28,8 @@ _FINAL = ("log_norm", "rescaled_time", "log_time", "loss")
 class Outcomes:
     """Makes solutions of any members of one run.
 
-    **Arguments:** the simulation, its problem, and what results keep: `settings` of the
-    run and the caller's `attrs`.
+    Given the simulation, its problem, and what results keep: `settings` of the run and the
+    caller's `attrs`.
     """
 
     def __init__(

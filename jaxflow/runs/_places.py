@@ -71,12 +71,11 @@ class OnGrid(AbstractPlaces):
 class AlongPath(AbstractPlaces):
     """So many times along each member's own path.
 
-    **Arguments:**
-
-    - `rows`: how many points there can be.
-    - `every`: accepted steps from point to point, in place of as few as fit.
-    - `over`: the quantity that points are spread over; `None` for what the path has.
-    - `problem`: which says what the flow shows and how its steps are made.
+    Arguments:
+        rows: how many points there can be.
+        every: accepted steps from point to point, in place of as few as fit.
+        over: the quantity that points are spread over; `None` for what the path has.
+        problem: which says what the flow shows and how its steps are made.
     """
 
     def __init__(

@@ -25,17 +25,16 @@ from ._places import AbstractPlaces, AlongPath, OnGrid
 class Record(eqx.Module):
     """Functions of (network, task) to be recorded along each member's path.
 
-    **Arguments:**
-
-    - `functions`: by name, each giving one real array, or a pytree of such, as
-      `jaxflow.weights` gives whole networks.
-    - `at`: how many points along each member's own path, 2 or more; or an increasing grid,
-      (points,), or (num, points) with one for each member.
-    - `over`: the quantity that a grid runs over: `"rescaled_time"`, `"time"`,
-      `"log_time"`, `"log_norm"`, or another that the flow shows (`jaxflow.quantities`).
-      What the equation has for a clock if not given. So many points are spread evenly over
-      that quantity if it is given, and over the path if not.
-    - `every`: in place of `at`: the start, every so many accepted steps, and the end.
+    Arguments:
+        functions: by name, each giving one real array, or a pytree of such, as
+            `jaxflow.weights` gives whole networks.
+        at: how many points along each member's own path, 2 or more; or an increasing grid,
+            (points,), or (num, points) with one for each member.
+        over: the quantity that a grid runs over: `"rescaled_time"`, `"time"`, `"log_time"`,
+            `"log_norm"`, or another that the flow shows (`jaxflow.quantities`). What the
+            equation has for a clock if not given. So many points are spread evenly over
+            that quantity if it is given, and over the path if not.
+        every: in place of `at`: the start, every so many accepted steps, and the end.
 
     Points along the path are spread over what changes: an e-fold of the norm, of the loss
     or of the time counts as much as a turn of the weights by one radian, though no step
@@ -43,19 +42,23 @@ class Record(eqx.Module):
     The first and the last state are always among the points. A member that makes enough
     steps gets between half of `at` and `at` points, others eight a step or fewer.
 
-    **Raises:** `InputError` for what cannot be recorded, at once or where it is used.
+    Raises:
+        InputError: for what cannot be recorded, at once or where it is used.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> record = jf.Record({"norm": jf.norm}, [0.0, 0.5], over="time")
-    >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
-    >>> solution.records.values["norm"].shape
-    (2,)
-    >>> record = jf.Record({"norm": jf.norm}, 20)
-    >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
-    >>> solution.dataset["time"].values[[0, solution.records.count - 1]].round(6).tolist()
-    [0.0, 0.5]
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> record = jf.Record({"norm": jf.norm}, [0.0, 0.5], over="time")
+        >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
+        >>> solution.records.values["norm"].shape
+        (2,)
+        >>> record = jf.Record({"norm": jf.norm}, 20)
+        >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
+        >>> solution.dataset["time"].values[[0, solution.records.count - 1]].round(
+        ...     6
+        ... ).tolist()
+        [0.0, 0.5]
     """
 
     functions: Mapping[str, Callable]
@@ -141,8 +144,8 @@ class Record(eqx.Module):
     ) -> "_Observe":
         """The function of snapshots that the engine asks.
 
-        **Arguments:** the network and the task of one member, and the arrays in them that
-        others have their own of.
+        Given the network and the task of one member, and the arrays in them that others
+        have their own of.
         """
         shared = {k: _parted(f)[1] for k, f in self.functions.items()}
         return _Observe(shared, network, task, places_of(own, (network, task)))
@@ -217,7 +220,8 @@ def _called(argument: str, function: Callable, network: Any, task: Any) -> Any:
 def check_functions(argument: str, functions: Any) -> dict[str, Callable]:
     """Functions by name, as far as can be seen without a network.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     if not isinstance(functions, Mapping):
         raise InputError(argument, shown(functions), "a dict of named functions")
@@ -238,7 +242,8 @@ MOST_ROWS = 2**20
 def check_at(argument: str, at: Any, beside: str, every: Any) -> Any:
     """How many points there are, or a grid; `None` if there are so many steps between.
 
-    **Raises:** `InputError`, also unless there is one of the two.
+    Raises:
+        InputError: also unless there is one of the two.
     """
     if every is not None:
         check_whole(beside, every)
@@ -253,7 +258,8 @@ def check_at(argument: str, at: Any, beside: str, every: Any) -> Any:
 def check_grid(argument: str, at: Any) -> np.ndarray:
     """An increasing grid, (points,) or (num, points).
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     # Logarithms are minus infinity where a path begins.
     known = lambda points: np.isfinite(points) | np.isneginf(points)
@@ -273,7 +279,7 @@ def _rows_of_steps(every: int, max_steps: int) -> int:
 
 
 def check_over(argument: str, over: Any) -> None:
-    """The name of a quantity. **Raises:** `InputError`."""
+    """The name of a quantity. Raises `InputError`."""
     if not isinstance(over, str):
         raise InputError(argument, shown(over), "the name of a quantity")
 

@@ -41,28 +41,33 @@ class Simulation(eqx.Module):
     the simulation of members 10 to 19, whose results are those that they have in the
     whole: initializations and noise depend on the seed and on the member's number only.
 
-    **Arguments:**
+    Arguments:
+        equation: such as `jaxflow.GradientFlow()`, `CorrelationLimit()`,
+            `GradientDescent(optimizer, num_steps)`, `Langevin(…)`, or one of your own.
+        networks: as for `jaxflow.gradient_flow`.
+        task: as for `jaxflow.gradient_flow`.
+        ensemble: as for `jaxflow.gradient_flow`.
+        trainable: as for `jaxflow.gradient_flow`.
+        scale: the initialization scale δ, positive, scalar or (num,); 1 if not given.
+        stop: stop conditions; those of the equation if not given.
+        stepping: a `jaxflow.Stepping`; what the equation has for default if not given.
+        record: a `jaxflow.Record`, or `None`.
 
-    - `equation`: such as `jaxflow.GradientFlow()`, `CorrelationLimit()`,
-      `GradientDescent(optimizer, num_steps)`, `Langevin(…)`, or one of your own.
-    - `networks`, `task`, `ensemble`, `trainable`: as for `jaxflow.gradient_flow`.
-    - `scale`: the initialization scale δ, positive, scalar or (num,); 1 if not given.
-    - `stop`: stop conditions; those of the equation if not given.
-    - `stepping`: a `jaxflow.Stepping`; what the equation has for default if not given.
-    - `record`: a `jaxflow.Record`, or `None`.
+    Raises:
+        InputError: for arguments that do not fit.
+        NotHomogeneousError: for an equation that needs a homogeneous network and is given
+            another.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for
-    an equation that needs a homogeneous network and is given another.
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-    >>> drawn = jf.Initializations(network, 6, key=jax.random.key(1))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> sim = Simulation(jf.GradientFlow(), drawn, task, scale=0.1, stop=[jf.Time(1.0)])
-    >>> whole = jf.run(sim)
-    >>> halves = jf.concat([jf.run(sim[:3]), jf.run(sim[3:])])
-    >>> bool((halves.loss == whole.loss).all())
-    True
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+        >>> drawn = jf.Initializations(network, 6, key=jax.random.key(1))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> sim = Simulation(jf.GradientFlow(), drawn, task, scale=0.1, stop=[jf.Time(1.0)])
+        >>> whole = jf.run(sim)
+        >>> halves = jf.concat([jf.run(sim[:3]), jf.run(sim[3:])])
+        >>> bool((halves.loss == whole.loss).all())
+        True
     """
 
     equation: AbstractEquation
@@ -200,21 +205,25 @@ class Simulation(eqx.Module):
     ) -> "Simulation":
         """The simulation whose run a store holds, to be run again or further.
 
-        **Arguments:** `path`, the folder that was given as `store=`; `trust`, modules of
-        yours whose classes and functions it may name, as for `jaxflow.load`.
+        Arguments:
+            path: the folder that was given as `store=`.
+            trust: modules of yours whose classes and functions it may name, as for
+                `jaxflow.load`.
 
-        **Raises:** `StoreError` if there is none, or if a part of it has no name in a file,
-        such as an optimizer or a lambda.
+        Raises:
+            StoreError: if there is none, or if a part of it has no name in a file, such as
+                an optimizer or a lambda.
 
-        >>> import jax, jaxflow as jf, tempfile
-        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-        >>> sim = Simulation(jf.GradientFlow(), network, task, stop=jf.Time(0.1))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     solution = jf.run(sim, store=f"{folder}/run.zarr")
-        ...     again = Simulation.load(f"{folder}/run.zarr")
-        >>> again == sim
-        True
+        Examples:
+            >>> import jax, jaxflow as jf, tempfile
+            >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+            >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+            >>> sim = Simulation(jf.GradientFlow(), network, task, stop=jf.Time(0.1))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     solution = jf.run(sim, store=f"{folder}/run.zarr")
+            ...     again = Simulation.load(f"{folder}/run.zarr")
+            >>> again == sim
+            True
         """
         path = as_path(path, "path")
         found = rebuild_value(path, SIMULATION, as_trust(trust))
@@ -236,7 +245,8 @@ class Simulation(eqx.Module):
     def identity(self) -> dict[str, str]:
         """All that its numbers depend on, field by field: values, or digests of arrays.
 
-        **Raises:** `InputError` for a part that cannot be told from another.
+        Raises:
+            InputError: for a part that cannot be told from another.
         """
         return {"kind": self.equation.kind, **identify(self)}
 

@@ -31,33 +31,35 @@ MAX_STEPS = 10_000
 class Stepping(eqx.Module):
     """How steps are made. What is not given is what the equation's default says.
 
-    **Arguments:**
+    Arguments:
+        solver: any diffrax solver of ordinary differential equations, or a
+            `jaxflow.solvers.AbstractStepper`. `"auto"` is Tsit5 while accuracy limits the
+            steps, and stabilized or implicit steps where stability does: on plateaus.
+        rtol: the relative tolerance of a step, as for `jaxflow.gradient_flow`.
+        atol: the absolute one.
+        controller: a diffrax step size controller in place of the tolerances.
+        dt0: the first step, in the clock of the coordinates.
+        max_steps: attempted steps after which a member gives up.
 
-    - `solver`: any diffrax solver of ordinary differential equations, or a
-      `jaxflow.solvers.AbstractStepper`. `"auto"` is Tsit5 while accuracy limits the steps,
-      and stabilized or implicit steps where stability does: on plateaus.
-    - `rtol`, `atol`: tolerances of a step.
-    - `controller`: a diffrax step size controller in place of the tolerances.
-    - `dt0`: the first step, in the clock of the coordinates.
-    - `max_steps`: attempted steps after which a member gives up.
+    Raises:
+        InputError: for values that cannot be used, at once or where it is used.
 
-    **Raises:** `InputError` for values that cannot be used, at once or where it is used.
-
-    >>> import diffrax, jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> constant = jf.Stepping(
-    ...     diffrax.Heun(), controller=diffrax.ConstantStepSize(), dt0=0.25
-    ... )
-    >>> flow = jf.gradient_flow(
-    ...     network,
-    ...     task,
-    ...     stop=jf.RescaledTime(1.0),
-    ...     stepping=constant,
-    ...     coordinates="cartesian",
-    ... )
-    >>> flow.stats.num_steps.item()
-    4
+    Examples:
+        >>> import diffrax, jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> constant = jf.Stepping(
+        ...     diffrax.Heun(), controller=diffrax.ConstantStepSize(), dt0=0.25
+        ... )
+        >>> flow = jf.gradient_flow(
+        ...     network,
+        ...     task,
+        ...     stop=jf.RescaledTime(1.0),
+        ...     stepping=constant,
+        ...     coordinates="cartesian",
+        ... )
+        >>> flow.stats.num_steps.item()
+        4
     """
 
     solver: diffrax.AbstractSolver | AbstractStepper | str | None = None

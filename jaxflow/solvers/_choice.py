@@ -17,7 +17,7 @@ def as_stepper(solver: Any, flow: Any) -> AbstractStepper:
     A solver may have a method `stepper(flow)` that gives its own; steppers are their own;
     any other diffrax solver makes whole steps, written out where that is faster.
 
-    **Arguments:** a diffrax solver or an `AbstractStepper`, and the flow.
+    Given a diffrax solver or an `AbstractStepper`, and the flow.
     """
     own: Callable[[Any], AbstractStepper] | None = getattr(solver, "stepper", None)
     if own is not None:

@@ -25,7 +25,7 @@ _DEEPEST = 40
 class Optimizer(eqx.Module):
     """An optimizer in two parts: its rates, which are data, and all else.
 
-    **Arguments:** any `optax.GradientTransformation`.
+    Given any `optax.GradientTransformation`.
     """
 
     rates: tuple[Any, ...]
@@ -51,7 +51,8 @@ class Optimizer(eqx.Module):
 
         A Python number takes the type of the array that it is multiplied with.
 
-        **Arguments:** `own`, the numbers of one member, where each has its own.
+        Arguments:
+            own: the numbers of one member, where each has its own.
         """
         rates: Iterator[Any] = iter(self.rates)
         of_member: Iterator[Any] = iter(own or self.own)

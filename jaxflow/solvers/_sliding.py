@@ -44,13 +44,12 @@ class SlidingSteps(diffrax.AbstractAdaptiveSolver):
     A step slides if a pair of a neuron and a sample switches in it that has switched in two
     of the ten steps before.
 
-    **Arguments:**
-
-    - `method`: a `diffrax.AbstractERK`, whose steps these are.
-    - `sides`: a function of the weights that tells for every pair the side of its kink.
-    - `factor`: how much looser the tolerance is for steps that slide.
-    - `weights`: the weights at which a flow evaluates its network, from a state.
-      `gradient_flow` puts in what belongs to its coordinates.
+    Arguments:
+        method: a `diffrax.AbstractERK`, whose steps these are.
+        sides: a function of the weights that tells for every pair the side of its kink.
+        factor: how much looser the tolerance is for steps that slide.
+        weights: the weights at which a flow evaluates its network, from a state.
+            `gradient_flow` puts in what belongs to its coordinates.
     """
 
     method: diffrax.AbstractERK

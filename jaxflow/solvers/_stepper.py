@@ -60,9 +60,11 @@ class AbstractStepper(eqx.Module):
     def among(self, live: Bool[Array, ""], lanes: str | None) -> "AbstractStepper":
         """The stepper as one of many lanes has it.
 
-        **Arguments:** whether the lane is `live`, and the name of the axis along which
-        `lanes` are attempted together, under `jax.vmap`; `None` if it is attempted alone.
-        A stepper that leaves out what no live lane needs learns from them who does.
+        Arguments:
+            live: whether the lane is.
+            lanes: the name of the axis along which lanes are attempted together, under
+                `jax.vmap`; `None` if it is attempted alone. A stepper that leaves out what
+                no live lane needs learns from them who does.
         """
         return self
 

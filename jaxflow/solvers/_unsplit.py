@@ -34,7 +34,8 @@ def splits(solver: diffrax.AbstractSolver) -> bool:
 class Unsplit(diffrax.AbstractAdaptiveSolver):
     """An implicit-explicit solver that is given the whole field as its implicit part.
 
-    **Arguments:** `method`, such as `diffrax.KenCarp4`.
+    Arguments:
+        method: such as `diffrax.KenCarp4`.
     """
 
     method: Any

@@ -24,10 +24,9 @@ class Updates(AbstractStepper):
     optimizer is the state of the stepper. An optimizer that takes `value`, `grad` or
     `value_fn` gets them from terms that have a `loss`.
 
-    **Arguments:**
-
-    - `optimizer`: any `optax.GradientTransformation`.
-    - `parameters`: puts a vector into the pytree of parameters that the optimizer sees.
+    Arguments:
+        optimizer: any `optax.GradientTransformation`.
+        parameters: puts a vector into the pytree of parameters that the optimizer sees.
     """
 
     optimizer: Optimizer

@@ -45,7 +45,8 @@ def write_out(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
 class WrittenOut(diffrax.AbstractAdaptiveSolver):
     """The method of an explicit diffrax solver; its state is the slope at the start.
 
-    **Arguments:** `method`, a `diffrax.AbstractERK`.
+    Arguments:
+        method: a `diffrax.AbstractERK`.
     """
 
     method: diffrax.AbstractERK

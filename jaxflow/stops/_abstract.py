@@ -26,7 +26,8 @@ def check_threshold(
 ) -> None:
     """One finite number or several for which `fits` holds; their shape is seen in a run.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     # Inside of a run thresholds are arrays under a trace, and checked already.
     if any(map(is_traced, jax.tree_util.tree_leaves(value))):

@@ -12,12 +12,15 @@ class LossBelow(AbstractCondition):
     than a millionth below it (in single precision four millionths). Gradient descent ends
     with the first step after which `𝓛(w) <= value`, and so does a flow with noise.
 
-    **Arguments:** `value`, a loss (a sum over samples), not negative, scalar or (num,).
+    Arguments:
+        value: a loss (a sum over samples), not negative, scalar or (num,).
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> LossBelow(1e-3)
-    LossBelow(value=0.001)
+    Examples:
+        >>> LossBelow(1e-3)
+        LossBelow(value=0.001)
     """
 
     value: Threshold

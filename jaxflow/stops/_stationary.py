@@ -23,13 +23,17 @@ class Stationary(AbstractCondition):
     The gradient is the solver's own, from the end of its dense output; with a solver
     whose dense output is linear (Euler) it is that of the start of the last step.
 
-    **Arguments:** `tolerance` and `gradient`, not negative, scalars or (num,); without a
-    `gradient`, a billionth of each member's own at its start.
+    Arguments:
+        tolerance: not negative, scalar or (num,).
+        gradient: not negative, scalar or (num,); a billionth of each member's own at its
+            start if not given.
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> Stationary(1e-8)
-    Stationary(tolerance=1e-08)
+    Examples:
+        >>> Stationary(1e-8)
+        Stationary(tolerance=1e-08)
     """
 
     tolerance: Threshold

@@ -44,14 +44,13 @@ Buffer = zarr.core.buffer.Buffer
 class CheckedStore(zarr.abc.store.Store):
     """The store in a folder.
 
-    **Arguments:**
-
-    - `path`: the folder.
-    - `manifest`: what is in it.
-    - `read_only`: whether nothing is changed; then a chunk that has gone is an error, and
-      no array with its fill value.
-    - `at_once`: whether chunks are written when they are set, which does for a folder that
-      nobody else sees yet.
+    Arguments:
+        path: the folder.
+        manifest: what is in it.
+        read_only: whether nothing is changed; then a chunk that has gone is an error, and
+            no array with its fill value.
+        at_once: whether chunks are written when they are set, which does for a folder that
+            nobody else sees yet.
     """
 
     supports_writes = True  # pyright: ignore[reportAssignmentType]
@@ -116,7 +115,8 @@ class CheckedStore(zarr.abc.store.Store):
     def content(self, place: str) -> bytes | None:
         """The content of a file; `None` if the manifest has none of this name.
 
-        **Raises:** `StoreError` if it is not what it should be.
+        Raises:
+            StoreError: if it is not what it should be.
         """
         if place in self._staged:
             return self._staged[place]
@@ -162,8 +162,9 @@ class CheckedStore(zarr.abc.store.Store):
     def _says(self, place: str, *, consolidated: bool = False) -> bool:
         """Whether a file says what the manifest does of this place.
 
-        **Arguments:** `consolidated`, whether it has to say what is below a group too.
-        What it says of that has to be right in any case, but for groups of other people's.
+        Arguments:
+            consolidated: whether it has to say what is below a group too. What it says of
+                that has to be right in any case, but for groups of other people's.
         """
         wanted = self._document(place)
         try:
@@ -224,10 +225,12 @@ class CheckedStore(zarr.abc.store.Store):
     def commit(self, last: str | None = None) -> None:
         """Make all changes.
 
-        **Arguments:** `last`, the beginning of the places of those files that are written
-        after all others.
+        Arguments:
+            last: the beginning of the places of those files that are written after all
+                others.
 
-        **Raises:** `OSError`. What was there before is whole then.
+        Raises:
+            OSError: as the system does. What was there before is whole then.
         """
         self._settle()
         for place in [p for p in self._staged if p.endswith(DESCRIPTION)]:

@@ -29,12 +29,13 @@ class AbstractLoss(eqx.Module):
     `labels = True` says that targets are whole numbers and stay so; otherwise they are
     turned into the network's floating type.
 
-    >>> import jax.numpy as jnp, jaxflow as jf
-    >>> class Quartic(jf.AbstractLoss):
-    ...     def __call__(self, prediction, target):
-    ...         return jnp.sum((prediction - target) ** 4)
-    >>> jf.Task(jnp.ones((2, 3)), jnp.ones(2), loss=Quartic()).loss
-    Quartic()
+    Examples:
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> class Quartic(jf.AbstractLoss):
+        ...     def __call__(self, prediction, target):
+        ...         return jnp.sum((prediction - target) ** 4)
+        >>> jf.Task(jnp.ones((2, 3)), jnp.ones(2), loss=Quartic()).loss
+        Quartic()
     """
 
     labels: ClassVar[bool] = False
@@ -59,9 +60,12 @@ class AbstractLoss(eqx.Module):
     def misfit(self, output: PyTree, targets: PyTree) -> str | None:
         """Why outputs do not fit the targets; `None` if they do: found out by calling it.
 
-        **Arguments:** `output`, shapes and types of that for one sample; `targets`, rows.
+        Arguments:
+            output: shapes and types of that for one sample.
+            targets: rows.
 
-        **Raises:** `InputError` for a loss that is no scalar.
+        Raises:
+            InputError: for a loss that is no scalar.
         """
         target = sample_of(targets)
         try:
@@ -88,15 +92,17 @@ class AbstractMarginLoss(AbstractLoss):
       also where `ℓ` itself underflows.
     - `margin_at(log_loss)`: the `q` of a single margin that has this loss.
 
-    **Source:** Lyu and Li (2020), arXiv:1906.05890, appendix A.
+    Source:
+        Lyu and Li (2020), arXiv:1906.05890, appendix A.
 
-    >>> import jax.numpy as jnp, jaxflow as jf
-    >>> loss = jf.Task(jnp.eye(1), jnp.ones(1), loss="logistic").loss
-    >>> isinstance(loss, jf.AbstractMarginLoss)
-    True
-    >>> margins = loss.margins(jnp.array([1000.0]), jnp.array([1.0]))
-    >>> loss.log_of_margins(margins).item()
-    -1000.0
+    Examples:
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> loss = jf.Task(jnp.eye(1), jnp.ones(1), loss="logistic").loss
+        >>> isinstance(loss, jf.AbstractMarginLoss)
+        True
+        >>> margins = loss.margins(jnp.array([1000.0]), jnp.array([1.0]))
+        >>> loss.log_of_margins(margins).item()
+        -1000.0
     """
 
     has_margins: ClassVar[bool] = True
@@ -188,14 +194,16 @@ class CrossEntropyLoss(AbstractMarginLoss):
     Its margins are `ŷ_y - ŷ_k` for the other classes `k`. For predictions (…, classes) with
     labels (…), as of sequences, it is the sum over all of them.
 
-    **Arguments:** `class_weights`, (classes,), not negative: `ℓ` times `c_y`. Ones if not
-    given.
+    Arguments:
+        class_weights: (classes,), not negative: `ℓ` times `c_y`. Ones if not given.
 
-    **Raises:** `InputError` for weights that are none.
+    Raises:
+        InputError: for weights that are none.
 
-    >>> loss = CrossEntropyLoss(class_weights=[1.0, 10.0])
-    >>> loss(jnp.zeros(2), jnp.asarray(1)).round(4).item()
-    6.9315
+    Examples:
+        >>> loss = CrossEntropyLoss(class_weights=[1.0, 10.0])
+        >>> round(loss(jnp.zeros(2), jnp.asarray(1)).item(), 4)
+        6.9315
     """
 
     labels: ClassVar[bool] = True

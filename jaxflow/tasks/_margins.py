@@ -37,7 +37,10 @@ def margin_residual(
 
     Both are between zero and one. One where the data is not separated.
 
-    **Arguments:** a `task` whose loss has margins, the network's `outputs`, and `sine`.
+    Arguments:
+        task: one whose loss has margins.
+        outputs: the network's.
+        sine: of the angle between `w` and `-∇𝓛(w)`.
     """
     margins = task.margins(outputs)
     multipliers = -jax.grad(task.log_loss_of_margins)(margins)

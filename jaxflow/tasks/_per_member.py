@@ -22,22 +22,23 @@ class TaskPerMember(eqx.Module):
     how many there are. `tasks.each` is a `Task` all of whose arrays have the leading axis,
     as `equinox.filter_vmap` wants it.
 
-    **Arguments:**
+    Arguments:
+        inputs: `x`, (num, n, *input_shape), or a pytree of such arrays.
+        targets: `y`, (num, n), (num, n, …), or a pytree of such arrays.
+        loss: as for `Task`, the same for all.
+        sample_weights: (num, n), or (n,) for all.
 
-    - `inputs`: `x`, (num, n, *input_shape), or a pytree of such arrays.
-    - `targets`: `y`, (num, n), (num, n, …), or a pytree of such arrays.
-    - `loss`: as for `Task`, the same for all.
-    - `sample_weights`: (num, n), or (n,) for all.
+    Raises:
+        InputError: as `Task` does, and for numbers of members that differ.
 
-    **Raises:** `InputError` as `Task` does, and for numbers of members that differ.
-
-    >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(1))
-    >>> tasks = TaskPerMember(jnp.ones((3, 4, 2)), jnp.arange(12.0).reshape(3, 4))
-    >>> solution = jf.gradient_flow(ensemble, tasks, stop=jf.RescaledTime(0.1))
-    >>> eqx.filter_vmap(jf.loss)(solution.networks, tasks.each).shape
-    (3,)
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(1))
+        >>> tasks = TaskPerMember(jnp.ones((3, 4, 2)), jnp.arange(12.0).reshape(3, 4))
+        >>> solution = jf.gradient_flow(ensemble, tasks, stop=jf.RescaledTime(0.1))
+        >>> eqx.filter_vmap(jf.loss)(solution.networks, tasks.each).shape
+        (3,)
     """
 
     each: Task

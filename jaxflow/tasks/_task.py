@@ -26,10 +26,11 @@ class AbstractTask(eqx.Module):
     the outputs, losses and margins on them are. In all methods `outputs` are those of
     `outputs(network)`.
 
-    >>> import jax.numpy as jnp, jaxflow as jf
-    >>> task = jf.Task(jnp.eye(3), jnp.ones(3))
-    >>> isinstance(task, jf.AbstractTask), task.subset(jnp.array([0, 2])).num_samples
-    (True, 2)
+    Examples:
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> task = jf.Task(jnp.eye(3), jnp.ones(3))
+        >>> isinstance(task, jf.AbstractTask), task.subset(jnp.array([0, 2])).num_samples
+        (True, 2)
     """
 
     loss: eqx.AbstractVar[AbstractLoss]
@@ -168,26 +169,29 @@ class Task(AbstractTask):
     Inputs, targets and what a network gives may be pytrees of arrays (tuples, dicts) of any
     rank, such as sequences. A tuple or a dict of inputs is one argument of the network.
 
-    **Arguments:**
+    Arguments:
+        inputs: `x`, (n, *input_shape), finite; whole numbers, such as tokens, stay such. Or
+            a pytree of such arrays.
+        targets: `y`, (n,) or of the shape of the outputs, (n, …); ±1 for `"logistic"` and
+            `"exponential"`, whole numbers (n, …) for `"cross_entropy"`, one for each vector
+            of scores. A loss of your own is given whatever you give, a scalar as a vector
+            of one.
+        loss: `"square"`, `"logistic"`, `"exponential"`, `"cross_entropy"`, or any
+            `AbstractLoss`.
+        sample_weights: `s`, (n,), not negative; ones if not given.
 
-    - `inputs`: `x`, (n, *input_shape), finite; whole numbers, such as tokens, stay such. Or
-      a pytree of such arrays.
-    - `targets`: `y`, (n,) or of the shape of the outputs, (n, …); ±1 for `"logistic"` and
-      `"exponential"`, whole numbers (n, …) for `"cross_entropy"`, one for each vector of
-      scores. A loss of your own is given whatever you give, a scalar as a vector of one.
-    - `loss`: `"square"`, `"logistic"`, `"exponential"`, `"cross_entropy"`, or any
-      `AbstractLoss`.
-    - `sample_weights`: `s`, (n,), not negative; ones if not given.
+    Raises:
+        InputError: for empty data, NaN or infinite values, numbers of samples that differ,
+            and labels that do not fit the loss.
 
-    **Raises:** `InputError` for empty data, NaN or infinite values, numbers of samples
-    that differ, and labels that do not fit the loss.
+    Source:
+        arXiv:2403.08121, section 2.
 
-    **Source:** arXiv:2403.08121, section 2.
-
-    >>> import jax.numpy as jnp
-    >>> task = Task(jnp.eye(2), jnp.array([1.0, -1.0]), loss="logistic")
-    >>> task.num_samples
-    2
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> task = Task(jnp.eye(2), jnp.array([1.0, -1.0]), loss="logistic")
+        >>> task.num_samples
+        2
     """
 
     inputs: PyTree[Shaped[Array, "..."]]
@@ -308,7 +312,7 @@ class Task(AbstractTask):
 
 
 def check_task(task: Any, argument: str = "task") -> None:
-    """**Raises:** `InputError` for what is no task."""
+    """Raises `InputError` for what is no task."""
     if not isinstance(task, AbstractTask):
         found = shown(task) if isinstance(task, (str, type)) else type(task).__name__
         expected = "a jaxflow.Task(inputs, targets)"

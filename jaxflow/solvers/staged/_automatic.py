@@ -28,29 +28,31 @@ class Automatic(diffrax.AbstractAdaptiveSolver):
     `gradient_flow` and its siblings use it where no solver is given. What it is told of a
     flow, they find out.
 
-    **Arguments:**
+    Arguments:
+        drives: which components of a state others depend on; all if `None`.
+        sides: a function of (state, args) that tells for everything that switches, such
+            as a neuron on a sample, on which side of its kink it is; `None` where nothing
+            does.
 
-    - `drives`: which components of a state others depend on; all if `None`.
-    - `sides`: a function of (state, args) that tells for everything that switches, such as
-      a neuron on a sample, on which side of its kink it is; `None` where nothing does.
+    Source:
+        E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section IV.2
+        (stiffness detection).
 
-    **Source:** E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section
-    IV.2 (stiffness detection).
-
-    >>> import diffrax, jax.numpy as jnp
-    >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> solution = diffrax.diffeqsolve(
-    ...     field,
-    ...     Automatic(),
-    ...     0.0,
-    ...     1.0,
-    ...     None,
-    ...     jnp.ones(2),
-    ...     jnp.array([1.0, 1e4]),
-    ...     stepsize_controller=diffrax.PIDController(rtol=1e-5, atol=1e-7),
-    ... )
-    >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-4)
-    True
+    Examples:
+        >>> import diffrax, jax.numpy as jnp
+        >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
+        >>> solution = diffrax.diffeqsolve(
+        ...     field,
+        ...     Automatic(),
+        ...     0.0,
+        ...     1.0,
+        ...     None,
+        ...     jnp.ones(2),
+        ...     jnp.array([1.0, 1e4]),
+        ...     stepsize_controller=diffrax.PIDController(rtol=1e-5, atol=1e-7),
+        ... )
+        >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-4)
+        True
     """
 
     drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)

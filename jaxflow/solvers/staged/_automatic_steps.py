@@ -126,8 +126,11 @@ class _Seen(NamedTuple):
 class AutomaticSteps(AbstractStepper):
     """The steps of `Automatic`: an explicit one in one attempt, others in several.
 
-    **Arguments:** `drives` and `sides`, as for `Automatic`; `live` and `lanes`, as for
-    `among`.
+    Arguments:
+        drives: as for `Automatic`.
+        sides: as for `Automatic`.
+        live: as for `among`.
+        lanes: as for `among`.
     """
 
     drives: Callable[[Any], Any] | None = eqx.field(static=True)

@@ -4,7 +4,8 @@
 symmetric, as that of gradient flow is. Every iteration needs one product `J r`, which is a
 central difference of the vector field: two evaluations.
 
-**Source:** Y. Saad, Iterative Methods for Sparse Linear Systems, section 6.8.
+Source:
+    Y. Saad, Iterative Methods for Sparse Linear Systems, section 6.8.
 """
 
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def largest_interval(dtype) -> float:
 def pose(setting: StepSetting, state: StagedState, row: Row, slope) -> StagedState:
     """The linear system for the slope of this stage, with the first guess zero.
 
-    **Arguments:** as they are in a step, and the `slope` of the vector field at the stage.
+    Arguments are as they are in a step, and the `slope` of the vector field at the stage.
     """
     here = state.is_stage
     slopes = jnp.where(here, 0.0, state.slopes)

@@ -34,25 +34,27 @@ class RKC2(AbstractStagedSolver):
     wherever a diffrax solver is used; in an ensemble each member takes its own number of
     stages.
 
-    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver
-    for parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 2.
+    Source:
+        B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver for
+        parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 2.
 
-    >>> import diffrax, jax.numpy as jnp
-    >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates = jnp.array([1.0, 1e4])
-    >>> controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
-    >>> solution = diffrax.diffeqsolve(
-    ...     field,
-    ...     RKC2(),
-    ...     0.0,
-    ...     1.0,
-    ...     None,
-    ...     jnp.ones(2),
-    ...     rates,
-    ...     stepsize_controller=controller,
-    ... )
-    >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-3)
-    True
+    Examples:
+        >>> import diffrax, jax.numpy as jnp
+        >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
+        >>> rates = jnp.array([1.0, 1e4])
+        >>> controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
+        >>> solution = diffrax.diffeqsolve(
+        ...     field,
+        ...     RKC2(),
+        ...     0.0,
+        ...     1.0,
+        ...     None,
+        ...     jnp.ones(2),
+        ...     rates,
+        ...     stepsize_controller=controller,
+        ... )
+        >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-3)
+        True
     """
 
     drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)

@@ -29,30 +29,31 @@ class ROCK4(AbstractStagedSolver):
     flow do: remainders of the size `h² y''` are amplified by about `s⁶`. `RKC2` has no such
     weakness and is the method for long steps.
 
-    **Arguments:**
+    Arguments:
+        drives: which components of a state others depend on; set by `gradient_flow`.
 
-    - `drives`: which components of a state others depend on; set by `gradient_flow`.
+    Source:
+        A. Abdulle, Fourth order Chebyshev methods with recurrence relation, SIAM J. Sci.
+        Comput. 23 (2002) 2041–2054. Coefficients and error estimate are our own, computed
+        from the order conditions.
 
-    **Source:** A. Abdulle, Fourth order Chebyshev methods with recurrence relation, SIAM J.
-    Sci. Comput. 23 (2002) 2041–2054. Coefficients and error estimate are our own, computed
-    from the order conditions.
-
-    >>> import diffrax, jax.numpy as jnp
-    >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates = jnp.array([1.0, 1e3])
-    >>> controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
-    >>> solution = diffrax.diffeqsolve(
-    ...     field,
-    ...     ROCK4(),
-    ...     0.0,
-    ...     1.0,
-    ...     None,
-    ...     jnp.ones(2),
-    ...     rates,
-    ...     stepsize_controller=controller,
-    ... )
-    >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-5)
-    True
+    Examples:
+        >>> import diffrax, jax.numpy as jnp
+        >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
+        >>> rates = jnp.array([1.0, 1e3])
+        >>> controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
+        >>> solution = diffrax.diffeqsolve(
+        ...     field,
+        ...     ROCK4(),
+        ...     0.0,
+        ...     1.0,
+        ...     None,
+        ...     jnp.ones(2),
+        ...     rates,
+        ...     stepsize_controller=controller,
+        ... )
+        >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-5)
+        True
     """
 
     drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)

@@ -60,8 +60,9 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     from the last estimate's vector on, and only when an estimate is old or a step was
     rejected. For gradient flow the quotient is a Hessian-vector product.
 
-    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver
-    for parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 3.
+    Source:
+        B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver for
+        parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 3.
     """
 
     term_structure: ClassVar = diffrax.AbstractTerm

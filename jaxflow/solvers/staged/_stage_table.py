@@ -71,8 +71,8 @@ def stage_table(
 ) -> StageTable:
     """A table of methods of one kind.
 
-    **Arguments:** one recurrence for each row, if the methods have them; of the other
-    `parts`, those that are not zero. Every tableau is used to its last row.
+    Given one recurrence for each row, if the methods have them; of the other `parts`, those
+    that are not zero. Every tableau is used to its last row.
     """
     num, slopes, _ = tableau.shape
     made = recurrences or [np.zeros((0, 5))] * num

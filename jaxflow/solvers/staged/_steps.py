@@ -11,7 +11,8 @@ from .._stepper import AbstractStepper, Step
 class StagedSteps(AbstractStepper):
     """Steps that are made a few evaluations of the vector field in each attempt.
 
-    **Arguments:** `solver`, an `AbstractStagedSolver`.
+    Arguments:
+        solver: an `AbstractStagedSolver`.
     """
 
     solver: Any
