@@ -230,7 +230,7 @@ def verify_early_convergence(
         >>> x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
         >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
         >>> ensemble = jf.sample_ensemble(network, 2, key=jax.random.key(2))
-        >>> verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
+        >>> jf.verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
         ['converges', 'converges']
     """
     checked = _check_scales(scales)

@@ -37,7 +37,8 @@ class Schedule:
         InputError: for numbers that are not positive, and without devices.
 
     Examples:
-        >>> Schedule(width=64)
+        >>> import jaxflow as jf
+        >>> jf.Schedule(width=64)
         Schedule(width=64)
     """
 

@@ -63,7 +63,7 @@ def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
         >>> import jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> task = jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))
-        >>> bool(ncf(network, task) == network.weights[0][0, 0])
+        >>> bool(jf.ncf(network, task) == network.weights[0][0, 0])
         True
     """
     task = fitted(network, task)

@@ -87,7 +87,9 @@ def find_kkt(
         >>> import jax, jaxflow as jf
         >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
-        >>> points = find_kkt(jf.sample_ensemble(network, 8, key=jax.random.key(1)), task)
+        >>> points = jf.find_kkt(
+        ...     jf.sample_ensemble(network, 8, key=jax.random.key(1)), task
+        ... )
         >>> [round(float(value), 6) for value in points.value], points.basin.tolist()
         ([5.0], [8])
     """

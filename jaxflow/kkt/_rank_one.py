@@ -31,7 +31,7 @@ class RankOne:
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> print(rank_one(network))
+        >>> print(jf.kkt.rank_one(network))
         layer 1: rank 3
         layer 2: rank 1, 1 active (+1 -0)
     """
@@ -95,7 +95,7 @@ def rank_one(network: eqx.Module, *, threshold: float = 1e-6) -> RankOne:
     Examples:
         >>> import jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((4, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> rank_one(network).is_rank_one
+        >>> jf.kkt.rank_one(network).is_rank_one
         True
     """
     chain = _feed_forward(network)
@@ -188,7 +188,7 @@ def rank_one_conditions(
         >>> import jax, jax.numpy as jnp, jaxflow as jf
         >>> task = jf.Task(jnp.eye(2), jnp.array([3.0, 4.0]))
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> bool(rank_one_conditions(network, task).hold)
+        >>> bool(jf.kkt.rank_one_conditions(network, task).hold)
         False
     """
     check_task(task)

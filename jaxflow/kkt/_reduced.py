@@ -103,7 +103,7 @@ def reduced_kkt(
     Examples:
         >>> import jax.numpy as jnp, jaxflow as jf
         >>> task = jf.Task(jnp.eye(2), jnp.array([3.0, 4.0]))
-        >>> points = reduced_kkt(task, jf.LeakyReLU(slope=1.0), depth=1)
+        >>> points = jf.kkt.reduced_kkt(task, jf.LeakyReLU(slope=1.0), depth=1)
         >>> points.directions.round(6).tolist(), points.values.round(6).tolist()
         ([[0.6, 0.8], [-0.6, -0.8]], [5.0, -5.0])
     """
@@ -183,7 +183,7 @@ def lift(
 
     Examples:
         >>> import jaxflow as jf, numpy as np
-        >>> network = lift(
+        >>> network = jf.kkt.lift(
         ...     np.array([0.6, 0.8]), [1], (2, 3, 1), jf.LeakyReLU(0.5), [[0, 2]]
         ... )
         >>> [round(float(norm) ** 2, 6) for norm in jf.layer_norms(network)]

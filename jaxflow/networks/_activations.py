@@ -60,8 +60,8 @@ class LeakyReLU(eqx.Module):
         arXiv:2403.08121, section 2 (activation).
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> LeakyReLU(slope=0.5, power=2)(jnp.array([-2.0, 3.0])).tolist()
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> jf.LeakyReLU(slope=0.5, power=2)(jnp.array([-2.0, 3.0])).tolist()
         [1.0, 9.0]
     """
 

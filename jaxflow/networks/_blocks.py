@@ -36,7 +36,7 @@ def blocks(network: eqx.Module, inputs: ArrayLike | None = None) -> np.ndarray:
 
     Examples:
         >>> import jax, jaxflow as jf
-        >>> blocks(
+        >>> jf.networks.blocks(
         ...     jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
         ... ).tolist()
         [0, 0, 1, 1, 2, 2, 0, 1, 2]

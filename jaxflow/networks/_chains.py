@@ -55,10 +55,14 @@ def as_feed_forward(
     Examples:
         >>> import equinox as eqx, jax, jaxflow as jf
         >>> options = {"use_bias": False, "use_final_bias": False, "key": jax.random.key(0)}
-        >>> chain = as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, jax.nn.relu, **options))
+        >>> chain = jf.networks.as_feed_forward(
+        ...     eqx.nn.MLP(3, 1, 8, 2, jax.nn.relu, **options)
+        ... )
         >>> chain.sizes, chain.activation
         ((3, 8, 8, 1), LeakyReLU(slope=0.0))
-        >>> as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, key=jax.random.key(0))) is None
+        >>> jf.networks.as_feed_forward(
+        ...     eqx.nn.MLP(3, 1, 8, 2, key=jax.random.key(0))
+        ... ) is None
         True
     """
     check_module(network)

@@ -37,7 +37,7 @@ class ConvNet(eqx.Module):
 
     Examples:
         >>> import jax, jaxflow as jf
-        >>> network = ConvNet((1, 8, 8), (4,), 3, jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = jf.ConvNet((1, 8, 8), (4,), 3, jf.LeakyReLU(), key=jax.random.key(0))
         >>> network(jax.numpy.ones((1, 8, 8))).shape, jf.order(network)
         ((3,), 2)
     """

@@ -29,7 +29,7 @@ class DiagonalLinear(eqx.Module):
 
     Examples:
         >>> import jax, jaxflow as jf
-        >>> network = DiagonalLinear(3, 5, key=jax.random.key(0))
+        >>> network = jf.DiagonalLinear(3, 5, key=jax.random.key(0))
         >>> network(jax.numpy.ones(5)).shape, jf.order(network)
         ((1,), 3)
     """

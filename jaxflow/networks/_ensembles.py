@@ -62,7 +62,7 @@ def sample_ensemble(
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-        >>> sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
+        >>> jf.sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
         (5, 1, 3)
     """
     num = check_whole("num", num, most=_MOST_AT_ONCE)
@@ -99,7 +99,7 @@ class Initializations(Generic[Network]):
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-        >>> many = Initializations(network, 1_000_000, key=jax.random.key(1))
+        >>> many = jf.Initializations(network, 1_000_000, key=jax.random.key(1))
         >>> many
         Initializations(1,000,000 of DiagonalLinear)
         >>> many[10:20]
@@ -237,7 +237,7 @@ def slice_ensemble(
     Examples:
         >>> import jax, jaxflow as jf
         >>> c, p, q = (jf.DiagonalLinear(1, 2, key=jax.random.key(k)) for k in range(3))
-        >>> slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
+        >>> jf.slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
         (25, 1, 2)
     """
     resolution = check_whole("resolution", resolution, least=2)

@@ -36,7 +36,7 @@ class FeedForward(eqx.Module):
 
     Examples:
         >>> import jax, jaxflow as jf
-        >>> network = FeedForward(
+        >>> network = jf.FeedForward(
         ...     (10, 20, 20, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0)
         ... )
         >>> network(jax.numpy.ones(10)).shape, jf.order(network)

@@ -78,9 +78,9 @@ def order(
     Examples:
         >>> import equinox as eqx, jax, jaxflow as jf
         >>> key = jax.random.key(0)
-        >>> order(jf.FeedForward((4, 8, 1), jf.LeakyReLU(0.0, 3), key=key))
+        >>> jf.order(jf.FeedForward((4, 8, 1), jf.LeakyReLU(0.0, 3), key=key))
         4
-        >>> order(eqx.nn.MLP(4, 1, 8, 1, key=key))
+        >>> jf.order(eqx.nn.MLP(4, 1, 8, 1, key=key))
         Traceback (most recent call last):
         jaxflow.errors.NotHomogeneousError: network: found ...
     """

@@ -26,7 +26,7 @@ def layer_matrices(network: eqx.Module) -> tuple[Float[Array, "rows columns"], .
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> [matrix.shape for matrix in layer_matrices(network)]
+        >>> [matrix.shape for matrix in jf.networks.layer_matrices(network)]
         [(3, 4), (1, 3)]
     """
     check_module(network)

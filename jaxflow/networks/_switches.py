@@ -39,10 +39,10 @@ def switches(
             branch or in a loop of unknown length.
 
     Examples:
-        >>> import jaxflow as jf
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[1.0, -2.0]]))
-        >>> switches(network, jnp.eye(2)).tolist()
+        >>> jf.networks.switches(network, jnp.eye(2)).tolist()
         [[True], [False]]
     """
     check_one(network)

@@ -36,10 +36,10 @@ def kkt_residual(
         arXiv:2403.08121, section 3 (KKT points of the constrained problem).
 
     Examples:
-        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 0.0]]))
-        >>> kkt_residual(network, jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))).item()
+        >>> jf.kkt_residual(network, jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))).item()
         0.0
     """
     relative, task = check_flag("relative", relative), fitted(network, task)

@@ -26,7 +26,7 @@ def loss(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
         >>> import jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> task = jf.Task(jnp.zeros((3, 2)), jnp.ones(3))
-        >>> loss(network, task).item()
+        >>> jf.loss(network, task).item()
         1.5
     """
     task = fitted(network, task)

@@ -45,10 +45,10 @@ def margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
         InputError: for a loss without margins, and for an ensemble.
 
     Examples:
-        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
-        >>> margin(network, jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")).item()
+        >>> jf.margin(network, jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")).item()
         3.0
     """
     task = _with_margins(network, task)
@@ -72,11 +72,11 @@ def normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, "
         Lyu and Li (2020), arXiv:1906.05890, section 3.
 
     Examples:
-        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
         >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
-        >>> round(normalized_margin(network, task).item(), 6)
+        >>> round(jf.normalized_margin(network, task).item(), 6)
         0.6
     """
     task = _with_margins(network, task)
@@ -107,13 +107,13 @@ def smoothed_normalized_margin(network: eqx.Module, task: AbstractTask) -> Float
         Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix A.
 
     Examples:
-        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> network = eqx.tree_at(
         ...     lambda n: n.weights[0], network, jnp.array([[30.0, 40.0]])
         ... )
         >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
-        >>> round(smoothed_normalized_margin(network, task).item(), 6)
+        >>> round(jf.smoothed_normalized_margin(network, task).item(), 6)
         0.599999
     """
     task = _with_margins(network, task)
@@ -156,11 +156,11 @@ def margin_kkt_residual(network: eqx.Module, task: AbstractTask) -> Float[Array,
         Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
 
     Examples:
-        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 3.0]]))
         >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
-        >>> round(margin_kkt_residual(network, task).item(), 6)
+        >>> round(jf.margin_kkt_residual(network, task).item(), 6)
         0.0
     """
     task = _with_margins(network, task)

@@ -41,7 +41,7 @@ def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, 
         >>> import jax, jaxflow as jf
         >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
         >>> drawn = jf.sample_ensemble(network, 4, key=jax.random.key(1))
-        >>> jax.vmap(norm)(drawn).round(6).tolist()
+        >>> jax.vmap(jf.norm)(drawn).round(6).tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
     _check(network, task)
@@ -73,7 +73,7 @@ def weights(network: eqx.Module, task: AbstractTask | None = None) -> eqx.Module
         ...     network,
         ...     task,
         ...     stop=jf.Time(0.1),
-        ...     record={"weights": weights},
+        ...     record={"weights": jf.weights},
         ...     record_at=[0, 0.1],
         ... )
         >>> solution.records.values["weights"].factors[0].shape
@@ -102,7 +102,7 @@ def layer_norms(
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> layer_norms(network).shape
+        >>> jf.layer_norms(network).shape
         (2,)
     """
     _check(network, task)
@@ -124,7 +124,7 @@ def singular_values(
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> singular_values(network).shape
+        >>> jf.singular_values(network).shape
         (2, 3)
     """
     _check(network, task)
@@ -150,7 +150,7 @@ def stable_rank(
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> round(float(stable_rank(network)[1]), 6)
+        >>> round(float(jf.stable_rank(network)[1]), 6)
         1.0
     """
     _check(network, task)
@@ -175,7 +175,7 @@ def cosine(network: eqx.Module, reference: eqx.Module) -> Float[Array, ""]:
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-        >>> round(float(cosine(network, network)), 6)
+        >>> round(float(jf.cosine(network, network)), 6)
         1.0
     """
     check_one(network)
@@ -201,7 +201,7 @@ class CosineTo(eqx.Module):
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-        >>> round(float(CosineTo(network)(network)), 6)
+        >>> round(float(jf.CosineTo(network)(network)), 6)
         1.0
     """
 

@@ -40,7 +40,7 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
         >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
         >>> found = jf.find_kkt(jf.sample_ensemble(network, 4, key=jax.random.key(1)), task)
-        >>> kkt_points(found).get_xlabel()
+        >>> jf.plot.kkt_points(found).get_xlabel()
         'share of the sphere that flows there'
     """
     names = ("share", "value", "share_low", "share_high", "rank_one", "index")
@@ -102,7 +102,7 @@ def stable_sets(
         >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
         >>> plane = jf.slice_ensemble(c, p, q, extent=1.0, resolution=4)
         >>> found = jf.find_kkt(plane, jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)))
-        >>> stable_sets(found).get_xlabel()
+        >>> jf.plot.stable_sets(found).get_xlabel()
         'a'
     """
     dataset = dataset_of("points", points, "what find_kkt found", ("value", "end"))

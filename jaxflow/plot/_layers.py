@@ -28,7 +28,7 @@ def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequen
     Examples:
         >>> import jax, jaxflow as jf
         >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=jax.random.key(0))
-        >>> len(layers(network))
+        >>> len(jf.plot.layers(network))
         2
     """
     matrices = [np.asarray(matrix) for matrix in layer_matrices(network)]

@@ -76,7 +76,7 @@ def recorded(
         ...     record={"norm": jf.norm},
         ...     record_at=20,
         ... )
-        >>> recorded(solution, "norm").get_ylabel()
+        >>> jf.plot.recorded(solution, "norm").get_ylabel()
         'norm'
     """
     dataset = dataset_of("results", results, "a Solution, or its dataset")

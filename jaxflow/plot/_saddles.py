@@ -45,7 +45,7 @@ def saddle_to_saddle(
         >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
         >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([2.0, 1.0]))
         >>> found = jf.saddle_to_saddle(network, task, scale=1e-4, solver=None)
-        >>> saddle_to_saddle(found).get_ylabel()
+        >>> jf.plot.saddle_to_saddle(found).get_ylabel()
         'loss'
     """
     dataset = dataset_of("found", found, "what saddle_to_saddle found", _NEEDED)

@@ -50,7 +50,7 @@ def load(
         >>> solution = jf.gradient_flow(network, task, stop=[jf.RescaledTime(0.1)])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     solution.save(f"{folder}/run.zarr")
-        ...     again = load(f"{folder}/run.zarr")
+        ...     again = jf.load(f"{folder}/run.zarr")
         >>> bool(again.loss == solution.loss)
         True
     """

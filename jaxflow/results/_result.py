@@ -181,7 +181,7 @@ def concat(results: Iterable[Result]) -> Result:
         >>> ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
         >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
         >>> solution = jf.gradient_flow(ensemble, task, stop=[jf.RescaledTime(0.1)])
-        >>> len(concat([solution[:1], solution[2:]]))
+        >>> len(jf.concat([solution[:1], solution[2:]]))
         3
     """
     if not isinstance(results, Iterable):

@@ -37,7 +37,8 @@ class CorrelationLimit(AbstractEquation):
         arXiv:2403.08121, section 3.
 
     Examples:
-        >>> CorrelationLimit().kind
+        >>> import jaxflow as jf
+        >>> jf.CorrelationLimit().kind
         'neural correlation flow'
     """
 
@@ -111,7 +112,7 @@ def ncf_flow(
         >>> key = jax.random.key(0)
         >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=key)
         >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
-        >>> limit = ncf_flow(jf.sample_ensemble(network, 2, key=key), task)
+        >>> limit = jf.ncf_flow(jf.sample_ensemble(network, 2, key=key), task)
         >>> round(float(limit.directions.weights[0][0, 0, 2]), 6)
         0.8
     """

@@ -109,7 +109,7 @@ def run(
         >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
         >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
         >>> sim = jf.Simulation(jf.GradientFlow(), network, task, stop=jf.RescaledTime(0.1))
-        >>> str(run(sim).status)
+        >>> str(jf.run(sim).status)
         'RescaledTime'
     """
     if not isinstance(simulation, Simulation):

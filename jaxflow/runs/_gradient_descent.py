@@ -40,8 +40,8 @@ class GradientDescent(AbstractEquation):
         InputError: for arguments that do not fit.
 
     Examples:
-        >>> import optax
-        >>> GradientDescent(optax.sgd(0.1), num_steps=10).kind
+        >>> import jaxflow as jf, optax
+        >>> jf.GradientDescent(optax.sgd(0.1), num_steps=10).kind
         'gradient descent'
     """
 
@@ -182,7 +182,9 @@ def gradient_descent(
         >>> network = jf.DiagonalLinear(1, 2, key=jax.random.key(0))
         >>> network = eqx.tree_at(lambda n: n.factors[0], network, jnp.array([[1.0, 0.0]]))
         >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.zeros(2))
-        >>> descent = gradient_descent(network, task, optimizer=optax.sgd(0.5), num_steps=2)
+        >>> descent = jf.gradient_descent(
+        ...     network, task, optimizer=optax.sgd(0.5), num_steps=2
+        ... )
         >>> round(float(descent.networks.factors[0][0, 0]), 6)
         0.25
     """

@@ -50,7 +50,8 @@ class GradientFlow(AbstractEquation):
         arXiv:2403.08121, equation (1); polar form as in the documentation.
 
     Examples:
-        >>> GradientFlow("polar").kind
+        >>> import jaxflow as jf
+        >>> jf.GradientFlow("polar").kind
         'gradient flow'
     """
 
@@ -187,7 +188,9 @@ def gradient_flow(
         >>> x = jf.data.sphere_points(10, 3, key=key)
         >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
         >>> ensemble = jf.sample_ensemble(network, 4, key=key)
-        >>> solution = gradient_flow(ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)])
+        >>> solution = jf.gradient_flow(
+        ...     ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)]
+        ... )
         >>> bool((solution.loss <= 0.45).all())
         True
     """

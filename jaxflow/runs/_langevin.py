@@ -38,8 +38,8 @@ class Langevin(AbstractEquation):
         InputError: for arguments that do not fit.
 
     Examples:
-        >>> import jax
-        >>> Langevin(temperature=0.1, time=1.0, step=0.1, key=jax.random.key(0)).kind
+        >>> import jax, jaxflow as jf
+        >>> jf.Langevin(temperature=0.1, time=1.0, step=0.1, key=jax.random.key(0)).kind
         'Langevin flow'
     """
 
@@ -157,7 +157,7 @@ def langevin_flow(
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([1.0, 2.0]))
         >>> ensemble = jf.sample_ensemble(network, 500, key=jax.random.key(1))
-        >>> end = langevin_flow(
+        >>> end = jf.langevin_flow(
         ...     ensemble, task, temperature=0.01, time=5.0, step=0.1, key=jax.random.key(2)
         ... )
         >>> weights = end.networks.weights[0]

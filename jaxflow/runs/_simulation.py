@@ -63,7 +63,9 @@ class Simulation(eqx.Module):
         >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
         >>> drawn = jf.Initializations(network, 6, key=jax.random.key(1))
         >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-        >>> sim = Simulation(jf.GradientFlow(), drawn, task, scale=0.1, stop=[jf.Time(1.0)])
+        >>> sim = jf.Simulation(
+        ...     jf.GradientFlow(), drawn, task, scale=0.1, stop=[jf.Time(1.0)]
+        ... )
         >>> whole = jf.run(sim)
         >>> halves = jf.concat([jf.run(sim[:3]), jf.run(sim[3:])])
         >>> bool((halves.loss == whole.loss).all())
@@ -218,10 +220,10 @@ class Simulation(eqx.Module):
             >>> import jax, jaxflow as jf, tempfile
             >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
             >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-            >>> sim = Simulation(jf.GradientFlow(), network, task, stop=jf.Time(0.1))
+            >>> sim = jf.Simulation(jf.GradientFlow(), network, task, stop=jf.Time(0.1))
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     solution = jf.run(sim, store=f"{folder}/run.zarr")
-            ...     again = Simulation.load(f"{folder}/run.zarr")
+            ...     again = jf.Simulation.load(f"{folder}/run.zarr")
             >>> again == sim
             True
         """

@@ -68,7 +68,7 @@ def sliding_solver(
         >>> x = jf.data.sphere_points(10, 3, key=key)
         >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
         >>> ensemble = jf.sample_ensemble(network, 2, key=key)
-        >>> solver = sliding_solver(diffrax.Bosh3(), network, task)
+        >>> solver = jf.sliding_solver(diffrax.Bosh3(), network, task)
         >>> stop = jf.LossBelow(1e-2)
         >>> solution = jf.gradient_flow(ensemble, task, stop=stop, solver=solver, rtol=3e-5)
         >>> bool((solution.loss <= 1e-2).all())

@@ -119,7 +119,7 @@ def saddle_to_saddle(
         >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
         >>> ones = eqx.tree_at(lambda n: n.factors, network, 2 * (jnp.full((1, 2), 0.5),))
         >>> task = jf.Task(jnp.eye(2), jnp.array([2.0, 1.0]))
-        >>> found = saddle_to_saddle(ones, task, scale=1e-6, solver=None)
+        >>> found = jf.saddle_to_saddle(ones, task, scale=1e-6, solver=None)
         >>> found.status.tolist(), found.num_saddles.tolist()
         (['LossBelow'], [2])
         >>> [round(level, 4) for level in found.loss[0].tolist()]

@@ -50,7 +50,7 @@ def kvaerno5() -> diffrax.Kvaerno5:
         ...     network,
         ...     task,
         ...     stop=[jf.LossBelow(1e-2)],
-        ...     solver=kvaerno5(),
+        ...     solver=jf.solvers.kvaerno5(),
         ...     coordinates="cartesian",
         ... )
         >>> str(flow.status)

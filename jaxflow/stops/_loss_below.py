@@ -19,7 +19,8 @@ class LossBelow(AbstractCondition):
         InputError: for other values.
 
     Examples:
-        >>> LossBelow(1e-3)
+        >>> import jaxflow as jf
+        >>> jf.LossBelow(1e-3)
         LossBelow(value=0.001)
     """
 

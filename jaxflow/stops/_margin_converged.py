@@ -24,7 +24,8 @@ class MarginConverged(AbstractCondition):
         Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
 
     Examples:
-        >>> MarginConverged(1e-2)
+        >>> import jaxflow as jf
+        >>> jf.MarginConverged(1e-2)
         MarginConverged(tolerance=0.01)
     """
 

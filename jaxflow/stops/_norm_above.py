@@ -15,7 +15,8 @@ class NormAbove(AbstractLevel):
         InputError: for other values.
 
     Examples:
-        >>> NormAbove(0.1)
+        >>> import jaxflow as jf
+        >>> jf.NormAbove(0.1)
         NormAbove(value=0.1)
     """
 

@@ -32,7 +32,8 @@ class Stationary(AbstractCondition):
         InputError: for other values.
 
     Examples:
-        >>> Stationary(1e-8)
+        >>> import jaxflow as jf
+        >>> jf.Stationary(1e-8)
         Stationary(tolerance=1e-08)
     """
 

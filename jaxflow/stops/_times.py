@@ -18,7 +18,8 @@ class RescaledTime(AbstractLevel):
         InputError: for other values.
 
     Examples:
-        >>> RescaledTime(50.0)
+        >>> import jaxflow as jf
+        >>> jf.RescaledTime(50.0)
         RescaledTime(value=50.0)
     """
 
@@ -42,7 +43,8 @@ class Time(AbstractLevel):
         InputError: for other values.
 
     Examples:
-        >>> Time(10.0)
+        >>> import jaxflow as jf
+        >>> jf.Time(10.0)
         Time(value=10.0)
     """
 
@@ -69,7 +71,8 @@ class LogTime(AbstractLevel):
         InputError: for other values.
 
     Examples:
-        >>> LogTime(345.4)
+        >>> import jaxflow as jf
+        >>> jf.LogTime(345.4)
         LogTime(value=345.4)
     """
 
@@ -95,7 +98,8 @@ class NumSteps(AbstractLevel):
         InputError: for other values.
 
     Examples:
-        >>> NumSteps(100)
+        >>> import jaxflow as jf
+        >>> jf.stops.NumSteps(100)
         NumSteps(value=100)
     """
 

@@ -27,6 +27,7 @@ def decoded_size(content: bytes) -> int | None:
     """The bytes that a frame of Zstandard becomes (RFC 8878, 3.1.1.1), if it says so.
 
     Examples:
+        >>> from jaxflow.stores._zstd import decoded_size
         >>> import zarr.storage, numpy as np, jax
         >>> store = {}
         >>> array = zarr.create_array(store, shape=(1000,), chunks=(1000,), dtype="float64")

@@ -201,7 +201,8 @@ class CrossEntropyLoss(AbstractMarginLoss):
         InputError: for weights that are none.
 
     Examples:
-        >>> loss = CrossEntropyLoss(class_weights=[1.0, 10.0])
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> loss = jf.CrossEntropyLoss(class_weights=[1.0, 10.0])
         >>> round(loss(jnp.zeros(2), jnp.asarray(1)).item(), 4)
         6.9315
     """

@@ -35,7 +35,7 @@ class TaskPerMember(eqx.Module):
         >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
         >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
         >>> ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(1))
-        >>> tasks = TaskPerMember(jnp.ones((3, 4, 2)), jnp.arange(12.0).reshape(3, 4))
+        >>> tasks = jf.TaskPerMember(jnp.ones((3, 4, 2)), jnp.arange(12.0).reshape(3, 4))
         >>> solution = jf.gradient_flow(ensemble, tasks, stop=jf.RescaledTime(0.1))
         >>> eqx.filter_vmap(jf.loss)(solution.networks, tasks.each).shape
         (3,)

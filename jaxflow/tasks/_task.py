@@ -188,8 +188,8 @@ class Task(AbstractTask):
         arXiv:2403.08121, section 2.
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> task = Task(jnp.eye(2), jnp.array([1.0, -1.0]), loss="logistic")
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> task = jf.Task(jnp.eye(2), jnp.array([1.0, -1.0]), loss="logistic")
         >>> task.num_samples
         2
     """

@@ -43,8 +43,8 @@ def sphere_points(
         InputError: if `num` or `dim` is not positive.
 
     Examples:
-        >>> import jax
-        >>> sphere_points(5, 3, key=jax.random.key(0)).shape
+        >>> import jax, jaxflow as jf
+        >>> jf.data.sphere_points(5, 3, key=jax.random.key(0)).shape
         (5, 3)
     """
     num, dim = check_whole("num", num), check_whole("dim", dim)
@@ -78,8 +78,10 @@ def nearly_orthogonal_points(
         The data of arXiv:2210.07082 (nearly orthogonal training data).
 
     Examples:
-        >>> import jax, numpy as np
-        >>> x = nearly_orthogonal_points(4, 10, coherence=0.05, key=jax.random.key(0))
+        >>> import jax, jaxflow as jf, numpy as np
+        >>> x = jf.data.nearly_orthogonal_points(
+        ...     4, 10, coherence=0.05, key=jax.random.key(0)
+        ... )
         >>> gram = np.asarray(x @ x.T)
         >>> round(float(abs(gram - np.eye(4)).max()), 6)
         0.05
@@ -144,7 +146,9 @@ def teacher_student(
         >>> import jax, jaxflow as jf
         >>> key = jax.random.key(0)
         >>> teacher = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=key)
-        >>> task = teacher_student(teacher, sphere_points(5, 3, key=key), target_norm=1.0)
+        >>> task = jf.data.teacher_student(
+        ...     teacher, jf.data.sphere_points(5, 3, key=key), target_norm=1.0
+        ... )
         >>> task.targets.shape
         (5, 1)
     """
@@ -194,7 +198,8 @@ def digits(
         `sklearn.datasets.load_digits` ships it.
 
     Examples:
-        >>> digits((3, 8), 100).inputs.shape
+        >>> import jaxflow as jf
+        >>> jf.data.digits((3, 8), 100).inputs.shape
         (100, 64)
     """
     try:

@@ -39,11 +39,11 @@ class Automatic(diffrax.AbstractAdaptiveSolver):
         (stiffness detection).
 
     Examples:
-        >>> import diffrax, jax.numpy as jnp
+        >>> import diffrax, jax.numpy as jnp, jaxflow as jf
         >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
         >>> solution = diffrax.diffeqsolve(
         ...     field,
-        ...     Automatic(),
+        ...     jf.solvers.Automatic(),
         ...     0.0,
         ...     1.0,
         ...     None,

@@ -39,13 +39,13 @@ class RKC2(AbstractStagedSolver):
         parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 2.
 
     Examples:
-        >>> import diffrax, jax.numpy as jnp
+        >>> import diffrax, jax.numpy as jnp, jaxflow as jf
         >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
         >>> rates = jnp.array([1.0, 1e4])
         >>> controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
         >>> solution = diffrax.diffeqsolve(
         ...     field,
-        ...     RKC2(),
+        ...     jf.solvers.RKC2(),
         ...     0.0,
         ...     1.0,
         ...     None,

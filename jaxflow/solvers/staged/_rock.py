@@ -38,13 +38,13 @@ class ROCK4(AbstractStagedSolver):
         from the order conditions.
 
     Examples:
-        >>> import diffrax, jax.numpy as jnp
+        >>> import diffrax, jax.numpy as jnp, jaxflow as jf
         >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
         >>> rates = jnp.array([1.0, 1e3])
         >>> controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
         >>> solution = diffrax.diffeqsolve(
         ...     field,
-        ...     ROCK4(),
+        ...     jf.solvers.ROCK4(),
         ...     0.0,
         ...     1.0,
         ...     None,
