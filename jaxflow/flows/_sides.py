@@ -63,7 +63,7 @@ class SidesOfLoss(eqx.Module):
     A state may stand for weights whose outputs are tiny. The network is asked at the state,
     and the loss at the outputs that it stands for.
 
-    **Arguments:** the `task`; the `kinks` among the choices of its loss; `outputs`, a
+    Given the `task`; the `kinks` among the choices of its loss; `outputs`, a
     function of (state, args); and the sides `of_network`, if it has kinks.
     """
 
@@ -110,8 +110,8 @@ def sides_of_flow(
 ) -> Sides | NamedSides | SidesOfLoss | None:
     """Those of a flow whose states stand for weights of another norm.
 
-    **Arguments:** `network`, `task`, the `weights` of a state, up to their norm, and the
-    true `outputs` of (state, args).
+    Given `network`, `task`, the `weights` of a state, up to their norm, and the true
+    `outputs` of (state, args).
     """
     of_network = sides_of_outputs(network, task, weights)
     example = jax.eval_shape(task.outputs, network)
