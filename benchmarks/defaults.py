@@ -155,7 +155,7 @@ class Compared(NamedTuple):
     @property
     def figures(self) -> dict[str, Any]:
         named = {"defaults": (self.default, self.error), **self.others}
-        return {
+        settings = {
             name: {
                 "ended": one.ended(self.problem),
                 "evaluations": one.solution.stats.num_vjps,
@@ -164,6 +164,11 @@ class Compared(NamedTuple):
             }
             for name, (one, error) in named.items()
         }
+        ratios = {
+            "evaluations over best": self.evaluations,
+            "seconds over best": self.seconds,
+        }
+        return {"best": self.best, **ratios, "settings": settings}
 
 
 def compare(problem: Ordinary, num: int) -> Compared:
