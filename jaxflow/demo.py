@@ -128,7 +128,7 @@ def _with_comparison(flow, limit, blow_up_time, task) -> xarray.Dataset:
             "kkt_residual": kkt_residual(point, task, relative=True),
         }
 
-    # One member after the other: see `sharp bits` on batched decompositions on CPUs.
+    # One member after the other: see docs/guides/performance.md on batched decompositions.
     found = jax.lax.map(compare, (flow.directions, limit.directions))
     found["blow_up_time"] = blow_up_time
     described = {

@@ -110,7 +110,7 @@ def default_stepping(dtype: Any, *, has_kinks: bool = False) -> Stepping:
     """`"auto"`, with the tolerances that a precision can meet with ease.
 
     Where the gradient jumps, which `has_kinks` says, steps are of low order: the tolerances
-    are those that docs/sharp_bits.md (Kinks) finds best.
+    are those that docs/guides/solvers.md (Kinks) finds best.
     """
     rtol = by_precision(dtype, double=1e-6, single=1e-5)
     atol = by_precision(dtype, double=1e-9, single=1e-7)

@@ -19,7 +19,7 @@ Sides = Callable[[Any, Any], Bool[Array, "*pairs"]]
 
 _MEMORY = 10
 """Steps after which a switch is forgotten: a pair that switches a third time before that
-slides. Chosen; the table in docs/sharp_bits.md (Kinks), by scripts/kinks.py, has it."""
+slides. Chosen; the table in docs/guides/solvers.md (Kinks), by scripts/kinks.py, has it."""
 
 
 class KinkMemory(NamedTuple):
