@@ -1,5 +1,6 @@
 """Small functions of arrays that every folder needs, each written once."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -24,6 +25,15 @@ def ratio(number: Any, divisor: Any) -> Any:
     Safe to differentiate: the division that is not taken divides by one.
     """
     return number / jnp.where(divisor > 0, divisor, 1.0)
+
+
+def with_parts(module: Value, **parts: Any) -> Value:
+    """A module with other parts, of whatever type, for which nothing is checked anew."""
+    other = object.__new__(type(module))
+    for field in dataclasses.fields(module):  # pyright: ignore[reportArgumentType]
+        value = parts.get(field.name, getattr(module, field.name))
+        object.__setattr__(other, field.name, value)
+    return other
 
 
 def on_device(array: Any, dtype: Any = None) -> Any:

@@ -1,12 +1,13 @@
 """Any flow for any number of initial states. The engine knows nothing of networks."""
 
 from ._driver import (
-    nobody as nobody,
+    PassedError as PassedError,
     Progress as Progress,
     run as run,
     Sink as Sink,
     Source as Source,
 )
+from ._kept import from_rows as from_rows, to_rows as to_rows, with_rows as with_rows
 from ._landing import is_searched as is_searched
 from ._lane import Problem as Problem, Start as Start
 from ._memory import Given as Given, InMemory as InMemory
@@ -16,7 +17,13 @@ from ._path import (
     PathObserver as PathObserver,
     PathRecording as PathRecording,
 )
-from ._pool import join as join, Members as Members, Outcome as Outcome, take as take
+from ._pool import (
+    join as join,
+    Members as Members,
+    Outcome as Outcome,
+    Pool as Pool,
+    take as take,
+)
 from ._programs import forget_programs as forget_programs
 from ._progress import progress_bar as progress_bar
 from ._progress_measures import (
@@ -37,6 +44,7 @@ from ._schedule import (
     LANE_UNIT as LANE_UNIT,
     Schedule as Schedule,
 )
+from ._shapes import nobody as nobody, shapes_of_pool as shapes_of_pool
 from ._status import (
     distinct_names as distinct_names,
     status_names as status_names,

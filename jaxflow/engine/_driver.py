@@ -12,17 +12,16 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import equinox as eqx
 import jax
 import numpy as np
 
-from .._arrays import by_structure
 from ..errors import StoreError
+from . import _status as status
 from ._calibration import best_width, default_width
 from ._checkpoint import from_bytes, InFlight, to_bytes
 from ._lane import Problem
 from ._observer import AbstractObserver
-from ._pool import fill, join, Members, Outcome, pad, take
+from ._pool import join, Members, Outcome, pad, take
 from ._programs import compile_programs, is_compiled, Programs
 from ._schedule import Device, devices_of, Layout, layout, Schedule
 from ._worker import Batch, Report, Worker
@@ -45,6 +44,17 @@ class Progress(NamedTuple):
     in_flight: int
     steps: int  # attempted by members of this process, done or in flight
     doing: str = ""  # what holds it up, such as compiling
+
+
+class PassedError(Exception):
+    """Members were to go on from where stop conditions hold already.
+
+    **Arguments:** their numbers.
+    """
+
+    def __init__(self, indices: np.ndarray):
+        super().__init__(f"stop conditions hold already for {len(indices)} members")
+        self.indices = indices
 
 
 @runtime_checkable
@@ -110,33 +120,6 @@ def run(
     _Driver(problem, source, sink, observer, schedule or Schedule(), on_progress).run()
 
 
-def nobody(problem: Problem, source: Source, observer: AbstractObserver | None) -> Outcome:
-    """The outcome of no members at all, of the shapes that those of a source would have."""
-    return _nobody(problem, observer, source.draw(np.zeros(1, np.int64)))
-
-
-@by_structure
-def _nobody(
-    problem: Problem, observer: AbstractObserver | None, example: Members
-) -> Outcome:
-    present = np.zeros(1, bool)
-    pool = eqx.filter_eval_shape(fill, problem, observer, example, present)
-    lanes, recordings = pool.lanes, pool.recordings
-    work = jax.eval_shape(problem.stepper.cost, lanes.stepper_state, lanes.num_steps)
-    shapes = Outcome(
-        clock=lanes.clock,
-        state=lanes.state,
-        status=lanes.status,
-        num_steps=lanes.num_steps,
-        num_accepted=lanes.num_accepted,
-        work=work,
-        values=None if recordings is None else recordings.values,
-    )
-    return jax.tree_util.tree_map(
-        lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes
-    )
-
-
 class _Driver:
     def __init__(self, problem, source, sink, observer, schedule, on_progress):
         self.problem = problem
@@ -173,7 +156,8 @@ class _Driver:
                 worker.start()
             self._drive(workers, plan)
         except BaseException as error:
-            self._leave(workers, safe_to_save=not isinstance(error, StoreError))
+            safe = not isinstance(error, (StoreError, PassedError))
+            self._leave(workers, safe_to_save=safe)
             raise
 
     # -- members to workers --
@@ -259,6 +243,8 @@ class _Driver:
             self.in_flight[report.worker] = report.in_flight
         if report.outcome is None:
             return
+        if np.any(passed := report.outcome.status == status.PASSED):
+            raise PassedError(report.indices[passed])
         self.sink.add(report.indices, report.outcome)
         self.done_now.update(self.handed_out.intersection(report.indices.tolist()))
         self.num_done += len(report.indices)

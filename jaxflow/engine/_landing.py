@@ -3,16 +3,29 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Real
 
-from ..flows import AbstractFlow
+from ..flows import AbstractFlow, Snapshot
 from ..stops import AbstractStop
 from ._crossing import first_crossing
 
 
-def gaps_of(flow, stops, clock, state, velocity, args, dtype) -> Float[Array, " stops"]:
+def gaps_of(stops, shown: Snapshot, dtype) -> Float[Array, " stops"]:
     """Of the stop conditions at a state."""
-    snapshot = flow.snapshot(clock, state, velocity, args)
-    gaps = [jnp.asarray(stop.gap(snapshot)).astype(dtype) for stop in stops]
+    gaps = [jnp.asarray(stop.gap(shown)).astype(dtype) for stop in stops]
     return jnp.stack(gaps) if gaps else jnp.zeros(0, dtype)
+
+
+def seen_by(stops, shown: Snapshot, dtype) -> dict[str, Float[Array, ""]]:
+    """What conditions see at a state that have to know it at the end of the next step.
+
+    Not their gaps: those change with the thresholds, with which a member may go on.
+    """
+    names = {
+        name
+        for stop in stops
+        if stop.closeness() is not None
+        for name in (stop.needs or shown.quantities)
+    }
+    return {name: jnp.asarray(shown[name]).astype(dtype) for name in sorted(names)}
 
 
 def last_clocks_of(flow, stops, args, dtype) -> Float[Array, " stops"]:
@@ -59,7 +72,8 @@ def nearer_end(lane, gaps, passed) -> Real[Array, ""]:
         if (closeness := stop.closeness()) is None:
             continue
         close = jnp.asarray(closeness).astype(gaps.dtype)
-        before, after = lane.gaps[i], gaps[i]
+        before = jnp.asarray(stop.gap(Snapshot(None, lane.seen))).astype(gaps.dtype)
+        after = gaps[i]
         share = (0.5 * close - before) / jnp.where(after > before, after - before, 1.0)
         clock = begin + jnp.clip(share, _LEAST_SHARE, 1.0).astype(begin.dtype) * length
         # A step that leads nowhere would be no step.

@@ -7,6 +7,7 @@ lane then waits for another that takes more stages.
 Everything in this file is about one lane; `_pool.py` maps it over many.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import diffrax
@@ -20,7 +21,14 @@ from ..flows import AbstractFlow
 from ..solvers import AbstractStepper, Step
 from ..stops import AbstractStop
 from . import _status as status
-from ._landing import crossings_of, gaps_of, is_searched, last_clocks_of, nearer_end
+from ._landing import (
+    crossings_of,
+    gaps_of,
+    is_searched,
+    last_clocks_of,
+    nearer_end,
+    seen_by,
+)
 
 
 class Problem(eqx.Module):
@@ -31,6 +39,8 @@ class Problem(eqx.Module):
     controller: diffrax.AbstractStepSizeController
     max_steps: Int[Array, ""]
     first_step: Float[Array, ""] | None  # None: the controller chooses
+    pauses: bool = eqx.field(static=True, default=False)
+    """Whether lanes wait before their end until they are kept, to go on from there."""
 
 
 class Start(eqx.Module):
@@ -52,15 +62,20 @@ class Lane(eqx.Module):
     controller_state: PyTree
     args: PyTree
     stops: tuple[AbstractStop, ...]
-    gaps: Float[Array, "*lanes stops"]  # of the stop conditions, at the state
+    seen: dict[str, Float[Array, "*lanes"]]  # by stop conditions, at the state
     num_steps: Int[Array, "*lanes"]
     num_accepted: Int[Array, "*lanes"]
     blocked: Bool[Array, "*lanes"]  # a step from here ended in no number
+    landing: Bool[Array, "*lanes"]  # on the way to its end, which its stops have changed
     status: Int[Array, "*lanes"]
 
     @property
     def is_live(self) -> Bool[Array, "*lanes"]:
         return self.status == status.RUNNING
+
+    @property
+    def has_ended(self) -> Bool[Array, "*lanes"]:
+        return ~self.is_live & (self.status != status.PAUSED)
 
 
 class Attempt(eqx.Module):
@@ -88,18 +103,25 @@ def start(problem: Problem, member: Start) -> Lane:
     shown = flow.snapshot(clock, state, velocity, args)
     stops = tuple(stop.begin(shown) for stop in member.stops)
     last_clock = jnp.min(last_clocks_of(flow, stops, args, dtype), initial=jnp.inf)
+    # No controller is told where the member ends: diffrax's constant steps would become a
+    # little shorter, to fill the time, and those of a longer run would be other steps.
     next_clock, controller_state = problem.controller.init(
         terms,
         clock,
-        last_clock,
+        jnp.full_like(clock, jnp.inf),
         state,
         problem.first_step,
         args,
         lambda terms, t0, y0, args: terms.vf(t0, y0, args),
         stepper.error_order(terms),
     )
+    is_clipped = next_clock > last_clock
     next_clock = jnp.minimum(next_clock, last_clock).astype(dtype)
-    gaps = gaps_of(flow, stops, clock, state, velocity, args, dtype)
+    code = jnp.where(
+        _all_finite(velocity),
+        _first_reached(gaps_of(stops, shown, dtype) >= 0),
+        status.NON_FINITE,
+    )
     return Lane(
         past=jnp.zeros_like(clock),
         clock=clock,
@@ -109,13 +131,12 @@ def start(problem: Problem, member: Start) -> Lane:
         controller_state=_as_arrays(controller_state),
         args=args,
         stops=stops,
-        gaps=gaps,
+        seen=seen_by(stops, shown, dtype),
         num_steps=jnp.zeros((), jnp.int32),
         num_accepted=jnp.zeros((), jnp.int32),
         blocked=jnp.zeros((), bool),
-        status=jnp.where(
-            _all_finite(velocity), _first_reached(gaps >= 0), status.NON_FINITE
-        ),
+        landing=jnp.asarray(is_clipped | (code != status.RUNNING)),
+        status=code,
     )
 
 
@@ -124,6 +145,9 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
 
     The order of operations is that of diffrax's own loop. A lane that is done stays as
     it is. A step that is made one evaluation at a time may need several attempts.
+
+    Where lanes are kept, one stays as it is before the first attempt that ends it or that
+    would be another without its stop conditions: from there it can go on with later ones.
     """
     terms = problem.flow.terms(lane.args)
     step = problem.stepper.attempt(
@@ -131,8 +155,12 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     )
     judged = judge(problem, lane, step)
     landed = land(problem, lane, step, judged)
-    advanced = settle(problem, lane, step, judged, landed)
+    advanced, is_free = settle(problem, lane, step, judged, landed)
     live = lane.is_live
+    if problem.pauses:
+        pauses = live & ~lane.landing & ~is_free
+        code = jnp.where(pauses, status.PAUSED, lane.status).astype(lane.status.dtype)
+        lane, live = dataclasses.replace(lane, status=code), live & ~pauses
     tried = Attempt(
         start=lane.clock,
         end=lane.next_clock,
@@ -184,7 +212,7 @@ class Landed(NamedTuple):
     accepted: Bool[Array, ""]
     state: PyTree
     clock: Real[Array, ""]  # the lane's own again, where the step was not accepted
-    gaps: Float[Array, " stops"]  # at the end of the step
+    seen: dict[str, Float[Array, ""]]  # by stop conditions at the end of the step
     reached: Bool[Array, " stops"]
     retried: Bool[Array, ""]  # to be tried again as far as `crossing`
     crossing: Real[Array, ""]
@@ -197,8 +225,8 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
     dtype, begin, end = lane.clock.dtype, lane.clock, lane.next_clock
     dense = stepper.interpolation(begin, end, step.dense_info)
     velocity = dense.derivative(end)
-    shown_at = lane.past + end
-    gaps = gaps_of(flow, lane.stops, shown_at, step.candidate, velocity, lane.args, dtype)
+    shown = flow.snapshot(lane.past + end, step.candidate, velocity, lane.args)
+    gaps = gaps_of(lane.stops, shown, dtype)
     last_clocks = last_clocks_of(flow, lane.stops, lane.args, dtype)
     usable = judged.kept & judged.finite
     passed = usable & ((gaps >= 0) | (end >= last_clocks))
@@ -228,7 +256,7 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
         accepted=accepted,
         state=select(accepted, state, lane.state),
         clock=jnp.where(accepted, arrival, begin),
-        gaps=gaps,
+        seen=seen_by(lane.stops, shown, dtype),
         reached=reached & accepted,
         retried=retried,
         crossing=crossing,
@@ -238,11 +266,14 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
 
 def settle(
     problem: Problem, lane: Lane, step: Step, judged: Judged, landed: Landed
-) -> Lane:
-    """The lane before its next attempt: the next step's length, and whether it is done."""
+) -> tuple[Lane, Bool[Array, ""]]:
+    """The lane before its next attempt: the next step's length, and whether it is done.
+
+    And whether it is free: not done, and the same if its stop conditions were later ones.
+    """
     dtype, clock = lane.clock.dtype, landed.clock
     stepper_state = step.settle(landed.accepted)
-    next_clock = _next_clock(problem, lane, step, judged, landed, stepper_state)
+    next_clock, by_stops = _next_clock(problem, lane, step, judged, landed, stepper_state)
     # A step of a few units in the last place of the clock leads nowhere. Not `<=`: a next
     # clock that is NaN is no progress either.
     least = 8 * jnp.finfo(dtype).eps * jnp.abs(clock)
@@ -255,7 +286,7 @@ def settle(
     # accepted, without end. The member stands at it once they lead nowhere.
     moved = landed.accepted & _differ(landed.state, lane.state)
     blocked = ~moved & (lane.blocked | (step.ready & ~judged.finite))
-    return Lane(
+    advanced = Lane(
         past=lane.past + jnp.where(reset, clock, 0.0),
         clock=jnp.where(reset, 0.0, clock),
         next_clock=jnp.where(reset, next_clock - clock, next_clock),
@@ -266,10 +297,11 @@ def settle(
         ),
         args=lane.args,
         stops=lane.stops,
-        gaps=jnp.where(landed.accepted, landed.gaps, lane.gaps),
+        seen=select(landed.accepted, landed.seen, lane.seen),
         num_steps=num_steps,
         num_accepted=lane.num_accepted + landed.accepted.astype(jnp.int32),
         blocked=blocked,
+        landing=lane.landing | by_stops,
         status=_first_that_holds(
             (jnp.any(landed.reached), _first_reached(landed.reached)),
             (judged.kept & ~judged.finite, status.NON_FINITE),
@@ -281,16 +313,20 @@ def settle(
             (num_steps >= problem.max_steps, status.MAX_STEPS),
         ),
     )
+    return advanced, ~by_stops & advanced.is_live
 
 
-def _next_clock(problem, lane, step, judged, landed, stepper_state) -> Real[Array, ""]:
+def _next_clock(problem, lane, step, judged, landed, stepper_state):
+    """Where the next step should end, and whether that is due to stop conditions."""
     proposal = judged.proposal
     longest = problem.stepper.longest_step(stepper_state)
     if longest is not None:
         proposal = jnp.minimum(proposal, landed.clock + longest)
-    proposal = _clip_to_end(landed.clock, proposal, landed.last_clock, judged.kept)
-    next_clock = jnp.where(landed.retried, landed.crossing, proposal)
-    return jnp.where(step.ready, next_clock.astype(lane.clock.dtype), lane.next_clock)
+    clipped = clip_to_end(landed.clock, proposal, landed.last_clock, judged.kept)
+    next_clock = jnp.where(landed.retried, landed.crossing, clipped)
+    by_stops = landed.retried | (clipped != proposal)
+    next_clock = jnp.where(step.ready, next_clock.astype(lane.clock.dtype), lane.next_clock)
+    return next_clock, step.ready & by_stops
 
 
 _NEAR = 1e-4
@@ -298,7 +334,7 @@ _NEAR = 1e-4
 as the state at that end. Chosen."""
 
 
-def _clip_to_end(clock, next_clock, last_clock, kept):
+def clip_to_end(clock, next_clock, last_clock, kept):
     """Step onto the last clock rather than past it or just short of it.
 
     diffrax's rule: a step that would end within 100 units in the last place of the end

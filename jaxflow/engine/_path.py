@@ -10,7 +10,7 @@ member will go, and for every row no more is read than
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -49,6 +49,8 @@ class PathRecording(eqx.Module):
     memory: PyTree  # of the measure
     told: Bool[Array, "*lanes"]  # whether the last row is of the state as it is now
     own: PyTree[Array]  # what of the observer is this member's own
+    brought: ClassVar[tuple[str, ...]] = ("own",)
+    """What does not change along the way."""
 
     @property
     def rows(self) -> int:
@@ -131,7 +133,7 @@ class PathObserver(AbstractObserver):
             memory=select(accepted, memory, recording.memory),
             told=recording.told & ~accepted,
         )
-        ended = before.is_live & ~after.is_live
+        ended = before.is_live & after.has_ended
         return moved, _Piece(
             before.past, attempt, after.state, before.args, begin, growth, ended
         )

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
+from .._arrays import select, with_parts
 from ..solvers import Work
 from . import _status as status
+from ._going_on import go_on
 from ._lane import Attempt, attempt, Lane, Problem, Start, start
 from ._observer import AbstractObserver
 
@@ -22,6 +24,7 @@ class Members(NamedTuple):
 
     starts: Start
     recordings: Any  # before the start; None if nothing is recorded
+    kept: Any = None  # a `Pool` without what they bring, where they are to go on from
 
 
 class Pool(eqx.Module):
@@ -41,6 +44,7 @@ class Outcome(NamedTuple):
     num_accepted: np.ndarray
     work: Work
     values: PyTree  # recorded, (num, points, …); None if nothing was
+    kept: np.ndarray | None = None  # bytes (num, …) to go on from; None if nothing was
 
 
 def fill(
@@ -49,11 +53,20 @@ def fill(
     members: Members,
     present: Bool[Array, " lanes"],
 ) -> Pool:
-    """A pool whose lanes hold these members before their first step, where `present`."""
+    """A pool whose lanes hold these members before their first step, where `present`.
+
+    Or before the next, if they come from another run.
+    """
     lanes = jax.vmap(lambda member: start(problem, member))(members.starts)
     recordings = members.recordings
     if observer is not None and recordings is not None:
         recordings = observer.start(problem, lanes, recordings)
+    if members.kept is not None:
+        goes_on = jax.vmap(lambda member, lane: go_on(problem, member, lane))
+        kept = whole(members.kept, Pool(lanes, recordings))
+        lanes = goes_on(members.starts, members.kept.lanes)
+        began = members.kept.lanes.num_steps > 0
+        recordings = jax.vmap(select)(began, kept.recordings, recordings)
     codes = jnp.where(present, lanes.status, status.NOBODY)
     return Pool(eqx.tree_at(lambda lanes: lanes.status, lanes, codes), recordings)
 
@@ -145,10 +158,15 @@ def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
     return jax.tree_util.tree_map(replaced, pool, fresh)
 
 
-def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -> Outcome:
+def outcome(
+    cost: Callable[[PyTree, Any], Work],
+    pool: Pool,
+    rows: np.ndarray,
+    kept: np.ndarray | None = None,
+) -> Outcome:
     """Where the members in these lanes ended.
 
-    Given the stepper's `cost`, a pool, and the numbers of its lanes.
+    Given the stepper's `cost`, a pool, the numbers of its lanes, and what these go on from.
     """
     lanes = pool.lanes
     values = None if pool.recordings is None else pool.recordings.recorded(rows)
@@ -164,7 +182,30 @@ def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -
         ),
         rows,
     )
-    return Outcome(past + clock, *rest, values=values)
+    return Outcome(past + clock, *rest, values=values, kept=kept)
+
+
+def without_own(pool: Pool) -> Pool:
+    """A pool without what its members bring along, and do not change."""
+    recordings = pool.recordings
+    if recordings is not None:
+        recordings = _without(recordings, recordings.brought)
+    return with_parts(pool, lanes=_without(pool.lanes, ("args",)), recordings=recordings)
+
+
+def whole(kept: Pool, brought: Pool) -> Pool:
+    """A pool without what its members bring along, and that from another."""
+    recordings = kept.recordings
+    if recordings is not None:
+        parts = {name: getattr(brought.recordings, name) for name in recordings.brought}
+        recordings = with_parts(recordings, **parts)
+    return with_parts(
+        kept, lanes=with_parts(kept.lanes, args=brought.lanes.args), recordings=recordings
+    )
+
+
+def _without(module: Any, names: tuple[str, ...]) -> Any:
+    return with_parts(module, **dict.fromkeys(names))
 
 
 def take(tree: PyTree, rows: Any) -> PyTree:

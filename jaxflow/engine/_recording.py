@@ -4,7 +4,7 @@ No weights are stored: an observer turns each state into a few numbers on the sp
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -75,6 +75,8 @@ class GridRecording(eqx.Module):
     index: Int[Array, "*lanes"]  # of the next point
     values: PyTree[Array]  # (points, …), zero where the member has not come yet
     own: PyTree[Array]  # what of the observer is this member's own
+    brought: ClassVar[tuple[str, ...]] = ("grid", "own")
+    """What does not change along the way."""
 
     def recorded(self, rows: np.ndarray) -> PyTree:
         """The values of these members, in NumPy: NaN where a member never came.

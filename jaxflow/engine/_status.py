@@ -24,6 +24,13 @@ FAILURES = {
 NOBODY = -100
 """The status of a lane without a member: it is not live, and has no outcome."""
 
+PAUSED = -101
+"""The status of a lane whose next attempt ends it, or is changed by its stop conditions. It
+waits until its worker has kept it, and goes on to its end."""
+
+PASSED = -102
+"""The status of a member that was to go on from where stop conditions hold already."""
+
 
 class StatusNames(NamedTuple):
     """The meaning of every status that a run can give: code and name, side by side."""

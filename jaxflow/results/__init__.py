@@ -6,6 +6,7 @@ from ._columns import (
     joined as joined,
     same_bits as same_bits,
 )
+from ._continuation import Continuation as Continuation
 from ._declarations import (
     AbstractDeclaration as AbstractDeclaration,
     AbstractOwner as AbstractOwner,

@@ -15,6 +15,7 @@ from .._trained import split
 from ..quantities import CLOCKS
 from ..stores import GROUP
 from ._columns import column
+from ._continuation import Continuation, continued
 from ._declarations import declarations, MEMBERS, part
 from ._members import numbers
 from ._overview import summarize
@@ -96,6 +97,9 @@ class Solution(AbstractResult, Generic[Network_co]):
     members: np.ndarray | None = numbers()
     """The number of each member, (num,), which it keeps when members are picked; `None`
     for 0, 1, …; the coordinate `init` of the dataset."""
+
+    continuation: Continuation | None = continued()
+    """From where its members go on, as by `jaxflow.gradient_flow(solution, stop=…)`."""
 
     def __post_init__(self):
         check_attributes(self.attrs)

@@ -19,7 +19,14 @@ from ..stops import AbstractStop, Stationary
 from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_stepping, Network, NetworksLike
+from ._given import (
+    given_record,
+    given_stepping,
+    Network,
+    NetworksOrSolution,
+    THAT_OF_SOLUTION,
+)
+from ._going_on import goes_on
 from ._gradient_flow import order_of
 from ._networks import check_directions
 from ._record import Record
@@ -69,9 +76,10 @@ class CorrelationLimit(AbstractEquation):
 
 
 @running
+@goes_on(CorrelationLimit)
 def ncf_flow(
-    networks: NetworksLike[Network],
-    task: AbstractTask | TaskPerMember,
+    networks: NetworksOrSolution[Network],
+    task: AbstractTask | TaskPerMember = THAT_OF_SOLUTION,
     *,
     stop: AbstractStop | Sequence[AbstractStop] | None = None,
     solver: diffrax.AbstractSolver | AbstractStepper | str | None = None,

@@ -36,6 +36,9 @@ class AbstractEquation(eqx.Module):
     kind: ClassVar[str]
     """What the result is called."""
 
+    lasts: ClassVar[tuple[str, ...]] = ()
+    """Fields that say how long members go on, and change nothing before."""
+
     hints: ClassVar[Mapping[str, str]] = {}
     """What to try where members ended with a status, by its name, in a sentence; by
     `loss_rose` where they ended with a larger loss than they began with, for an equation
@@ -57,6 +60,13 @@ class AbstractEquation(eqx.Module):
         """Stop conditions and stepping that just work."""
         has_kinks = sides_of_loss(network, task.shaped_for(network)) is not None
         return Defaults(default_stepping(dtype, has_kinks=has_kinks))
+
+    def checked_length(self, name: str, value: Any) -> Any:
+        """A new value for a field that says how long members go on.
+
+        **Raises:** `InputError`.
+        """
+        return value
 
     def describe(self) -> dict[str, Any]:
         """What a result says of it, in numbers and strings."""

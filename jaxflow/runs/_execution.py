@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, Unpack as Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack as Unpack
 
+import jax
 import numpy as np
 
 from .._checks import check_flag, shown
 from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call, tell
+from .._trained import parameters_of
 from .._versions import versions
 from ..engine import (
+    AbstractObserver,
     check_schedule,
+    from_rows,
     InMemory,
     nobody,
+    Outcome,
+    Pool,
+    Problem,
     progress_bar,
     run as run_engine,
     Schedule,
+    shapes_of_pool,
+    with_rows,
 )
 from ..errors import InputError, StoreError
 from ..networks import as_jax
 from ..results import (
     check_attributes,
     check_storable,
+    Continuation,
     Given,
     open_stored,
     RunStore,
@@ -116,41 +127,49 @@ def run(
         raise InputError("simulation", shown(simulation), "a jaxflow.Simulation")
     schedule = check_schedule(schedule)
     path = None if store is None else as_path(store, "store")
-    progress, attrs = check_flag("progress", progress, optional=True), _check_attrs(attrs)
-    flow = simulation.flow
-    problem = problem_of(flow, simulation.stepping, simulation.networks.dtype)
-    source = MemberSource(simulation, problem)
-    record = simulation.record
-    observer = None
-    if record is not None:
-        observer = record.places(problem).observer(
-            record.observe(*simulation.examples_and_own)
-        )
+    progress, attrs = check_flag("progress", progress, optional=True), check_attrs(attrs)
+    return carry_out(simulation, None, path, schedule, progress, attrs)
+
+
+def carry_out(
+    simulation: Simulation,
+    earlier: Earlier | None,
+    path: pathlib.Path | None,
+    schedule: Schedule | None,
+    progress: bool | None,
+    attrs: dict[str, Any],
+) -> Solution:
+    """Run a simulation, with arguments that have been checked.
+
+    **Arguments:** `earlier`, the run whose members go on; `None` if they start.
+    """
+    keeps = path is not None or _are_kept_in_memory(simulation)
+    lanes = _Lanes.of(simulation, keeps, earlier)
     settings = {**simulation.describe(), **versions()}
-    outcomes = Outcomes(simulation, problem, settings, attrs)
+    outcomes = Outcomes(simulation, lanes.problem, settings, attrs)
     tell(without_stop(simulation))
 
-    def run_into(sink: InMemory | StoreSink) -> None:
-        per_step = problem.stepper.evaluations_per_attempt
+    def run_into(sink: InMemory | StoreSink, lanes: _Lanes) -> None:
+        per_step = lanes.problem.stepper.evaluations_per_attempt
         title = simulation.equation.kind
         title = title[:1].upper() + title[1:]
         with progress_bar(title, progress, per_step) as on_progress, failures(title):
             run_engine(
-                problem,
-                source,
+                lanes.problem,
+                lanes.source,
                 sink,
-                observer=observer,
+                observer=lanes.observer,
                 schedule=schedule,
                 on_progress=on_progress,
             )
 
     def told(solution: Solution) -> Solution:
-        tell(shortfall_of_run(simulation, solution, source, outcomes))
+        tell(shortfall_of_run(simulation, solution, lanes.source, outcomes))
         return solution
 
-    none = lambda: nobody(problem, source, observer)
     if path is None:
-        return told(_in_memory(run_into, outcomes, none, simulation.networks.is_single))
+        is_single = simulation.networks.is_single if earlier is None else earlier.is_single
+        return told(_in_memory(run_into, outcomes, lanes, simulation, is_single))
     identity = simulation.identity | {SINGLE: simulation.networks.is_single}
     check_storable(simulation.networks.one)
     first = simulation.networks.start
@@ -158,10 +177,77 @@ def run(
     try:
         stored.set_attrs(attrs)
         _keep(simulation, stored)
-        _into_store(run_into, stored, outcomes, none, source)
+        _into_store(run_into, stored, outcomes, lanes)
     finally:
         stored.close()
     return told(open_stored(path, simulation.networks.one))
+
+
+class Earlier(NamedTuple):
+    """A run whose members go on.
+
+    **Arguments:** its `simulation`, the `rows` in it of those members, a function of places
+    among them that gives their lanes in bytes, and whether there is one without an axis.
+    """
+
+    simulation: Simulation
+    rows: np.ndarray
+    read_lanes: Callable[[np.ndarray], np.ndarray]
+    is_single: bool
+
+
+class _Lanes(NamedTuple):
+    """What the engine is given."""
+
+    problem: Problem
+    source: MemberSource
+    observer: AbstractObserver | None
+
+    @classmethod
+    def of(
+        cls, simulation: Simulation, keeps: bool, earlier: Earlier | None = None
+    ) -> "_Lanes":
+        dtype = simulation.networks.dtype
+        problem = problem_of(simulation.flow, simulation.stepping, dtype)
+        problem = dataclasses.replace(problem, pauses=keeps)
+        record, observer = simulation.record, None
+        if record is not None:
+            observe = record.observe(*simulation.examples_and_own)
+            observer = record.places(problem).observer(observe)
+        lanes = cls(problem, MemberSource(simulation, problem), observer)
+        if earlier is None:
+            return lanes
+        there, here = cls.of(earlier.simulation, keeps).shapes, lanes.shapes
+
+        def kept(places: np.ndarray) -> Pool:
+            found = from_rows(earlier.read_lanes(places), there)
+            assert found is not None
+            return with_rows(found, here)
+
+        source = MemberSource(simulation, problem, earlier.rows, kept)
+        return lanes._replace(source=source)
+
+    @property
+    def shapes(self) -> Pool:
+        """Of a pool."""
+        return shapes_of_pool(self.problem, self.source, self.observer)
+
+    def nobody(self) -> Outcome:
+        """The outcome of no members."""
+        return nobody(self.problem, self.source, self.observer)
+
+
+_MOST_WEIGHTS = 2**25
+"""Bytes of weights up to which results in memory keep what it takes to go on. Chosen: that
+takes 3 to 20 times as much as the weights, as the solver has it."""
+
+
+def _are_kept_in_memory(simulation: Simulation) -> bool:
+    networks = simulation.networks
+    if networks.pass_once or networks.num is None:
+        return False
+    arrays = jax.tree_util.tree_leaves(parameters_of(networks.one))
+    return networks.num * sum(array.nbytes for array in arrays) <= _MOST_WEIGHTS
 
 
 def _keep(simulation: Simulation, stored: RunStore) -> None:
@@ -174,34 +260,43 @@ def _keep(simulation: Simulation, stored: RunStore) -> None:
 
 
 def _in_memory(
-    run_into: Callable, outcomes: Outcomes, none: Callable, is_single: bool
+    run_into: Callable,
+    outcomes: Outcomes,
+    lanes: _Lanes,
+    simulation: Simulation,
+    is_single: bool,
 ) -> Solution:
     sink = InMemory()
-    run_into(sink)
+    run_into(sink, lanes)
     outcome = sink.outcome()
     if outcome is None:
-        outcome = none()
-    solution = outcomes.solution(np.arange(len(outcome.status)), outcome)
+        outcome = lanes.nobody()
+    places = np.arange(len(outcome.status))
+    rows = lanes.source.rows(places)
+    solution = outcomes.solution(rows, outcome)
     on_device = Given(as_jax(solution.directions))
     solution = dataclasses.replace(solution, read_directions=on_device)
+    if (kept := outcome.kept) is not None:
+        continuation = Continuation(simulation, rows, kept.__getitem__, places)
+        solution = dataclasses.replace(solution, continuation=continuation)
+    if not is_single:
+        return solution
     # A single network has no axis of members, and no number.
-    return dataclasses.replace(solution[0], members=None) if is_single else solution
+    members = None if simulation.networks.is_single else solution[0].members
+    return dataclasses.replace(solution[0], members=members)
 
 
 def _into_store(
-    run_into: Callable,
-    stored: RunStore,
-    outcomes: Outcomes,
-    none: Callable,
-    source: MemberSource,
+    run_into: Callable, stored: RunStore, outcomes: Outcomes, lanes: _Lanes
 ) -> None:
     if stored.is_finished:
         return
     # Written without members first, so that every array is there.
-    StoreSink(stored, outcomes).write(np.zeros(0, np.int64), none())
+    StoreSink(stored, outcomes).write(np.zeros(0, np.int64), lanes.nobody())
     sink = StoreSink(stored, outcomes)  # now it is known who is done
+    source = lanes.source
     try:
-        run_into(sink)
+        run_into(sink, lanes)
         total = source.total
         assert total is not None  # the run has seen the end of every iterator
         stored.finish(total)
@@ -210,7 +305,7 @@ def _into_store(
         raise
 
 
-def _check_attrs(attrs: Any) -> dict[str, Any]:
+def check_attrs(attrs: Any) -> dict[str, Any]:
     """What the caller wants to be kept, by names."""
     if attrs is None:
         return {}

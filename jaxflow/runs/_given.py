@@ -8,11 +8,16 @@ import equinox as eqx
 from .._checks import shown
 from ..errors import InputError
 from ..networks import Initializations
+from ..results import Solution
 from ._record import check_at, check_functions, check_over, Record
 from ._stepping import MAX_STEPS, Stepping
 
 Network = TypeVar("Network", bound=eqx.Module)
 NetworksLike = Initializations[Network] | Network | Iterable[Network]
+NetworksOrSolution = NetworksLike[Network] | Solution[Network]
+
+THAT_OF_SOLUTION: Any = None
+"""The default of arguments that can be left out where members of a `Solution` go on."""
 
 
 def given_stepping(

@@ -23,7 +23,8 @@ from ..stops import AbstractStop, NumSteps
 from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, Network, NetworksLike
+from ._given import given_record, given_scale, Network, NetworksOrSolution, THAT_OF_SOLUTION
+from ._going_on import goes_on
 from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
@@ -51,6 +52,7 @@ class GradientDescent(AbstractEquation):
     key_data: np.ndarray | None
     first: Any
     """The number of the first member, from which rates of each one's own are counted."""
+    lasts = ("num_steps",)
     hints = {
         "non_finite": "Descent that diverges needs a smaller learning rate.",
         "loss_rose": "Descent that diverges needs a smaller learning rate.",
@@ -126,17 +128,21 @@ class GradientDescent(AbstractEquation):
             steps_are_given=True,
         )
 
+    def checked_length(self, name, value):
+        return check_whole(name, value)
+
     def describe(self):
         return {"flow_coordinates": "cartesian", "batch_size": self.batch_size}
 
 
 @running
+@goes_on(GradientDescent)
 def gradient_descent(
-    networks: NetworksLike[Network],
-    task: AbstractTask | TaskPerMember,
+    networks: NetworksOrSolution[Network],
+    task: AbstractTask | TaskPerMember = THAT_OF_SOLUTION,
     *,
-    optimizer: optax.GradientTransformation,
-    num_steps: int,
+    optimizer: optax.GradientTransformation = THAT_OF_SOLUTION,
+    num_steps: int = THAT_OF_SOLUTION,
     batch_size: int | None = None,
     key: PRNGKeyArray | None = None,
     scale: ArrayLike | Sequence[float] = 1.0,

@@ -23,7 +23,15 @@ from ..stops import AbstractStop
 from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, given_stepping, Network, NetworksLike
+from ._given import (
+    given_record,
+    given_scale,
+    given_stepping,
+    Network,
+    NetworksOrSolution,
+    THAT_OF_SOLUTION,
+)
+from ._going_on import goes_on
 from ._networks import AbstractNetworks, check_directions
 from ._record import Record
 from ._simulation import Simulation
@@ -110,9 +118,10 @@ class GradientFlow(AbstractEquation):
 
 
 @running
+@goes_on(GradientFlow)
 def gradient_flow(
-    networks: NetworksLike[Network],
-    task: AbstractTask | TaskPerMember,
+    networks: NetworksOrSolution[Network],
+    task: AbstractTask | TaskPerMember = THAT_OF_SOLUTION,
     *,
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),

@@ -22,7 +22,8 @@ from ..stops import AbstractStop, Time
 from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, Network, NetworksLike
+from ._given import given_record, given_scale, Network, NetworksOrSolution, THAT_OF_SOLUTION
+from ._going_on import goes_on
 from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
@@ -49,6 +50,7 @@ class Langevin(AbstractEquation):
     key_data: np.ndarray
     solver: diffrax.AbstractSolver
     kind = "Langevin flow"
+    lasts = ("time",)
     hints = {
         "non_finite": "Steps that are too long diverge: try a shorter step=.",
         Time.__name__: "Try a larger time=.",
@@ -65,12 +67,7 @@ class Langevin(AbstractEquation):
     ):
         self.temperature = check_positive("temperature", temperature)
         self.time, self.step = check_positive("time", time), check_positive("step", step)
-        if self.step > self.time:
-            found, expected = f"{self.step:g}", f"at most the time {self.time:g}"
-            raise InputError("step", found, expected)
-        if self.time / self.step >= 2**31 - 2 or self.num_steps >= 2**31:
-            expected = f"a larger part of the time {self.time:g}"
-            raise InputError("step", f"{self.step:g}", expected)
+        _check_time(self.time, self.step)
         self.key_data = key_words(key)
         self.solver = diffrax.ShARK() if solver is None else solver
         _levy_area(self.solver)
@@ -78,7 +75,7 @@ class Langevin(AbstractEquation):
     @property
     def num_steps(self) -> int:
         """The most steps that a member takes, the last of which may be shorter."""
-        return math.ceil(self.time / self.step * (1 + 1e-9)) + 1
+        return _num_steps(self.time, self.step)
 
     def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
         return LangevinFlow(  # pyright: ignore[reportCallIssue]
@@ -99,19 +96,36 @@ class Langevin(AbstractEquation):
         )
         return Defaults(stepping, ends=(Time(self.time),), steps_are_given=True)
 
+    def checked_length(self, name, value):
+        return _check_time(check_positive(name, value), self.step)
+
     def describe(self):
         return {"temperature": self.temperature, "flow_coordinates": "cartesian"}
 
 
+def _num_steps(time: float, step: float) -> int:
+    return math.ceil(time / step * (1 + 1e-9)) + 1
+
+
+def _check_time(time: float, step: float) -> float:
+    """The time, if it holds steps of this size, and not too many."""
+    if step > time:
+        raise InputError("step", f"{step:g}", f"at most the time {time:g}")
+    if time / step >= 2**31 - 2 or _num_steps(time, step) >= 2**31:
+        raise InputError("step", f"{step:g}", f"a larger part of the time {time:g}")
+    return time
+
+
 @running
+@goes_on(Langevin)
 def langevin_flow(
-    networks: NetworksLike[Network],
-    task: AbstractTask | TaskPerMember,
+    networks: NetworksOrSolution[Network],
+    task: AbstractTask | TaskPerMember = THAT_OF_SOLUTION,
     *,
-    temperature: float,
-    time: float,
-    step: float,
-    key: PRNGKeyArray,
+    temperature: float = THAT_OF_SOLUTION,
+    time: float = THAT_OF_SOLUTION,
+    step: float = THAT_OF_SOLUTION,
+    key: PRNGKeyArray = THAT_OF_SOLUTION,
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
     solver: diffrax.AbstractSolver | None = None,

@@ -36,6 +36,8 @@ class AbstractNetworks(eqx.Module):
     """Whether the caller gave one network, so that results have no axis of members."""
     is_held: ClassVar[bool] = False
     """Whether all are in memory, at the caller's."""
+    pass_once: ClassVar[bool] = False
+    """Whether a network that has been given is gone."""
 
     @property
     @abc.abstractmethod
@@ -185,6 +187,7 @@ class IteratedNetworks(AbstractNetworks):
     As an iterator can be gone through once, so can they: they neither pickle nor compare.
     """
 
+    pass_once: ClassVar[bool] = True
     one: eqx.Module
     _queue: "_Queue" = eqx.field(static=True)
     start = 0

@@ -88,7 +88,8 @@ class Outcomes:
 
         def of_piece(piece: np.ndarray) -> np.ndarray:
             states = jax.device_get(source.draw(piece).starts.state)
-            starts, zeros = starts_of(self._simulation, piece), np.zeros(len(piece))
+            starts = starts_of(self._simulation, source.rows(piece))
+            zeros = np.zeros(len(piece))
             members = (zeros.astype(self._dtype), states, starts, zeros.astype(bool))
             return _in_pieces(_final, self._problem.flow, members).quantities["loss"]
 

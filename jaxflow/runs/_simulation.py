@@ -1,5 +1,6 @@
 """A run as a value: all that its numbers depend on, and nothing else."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -11,20 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from .._checks import shown
+from .._arrays import with_parts
+from .._checks import check_whole, shown
 from .._compiled import running
-from .._trained import parameters_of
-from ..engine import is_searched
 from ..errors import InputError, StoreError
-from ..flows import AbstractNetworkFlow, MemberStart, NotShownError, OwnFlow, places_of
-from ..networks import as_jax, member_numbers
-from ..quantities import CLOCKS, KNOWN
+from ..flows import AbstractNetworkFlow, OwnFlow, places_of
+from ..networks import as_jax
 from ..results import as_trust, by_name, rebuild_value, SIMULATION
 from ..stops import AbstractStop
 from ..stores import as_path
 from ..tasks import AbstractTask, TaskPerMember
 from ._accepted import as_networks
 from ._equation import AbstractEquation
+from ._fit import check_fit
 from ._identity import identify
 from ._networks import AbstractNetworks
 from ._numbers import number_or_one_each
@@ -127,7 +127,7 @@ class Simulation(eqx.Module):
             )
         self.record = record
         self.equation = equation.resolve(self.networks, of_one)
-        _check_fit(self.flow, self.stops, record)
+        check_fit(self.flow, self.stops, record)
 
     @property
     def flow(self) -> AbstractNetworkFlow:
@@ -181,19 +181,53 @@ class Simulation(eqx.Module):
         except TypeError as error:
             raise InputError("members", shown(members), "whole numbers") from error
         rows = np.arange(first, max(first, last))
-        some = object.__new__(Simulation)
-        parts = {
-            "equation": self.equation,
-            "networks": self.networks.between(first, first + len(rows)),
-            "task": self.task.of_rows(rows),
-            "scale": self.scale.of(rows) if self.scale.values.ndim else self.scale,
-            "stops": _of_rows(self.stops, rows),
-            "stepping": self.stepping,
-            "record": None if self.record is None else self.record.of(rows),
-        }
-        for name, part in parts.items():
-            object.__setattr__(some, name, part)
-        return some
+        return with_parts(
+            self,
+            networks=self.networks.between(first, first + len(rows)),
+            task=self.task.of_rows(rows),
+            scale=self.scale.of(rows) if self.scale.values.ndim else self.scale,
+            stops=_of_rows(self.stops, rows),
+            record=None if self.record is None else self.record.of(rows),
+        )
+
+    def lasting(
+        self,
+        rows: np.ndarray,
+        *,
+        stop: Any = None,
+        max_steps: Any = None,
+        record: Record | None = None,
+        **lengths: Any,
+    ) -> "Simulation":
+        """The same simulation, but for how long members go on and where records are.
+
+        **Arguments:** `rows` of the members to which thresholds belong, where there is one
+        for each; `lengths`, of the equation; what is not given stays as it is.
+
+        **Raises:** `InputError` for arguments that do not fit.
+        """
+        equation = with_parts(self.equation, **lengths)
+        of_one, dtype = self.task.example, self.networks.dtype
+        defaults = equation.defaults(self.networks.one, of_one, dtype)
+        given = self.stops[: len(self.stops) - len(defaults.ends)]
+        if stop is not None:
+            settled = (_settled_stop(each, len(rows), dtype) for each in _as_tuple(stop))
+            given = tuple(_at_rows(each, rows, self.num) for each in settled)
+        ends = tuple(_settled_stop(each, self.num, dtype) for each in defaults.ends)
+        stepping = defaults.stepping if defaults.steps_are_given else self.stepping
+        if max_steps is not None:
+            max_steps = check_whole("max_steps", max_steps)
+            stepping = dataclasses.replace(stepping, max_steps=max_steps)
+        record = self.record if record is None else record
+        later = with_parts(
+            self,
+            equation=equation,
+            stops=(*given, *ends),
+            stepping=stepping,
+            record=record,
+        )
+        check_fit(later.flow, later.stops, record)
+        return later
 
     def __copy__(self) -> "Simulation":
         return self  # a value; what a pickle holds is no Simulation yet
@@ -303,64 +337,20 @@ def _settled_stop(stop: Any, num: int | None, dtype: Any) -> AbstractStop:
     return jax.tree_util.tree_map(one_each, stop, is_leaf=is_list)
 
 
+def _at_rows(stop: AbstractStop, rows: np.ndarray, num: int | None) -> AbstractStop:
+    """The condition with thresholds of members in these rows, for all of so many."""
+
+    def of_all(threshold: np.ndarray) -> np.ndarray:
+        if not threshold.ndim:
+            return threshold
+        assert num is not None  # who has gone through an iterator
+        everybody = np.full(num, threshold[0] if len(threshold) else 0, threshold.dtype)
+        everybody[rows] = threshold
+        return everybody
+
+    return jax.tree_util.tree_map(of_all, stop)
+
+
 def _of_rows(tree: Any, rows: np.ndarray) -> Any:
     take = lambda leaf: leaf[rows] if np.ndim(leaf) else leaf
     return jax.tree_util.tree_map(take, tree)
-
-
-def _check_fit(
-    flow: AbstractNetworkFlow, stops: Sequence[AbstractStop], record: Record | None
-) -> None:
-    """Whether the flow shows what stop conditions and the grid of records look at."""
-    shows = f"what {type(flow).__name__} shows: {', '.join(flow.shows)}"
-    for stop in stops:
-        if missing := _missing(flow, stop):
-            found = f"{stop.name}, which looks at {missing}"
-            hint = flow.hint(missing)
-            raise InputError("stop", found + (f" ({hint})" if hint else ""), shows)
-        if not flow.repeatable and _is_searched(flow, stop):
-            raise InputError(
-                "stop",
-                f"{stop.name}, which holds at one moment within a step",
-                "conditions on the time, or such as hold after a step",
-            )
-    if record is None or record.over is None:
-        return
-    if record.over not in flow.shows:
-        raise InputError("record_over", shown(record.over), shows)
-    if record.over in KNOWN and record.over not in CLOCKS:
-        expected = f"a quantity that rises along a path, of {shows}"
-        raise InputError("record_over", shown(record.over), expected)
-
-
-def _missing(flow: AbstractNetworkFlow, stop: AbstractStop) -> str | None:
-    """A quantity that the condition needs and the flow does not show."""
-    needed = next((name for name in stop.needs if name not in flow.shows), None)
-    if needed is not None or stop.needs:
-        return needed
-    try:  # it does not say: what does it read?
-        _example_of(flow, lambda shown, args: stop.begin(shown).gap(shown))
-    except NotShownError as error:
-        return error.missing
-    return None
-
-
-def _is_searched(flow: AbstractNetworkFlow, stop: AbstractStop) -> bool:
-    found = []
-    _example_of(flow, lambda shown, args: found.append(is_searched(flow, stop, args)))
-    return found[0]
-
-
-def _example_of(flow: AbstractNetworkFlow, look: Any) -> None:
-    """Let `look` see abstract values of a snapshot and of a member's `args`."""
-
-    def trace(flow):
-        dtype = jax.tree_util.tree_leaves(parameters_of(flow.network))[0].dtype
-        number = member_numbers(np.zeros((), np.int64))
-        args = flow.args_of(MemberStart(jnp.zeros((), dtype), number, flow.example_arrays))
-        state = flow.enter(flow.network, args)
-        clock = jnp.zeros((), dtype)
-        velocity = flow.vector_field(clock, state, args)
-        look(flow.snapshot(clock, state, velocity, args), args)
-
-    eqx.filter_eval_shape(trace, flow)

@@ -1,5 +1,6 @@
 """Members for the engine: networks entered into their flow, with thresholds and grids."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import numpy as np
 from .._arrays import on_device
 from .._compiled import compiled
 from .._rows import map_lanes
-from ..engine import Members, Problem, Start
+from ..engine import Members, Pool, Problem, Start
 from ..flows import AbstractNetworkFlow, MemberStart
 from ..networks import member_numbers
 from ._numbers import of_rows
@@ -17,10 +18,22 @@ from ._simulation import Simulation
 
 
 class MemberSource:
-    """Gives the engine the members of a simulation, a few at a time."""
+    """Gives the engine the members of a simulation, a few at a time.
 
-    def __init__(self, simulation: Simulation, problem: Problem):
+    **Arguments:** the `simulation` and its `problem`; the `rows` of those members that are
+    meant, all if not given; and a function of places among them that gives the lanes from
+    which they go on, where they do not start.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        problem: Problem,
+        rows: np.ndarray | None = None,
+        kept: Callable[[np.ndarray], Pool] | None = None,
+    ):
         self._simulation = simulation
+        self._rows, self._kept = rows, kept
         self._flow: Any = problem.flow
         self._num = simulation.num  # an Equinox module's methods are slow to look up
         self._dtype = simulation.networks.dtype
@@ -32,15 +45,25 @@ class MemberSource:
 
     @property
     def total(self) -> int | None:
+        if self._rows is not None:
+            return len(self._rows)
         return self._simulation.num if self._num is None else self._num
 
     def has(self, index: int) -> bool:
+        if self._rows is not None:
+            return index < len(self._rows)
         if self._num is not None:
             return index < self._num
         return self._simulation.networks.has(index)
 
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """The rows of these members in the simulation."""
+        return indices if self._rows is None else self._rows[indices]
+
     def draw(self, indices: np.ndarray) -> Members:
-        """These members before their start. `indices` are rows, from 0 on."""
+        """These members before their start, or from where they go on; numbers from 0 on."""
+        kept = None if self._kept is None else self._kept(indices)
+        indices = self.rows(indices)
         simulation = self._simulation
         networks = simulation.networks.stacked(indices)
         states, args = _enter(self._flow, networks, starts_of(simulation, indices))
@@ -52,7 +75,7 @@ class MemberSource:
         if record is not None:
             own = record.own(indices, simulation.own(indices))
             recordings = self._places.recordings(indices, own, self._examples, self._dtype)
-        return Members(Start(states, args, stops), recordings)
+        return Members(Start(states, args, stops), recordings, kept)
 
 
 def starts_of(simulation: Simulation, rows: np.ndarray) -> MemberStart:
