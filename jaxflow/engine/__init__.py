@@ -12,6 +12,7 @@ from ._landing import is_searched as is_searched
 from ._lane import Problem as Problem, Start as Start
 from ._memory import Given as Given, InMemory as InMemory
 from ._observer import AbstractObserver as AbstractObserver
+from ._passed import find_passed as find_passed, in_flight_rows as in_flight_rows
 from ._path import (
     path_recordings as path_recordings,
     PathObserver as PathObserver,

@@ -17,6 +17,7 @@ from ._declarations import (
     Sheet as Sheet,
 )
 from ._indexing import Given as Given, Index as Index
+from ._kept_lanes import lanes_reader as lanes_reader
 from ._loading import load as load, open_stored as open_stored
 from ._members import brief as brief, numbers as numbers
 from ._overview import where as where

@@ -17,6 +17,7 @@ from ..stores import GROUP
 from ._columns import column
 from ._continuation import Continuation, continued
 from ._declarations import declarations, MEMBERS, part
+from ._kept_lanes import GOING_ON
 from ._members import numbers
 from ._overview import summarize
 from ._records import COUNT, GRID_POINTS, PATH_POINTS, recorded, Records, Stats
@@ -144,7 +145,7 @@ def _names(cls: type) -> list[str]:
     ]
 
 
-_GROUPS = (DIRECTIONS, SIMULATION, GROUP)  # of a store
+_GROUPS = (DIRECTIONS, SIMULATION, GOING_ON, GROUP)  # of a store
 RESERVED = frozenset(
     [
         *(*_names(Solution), *_names(Stats), *CLOCKS, *_GROUPS),

@@ -34,6 +34,7 @@ from ..stores import (
 )
 from ._declarations import ABOUT, AbstractSource, MEMBERS
 from ._indexing import Given, Index
+from ._kept_lanes import GOES_ON_ATTR
 from ._structure import rebuild, Trust
 from ._weights import rebuilt, STRUCTURE_ATTR
 
@@ -170,7 +171,7 @@ class Group(AbstractSource):
         """The dataset without what is the store's own, if arrays are read when used."""
         if not self.place.lazily:
             return None
-        store = (UNFINISHED_ATTR, IDENTITY_ATTR)
+        store = (UNFINISHED_ATTR, IDENTITY_ATTR, GOES_ON_ATTR)
         kept = {n: v for n, v in self.dataset.attrs.items() if n not in store}
         return self.dataset.drop_attrs(deep=False).assign_attrs(kept)
 

@@ -21,10 +21,13 @@ from .._versions import versions
 from ..engine import (
     AbstractObserver,
     check_schedule,
+    find_passed,
     from_rows,
+    in_flight_rows,
     InMemory,
     nobody,
     Outcome,
+    PassedError,
     Pool,
     Problem,
     progress_bar,
@@ -40,6 +43,7 @@ from ..results import (
     check_storable,
     Continuation,
     Given,
+    lanes_reader,
     open_stored,
     RunStore,
     SIMULATION,
@@ -142,7 +146,32 @@ def carry_out(
     """Run a simulation, with arguments that have been checked.
 
     **Arguments:** `earlier`, the run whose members go on; `None` if they start.
+
+    **Raises:** `InputError` if they went further than they now should.
     """
+    try:
+        return _carry_out(simulation, earlier, path, schedule, progress, attrs)
+    except PassedError as error:
+        rows = None if earlier is None else earlier.rows
+        num = simulation.num if rows is None else len(rows)
+        which = ", ".join(map(str, np.sort(error.indices)[:5]))
+        more = ", …" if len(error.indices) > 5 else ""
+        raise InputError(
+            "stop",
+            f"an end that {len(error.indices):,} of {num:,} members had passed: "
+            f"{which}{more}",
+            "stop conditions that are met later, and no fewer steps than were made",
+        ) from None
+
+
+def _carry_out(
+    simulation: Simulation,
+    earlier: Earlier | None,
+    path: pathlib.Path | None,
+    schedule: Schedule | None,
+    progress: bool | None,
+    attrs: dict[str, Any],
+) -> Solution:
     keeps = path is not None or _are_kept_in_memory(simulation)
     lanes = _Lanes.of(simulation, keeps, earlier)
     settings = {**simulation.describe(), **versions()}
@@ -173,25 +202,70 @@ def carry_out(
     identity = simulation.identity | {SINGLE: simulation.networks.is_single}
     check_storable(simulation.networks.one)
     first = simulation.networks.start
-    stored = RunStore(path, identity, simulation.num, first=first)
+    lengths = None if simulation.networks.pass_once else simulation.equation.lasts
+    stored = RunStore(path, identity, simulation.num, first=first, lengths=lengths)
     try:
+        if stored.goes_on:
+            lanes = _begun_before(simulation, stored, lanes)
         stored.set_attrs(attrs)
         _keep(simulation, stored)
         _into_store(run_into, stored, outcomes, lanes)
     finally:
         stored.close()
-    return told(open_stored(path, simulation.networks.one))
+    solution = open_stored(path, simulation.networks.one)
+    if not simulation.networks.pass_once:
+        everybody = np.arange(solution.size)
+        known = Continuation(simulation, everybody, lanes_reader(path), everybody)
+        solution = dataclasses.replace(solution, continuation=known)
+    return told(solution)
+
+
+def _begun_before(simulation: Simulation, stored: RunStore, lanes: "_Lanes") -> "_Lanes":
+    """What the engine is given where the store has members of an earlier run.
+
+    **Raises:** `PassedError`, before anything is changed, if some cannot go on.
+    """
+    none = lanes.nobody().kept
+    assert none is not None
+    num_bytes = none.shape[1]
+    if stored.lane_bytes not in (None, num_bytes):
+        found = f"{stored.path}, whose members are recorded at other points"
+        raise InputError("store", found, "a new one, to go on from a Solution")
+    flying, kept = np.zeros(0, np.int64), none
+    if is_of_earlier := stored.is_of_earlier:
+        flying, kept = in_flight_rows(stored.in_flight(), lanes.shapes)
+
+    def read_lanes(rows: np.ndarray) -> np.ndarray:
+        found = stored.lanes(rows, num_bytes)
+        aloft = np.isin(rows, flying)
+        if np.any(aloft):
+            order = np.argsort(flying)
+            found[aloft] = kept[order][np.searchsorted(flying[order], rows[aloft])]
+        return found
+
+    is_single, num = simulation.networks.is_single, simulation.num
+    rows = None if num is None else np.arange(num)
+    later = _Lanes.of(simulation, True, Earlier(simulation, rows, read_lanes, is_single))
+    if is_of_earlier:
+        assert rows is not None
+        passed = find_passed(later.problem, later.source, rows)
+        if len(passed):
+            raise PassedError(passed)
+        stored.begin_again(flying, kept)
+        flying, kept = flying[:0], kept[:0]
+    return later
 
 
 class Earlier(NamedTuple):
     """A run whose members go on.
 
-    **Arguments:** its `simulation`, the `rows` in it of those members, a function of places
+    **Arguments:** its `simulation`, the `rows` in it of those members, `None` for all
+    that there will be, a function of places
     among them that gives their lanes in bytes, and whether there is one without an axis.
     """
 
     simulation: Simulation
-    rows: np.ndarray
+    rows: np.ndarray | None
     read_lanes: Callable[[np.ndarray], np.ndarray]
     is_single: bool
 

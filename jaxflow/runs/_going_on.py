@@ -10,9 +10,9 @@ import numpy as np
 from .._checks import check_flag, shown
 from .._signals import ends_on_signals
 from .._telling import one_call
-from ..engine import check_schedule, PassedError
+from ..engine import check_schedule
 from ..errors import InputError
-from ..results import Continuation, Solution, some_of
+from ..results import Continuation, Solution
 from ..stores import as_path
 from ._execution import carry_out, check_attrs, check_keywords, Earlier, Execution
 from ._identity import identify
@@ -80,25 +80,11 @@ def _go_on(
         simulation, rows, lambda places: came_from.lanes(places), solution.is_single
     )
     if path is not None:
-        later, earlier = _of_some(later, earlier)
+        later, earlier = _of_some(later, earlier, rows)
     schedule = check_schedule(execution.get("schedule"))
     progress = check_flag("progress", execution.get("progress"), optional=True)
     attrs = check_attrs(execution.get("attrs", solution.attrs))
-    try:
-        return carry_out(later, earlier, path, schedule, progress, attrs)
-    except PassedError as error:
-        raise passed(error.indices, len(rows)) from None
-
-
-def passed(indices: np.ndarray, num: int) -> InputError:
-    """The error for members that went further than they now should."""
-    which = ", ".join(map(str, np.sort(indices)[:5]))
-    more = ", …" if len(indices) > 5 else ""
-    return InputError(
-        "stop",
-        f"an end that {some_of(len(indices), num)} ({which}{more}) had passed",
-        "stop conditions that are met later, and no fewer steps than were made",
-    )
+    return carry_out(later, earlier, path, schedule, progress, attrs)
 
 
 def _continuation(solution: Solution, name: str, equation: type) -> Continuation:
@@ -126,9 +112,10 @@ def _check_same_task(task: Any, simulation: Simulation) -> None:
         raise InputError("task", shown(task), expected)
 
 
-def _of_some(simulation: Simulation, earlier: Earlier) -> tuple[Simulation, Earlier]:
+def _of_some(
+    simulation: Simulation, earlier: Earlier, rows: np.ndarray
+) -> tuple[Simulation, Earlier]:
     """The simulation of the members that go on, for a store of its own."""
-    rows = earlier.rows
     if simulation.num == len(rows) and np.array_equal(rows, np.arange(len(rows))):
         return simulation, earlier
     first = int(rows[0]) if len(rows) else 0
