@@ -49,7 +49,7 @@ class Progress(NamedTuple):
 class PassedError(Exception):
     """Members were to go on from where stop conditions hold already.
 
-    **Arguments:** their numbers.
+    Given their numbers.
     """
 
     def __init__(self, indices: np.ndarray):

@@ -24,7 +24,7 @@ def go_on(problem: Problem, member: Start, kept: Lane) -> Lane:
     may have changed a step before, or else its status says that they have been passed. A
     lane that had made no step yet starts.
 
-    **Arguments:** `member`, at its start; `kept`, its lane, without `args`.
+    Given `member`, at its start; `kept`, its lane, without `args`.
     """
     flow, fresh = problem.flow, start(problem, member)
     args, stops, dtype = fresh.args, fresh.stops, fresh.clock.dtype

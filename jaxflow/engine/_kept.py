@@ -25,7 +25,7 @@ def to_rows(pool: Pool) -> np.ndarray:
 def from_rows(rows: np.ndarray, shapes: PyTree) -> Pool | None:
     """The lanes that were kept, in NumPy; `None` if they are of another form.
 
-    **Arguments:** `rows`, what `to_rows` gave; `shapes`, a pool of that run, of any width.
+    Given `rows`, what `to_rows` gave; `shapes`, a pool of that run, of any width.
     """
     wanted, structure = jax.tree_util.tree_flatten(without_own(shapes))
     if rows.shape[1] != num_bytes(shapes):
@@ -64,7 +64,7 @@ def put_back(pool: Pool, places: np.ndarray, rows: np.ndarray) -> Pool:
 def with_rows(pool: Pool, shapes: PyTree) -> Pool:
     """Kept lanes whose recordings have as many points as those of another run, or fewer.
 
-    **Arguments:** `shapes`, a pool of that run.
+    Given `shapes`, a pool of that run.
     """
 
     def longer(leaf: np.ndarray, wanted: Any) -> np.ndarray:

@@ -40,7 +40,7 @@ def _codes(problem: Problem, members: Members) -> jax.Array:
 def in_flight_rows(stored: bytes | None, shapes: Pool) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of members that were in flight, and their lanes as those are kept.
 
-    **Arguments:** `stored`, what a sink has saved; `shapes`, a pool of that run.
+    Given `stored`, what a sink has saved; `shapes`, a pool of that run.
     """
     found = None if stored is None else from_bytes(stored, shapes)
     if found is None:

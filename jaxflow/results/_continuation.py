@@ -22,12 +22,11 @@ class Continuation:
 
     It belongs to this process: a pickle and a file hold none of it.
 
-    **Arguments:**
-
-    - `simulation`: the run.
-    - `rows`: of the members in it, (num,).
-    - `read_lanes`: a function of places that gives the bytes of the lanes there, (num, …).
-    - `places`: of these members, (num,).
+    Arguments:
+        simulation: the run.
+        rows: of the members in it, (num,).
+        read_lanes: a function of places that gives the bytes of the lanes there, (num, …).
+        places: of these members, (num,).
     """
 
     simulation: Any

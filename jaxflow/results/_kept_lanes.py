@@ -59,7 +59,7 @@ def is_longer(
 ) -> bool:
     """Whether two runs differ in nothing but in how long members go on.
 
-    **Arguments:** the identities of both, and the fields of the equation that say so.
+    Given the identities of both, and the fields of the equation that say so.
     """
     if set(found) != set(wanted):
         return False

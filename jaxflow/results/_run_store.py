@@ -164,7 +164,7 @@ class RunStore:
     def begin_again(self, indices: np.ndarray, lanes: np.ndarray) -> None:
         """Make it the store of this run, in which nobody is done yet.
 
-        **Arguments:** the rows and the lanes of members that were in flight.
+        Given the rows and the lanes of members that were in flight.
         """
         with disk_errors(self.path):
             # First nobody is done, with the run as it was. Who is killed before it is
@@ -305,7 +305,7 @@ class RunStore:
     def _write_rows(
         self, group, name: str, variable: xarray.Variable, indices, *, everybody=False
     ) -> None:
-        """**Arguments:** `everybody`, whether rows of who is not done are kept too."""
+        """Given `everybody`, whether rows of who is not done are kept too."""
         values = np.asarray(variable.values)
         array: Any = group[name] if name in group else self._new(group, name, variable)
         # Said anew for an array that is opened again; a chunk that is not there is damage.

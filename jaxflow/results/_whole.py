@@ -73,7 +73,8 @@ def checked_attributes(
 ) -> Mapping[str, Any]:
     """The attributes of the store of this run.
 
-    **Raises:** `StoreError` if a store is of no run, or of another one.
+    Raises:
+        StoreError: if a store is of no run, or of another one.
     """
     attributes: Mapping[str, Any] = {}
     try:

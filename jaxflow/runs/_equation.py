@@ -64,7 +64,8 @@ class AbstractEquation(eqx.Module):
     def checked_length(self, name: str, value: Any) -> Any:
         """A new value for a field that says how long members go on.
 
-        **Raises:** `InputError`.
+        Raises:
+            InputError: where it does not fit.
         """
         return value
 

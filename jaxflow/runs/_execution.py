@@ -145,9 +145,10 @@ def carry_out(
 ) -> Solution:
     """Run a simulation, with arguments that have been checked.
 
-    **Arguments:** `earlier`, the run whose members go on; `None` if they start.
+    Given `earlier`, the run whose members go on; `None` if they start.
 
-    **Raises:** `InputError` if they went further than they now should.
+    Raises:
+        InputError: if they went further than they now should.
     """
     try:
         return _carry_out(simulation, earlier, path, schedule, progress, attrs)
@@ -223,7 +224,8 @@ def _carry_out(
 def _begun_before(simulation: Simulation, stored: RunStore, lanes: "_Lanes") -> "_Lanes":
     """What the engine is given where the store has members of an earlier run.
 
-    **Raises:** `PassedError`, before anything is changed, if some cannot go on.
+    Raises:
+        PassedError: before anything is changed, if some cannot go on.
     """
     none = lanes.nobody().kept
     assert none is not None
@@ -259,7 +261,7 @@ def _begun_before(simulation: Simulation, stored: RunStore, lanes: "_Lanes") -> 
 class Earlier(NamedTuple):
     """A run whose members go on.
 
-    **Arguments:** its `simulation`, the `rows` in it of those members, `None` for all
+    Given its `simulation`, the `rows` in it of those members, `None` for all
     that there will be, a function of places
     among them that gives their lanes in bytes, and whether there is one without an axis.
     """

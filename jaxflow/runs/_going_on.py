@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable)
 def goes_on(equation: type) -> Callable[[Function], Function]:
     """An everyday call that is given a `Solution` in place of networks, too.
 
-    **Arguments:** the class of the call's `equation`.
+    Given the class of the call's `equation`.
     """
 
     def of(function: Function) -> Function:
@@ -57,7 +57,7 @@ def _go_on(
 ) -> Solution:
     """The members of a solution, on from where they are.
 
-    **Arguments:** the `name` of the call and the class of its `equation`; the `solution`;
+    Given the `name` of the call and the class of its `equation`; the `solution`;
     what the caller has given beside it; and how it is run.
     """
     came_from = _continuation(solution, name, equation)

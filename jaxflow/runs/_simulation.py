@@ -201,10 +201,11 @@ class Simulation(eqx.Module):
     ) -> "Simulation":
         """The same simulation, but for how long members go on and where records are.
 
-        **Arguments:** `rows` of the members to which thresholds belong, where there is one
+        Given `rows` of the members to which thresholds belong, where there is one
         for each; `lengths`, of the equation; what is not given stays as it is.
 
-        **Raises:** `InputError` for arguments that do not fit.
+        Raises:
+            InputError: for arguments that do not fit.
         """
         equation = with_parts(self.equation, **lengths)
         of_one, dtype = self.task.example, self.networks.dtype

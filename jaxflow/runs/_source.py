@@ -20,7 +20,7 @@ from ._simulation import Simulation
 class MemberSource:
     """Gives the engine the members of a simulation, a few at a time.
 
-    **Arguments:** the `simulation` and its `problem`; the `rows` of those members that are
+    Given the `simulation` and its `problem`; the `rows` of those members that are
     meant, all if not given; and a function of places among them that gives the lanes from
     which they go on, where they do not start.
     """
