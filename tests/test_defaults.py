@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from scipy.optimize import linprog
 
 import jaxflow as jf
 from jaxflow.flows import sides_of_loss, sides_of_outputs
@@ -212,3 +213,35 @@ def test_until_converged():
         assert solution.stats.num_steps < 200
         found = np.asarray(solution.networks.weights[0][0])
         np.testing.assert_allclose(found, np.linalg.lstsq(x, y)[0], atol=1e-7)
+
+
+class Absolute(jf.AbstractLoss):
+    def __call__(self, prediction, target):
+        return jnp.sum(jnp.abs(prediction - target))
+
+
+@pytest.mark.parametrize("coordinates", ["cartesian", "auto"])
+def test_a_minimum_on_a_kink(coordinates):
+    """Least absolute deviations: the minimum has residuals of zero, as a linear program
+    finds it."""
+    x = jax.random.normal(KEY, (11, 2))
+    y = jnp.sin(3 * x[:, 0]) + x[:, 1]
+    network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=KEY)
+    task = jf.Task(x, y, loss=Absolute())
+    ensemble = jf.sample_ensemble(network, 3, key=KEY)
+    solution = jf.gradient_flow(
+        ensemble, task, stop=jf.Stationary(1e-6), coordinates=coordinates
+    )
+    assert set(solution.status.tolist()) == {"rests_at_kink"}
+    assert not solution.failed.any()
+    assert np.max(solution.stats.num_steps) < 5000
+    cost = np.r_[np.zeros(2), np.ones(11)]
+    rows = np.block([[x, -np.eye(11)], [-x, -np.eye(11)]])
+    free = [(None, None)] * 2 + [(0, None)] * 11
+    best = linprog(cost, rows, np.r_[y, -y], bounds=free)
+    np.testing.assert_allclose(solution.loss, best.fun, rtol=1e-2)
+    # It says nothing of members that are to go on until a time.
+    later = jf.gradient_flow(
+        ensemble, task, stop=jf.Time(30.0), coordinates=coordinates, max_steps=20_000
+    )
+    assert set(later.status.tolist()) == {"Time"}

@@ -48,6 +48,7 @@ from ._schedule import (
 from ._shapes import nobody as nobody, shapes_of_pool as shapes_of_pool
 from ._status import (
     distinct_names as distinct_names,
+    RESTS_AT_KINK as RESTS_AT_KINK,
     status_names as status_names,
     StatusNames as StatusNames,
     with_loss as with_loss,

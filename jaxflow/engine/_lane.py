@@ -308,6 +308,7 @@ def settle(
             (judged.kept & _failed(step.result), status.SOLVER_FAILED),
             (step.ready & judged.failed, status.STEP_TOO_SMALL),
             (blocked & landed.accepted, status.NON_FINITE),
+            (_rests(problem, lane, stepper_state), status.RESTS_AT_KINK),
             (stuck & ~judged.finite, status.NON_FINITE),
             (stuck, status.STEP_TOO_SMALL),
             (num_steps >= problem.max_steps, status.MAX_STEPS),
@@ -343,6 +344,14 @@ def clip_to_end(clock, next_clock, last_clock, kept):
     floor = last_clock * (1 - 50 * jnp.finfo(clock.dtype).eps)
     clipped = jnp.where(kept, last_clock, clock + 0.5 * (last_clock - clock))
     return jnp.where(next_clock > floor, clipped, next_clock)
+
+
+def _rests(problem, lane, stepper_state) -> Bool[Array, ""]:
+    """Whether a member that is to come to rest has, as far as it can."""
+    rests = problem.stepper.rests(stepper_state)
+    if rests is None or not any(stop.at_rest for stop in lane.stops):
+        return jnp.zeros((), bool)
+    return rests
 
 
 def _first_reached(reached: Bool[Array, " stops"]) -> Int[Array, ""]:

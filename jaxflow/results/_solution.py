@@ -81,7 +81,8 @@ class Solution(AbstractResult, Generic[Network_co]):
     status: np.ndarray = status_column()
     """The name of the stop condition that ended each member, with a number behind it for a
     second one of its class (`"LossBelow_2"`), or of what made the member fail:
-    `"max_steps"`, `"non_finite"`, `"step_too_small"`, `"solver_failed"`."""
+    `"max_steps"`, `"non_finite"`, `"step_too_small"`, `"solver_failed"`. A member that
+    was to become `Stationary` where no gradient vanishes has `"rests_at_kink"`."""
     stats: Stats = part(Stats)
     records: Records | None = recorded()
     blow_up_time: np.ndarray | None = column(

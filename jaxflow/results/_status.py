@@ -3,7 +3,7 @@
 codes               what ended the member
 -4 … -1             a failure
 0                   nothing yet: the member is not done
-1 … 127             a stop condition of jaxflow, or an end of `saddle_to_saddle`
+1 … 127             a stop condition of jaxflow, or another end that is no failure
 code + 128 (k - 1)  the k-th condition of the same class, such as `LossBelow_2`
 2²⁰ and above       a condition of somebody's own: a hash of its name
 """
@@ -48,6 +48,7 @@ _CODES = {
     "minimum": 20,
     "stays": 21,
     "max_saddles": 22,
+    "rests_at_kink": 23,
 }
 """They are in files: what has a code keeps it, and new names get new ones."""
 _REPEATED = 128

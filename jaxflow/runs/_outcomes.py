@@ -12,7 +12,15 @@ from jaxtyping import PyTree
 
 from .._compiled import compiled
 from .._rows import map_lanes
-from ..engine import join, Outcome, Problem, status_names, take, with_loss
+from ..engine import (
+    join,
+    Outcome,
+    Problem,
+    RESTS_AT_KINK,
+    status_names,
+    take,
+    with_loss,
+)
 from ..results import brief, Given, Records, Solution, Stats
 from ..solvers import EVALUATIONS_OF_CHOICE, Work
 from ._simulation import Simulation
@@ -62,6 +70,7 @@ class Outcomes:
         """The solution of the members in these rows."""
         simulation, flow = self._simulation, self._problem.flow
         at_rest = np.array(self._at_rest)[np.maximum(outcome.status, 0)]
+        at_rest |= outcome.status == RESTS_AT_KINK
         starts = starts_of(simulation, rows)
         with jax.debug_nans(False):  # what nobody can know of a member is NaN in a result
             ends = (outcome.clock, outcome.state, starts, at_rest)

@@ -91,6 +91,11 @@ class AbstractStepper(eqx.Module):
     ) -> Step:
         """Try a step from `t0` to `t1`, or go on with one that is not ready."""
 
+    def rests(self, state: PyTree) -> Bool[Array, ""] | None:
+        """Whether the steps of late have led nowhere, as at a minimum on a kink, where no
+        gradient vanishes; `None` if that is not looked for."""
+        return None
+
     @abc.abstractmethod
     def interpolation(
         self, t0: Real[Array, ""], t1: Real[Array, ""], dense_info: PyTree

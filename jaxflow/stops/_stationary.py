@@ -20,6 +20,10 @@ class Stationary(AbstractCondition):
     With losses that have an exponential tail the gradient dies out as the data is fitted;
     see `MarginConverged` for the end of those.
 
+    On a kink of the network or the loss no gradient vanishes. With the default solver a
+    member that has gone back and forth about one for a thousand steps ends too, with the
+    status `"rests_at_kink"`: as near to rest as its tolerances allow.
+
     The gradient is the solver's own, from the end of its dense output; with a solver
     whose dense output is linear (Euler) it is that of the start of the last step.
 

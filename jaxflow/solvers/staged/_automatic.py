@@ -68,7 +68,7 @@ class Automatic(diffrax.AbstractAdaptiveSolver):
 
     def stepper(self, flow: Any) -> AbstractStepper:
         """The stepper for a flow, which tells what drives it and where its kinks are."""
-        return AutomaticSteps(flow.drives, flow.sides)  # pyright: ignore[reportCallIssue]
+        return AutomaticSteps(flow.drives, flow.sides, flow.weights)  # pyright: ignore
 
     def order(self, terms):
         return self._steps.explicit.order(terms)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..._arrays import ratio, select
 from .._kinks import KinkMemory, no_switch_yet, Sides, switched_in_stages
+from .._resting import Resting, resting_at
 from .._stepper import AbstractStepper, Step
 from .._whole_steps import count_evaluations
 from .._written_out import WrittenOut
@@ -103,6 +104,7 @@ class AutomaticState(NamedTuple):
     staged: StagedState  # the slope at the start and the work done, in either kind
     kinks: KinkMemory | None
     slid: Int[Array, ""]  # steps that slid, less those since that did not
+    resting: Resting | None  # where there are kinks
 
 
 class _Made(NamedTuple):
@@ -129,12 +131,14 @@ class AutomaticSteps(AbstractStepper):
     Arguments:
         drives: as for `Automatic`.
         sides: as for `Automatic`.
+        weights: of a state, whose direction may come to rest; all of it if `None`.
         live: as for `among`.
         lanes: as for `among`.
     """
 
     drives: Callable[[Any], Any] | None = eqx.field(static=True)
     sides: Sides | None
+    weights: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
     live: Bool[Array, ""] | None = None
     lanes: str | None = eqx.field(static=True, default=None)
     divisible = True
@@ -153,6 +157,7 @@ class AutomaticSteps(AbstractStepper):
             staged=self._stabilized.init(terms, t0, t1, y0, args),
             kinks=None if sides is None else no_switch_yet(sides(y0, args)),
             slid=jnp.zeros((), jnp.int32),
+            resting=None if sides is None else resting_at(self._weights(y0)),
         )
 
     def attempt(self, terms, t0, t1, y0, args, state: AutomaticState):
@@ -189,8 +194,11 @@ class AutomaticSteps(AbstractStepper):
                 return after
             remembered = kinks.after(self._sides(made.candidate, args), made.switched)
             slid = jnp.clip(state.slid + jnp.where(slides, 1, -1), 0, _LONG_SLIDE)
-            of_kinks = select(ready & accepted, (remembered, slid), (kinks, state.slid))
-            return after._replace(kinks=of_kinks[0], slid=of_kinks[1])
+            ends = self._weights(y0), self._weights(made.candidate)
+            resting = cast(Resting, state.resting).after(*ends)
+            old = kinks, state.slid, state.resting
+            new = select(ready & accepted, (remembered, slid, resting), old)
+            return after._replace(kinks=new[0], slid=new[1], resting=new[2])
 
         return Step(
             candidate=made.candidate,
@@ -204,6 +212,9 @@ class AutomaticSteps(AbstractStepper):
 
     def interpolation(self, t0, t1, dense_info):
         return QuarticInterpolation(t0=t0, t1=t1, **dense_info)
+
+    def rests(self, state):
+        return None if state.resting is None else state.resting.rests
 
     def longest_step(self, state):
         longest = self._stabilized.longest_step(state.staged)
@@ -320,6 +331,9 @@ class AutomaticSteps(AbstractStepper):
         if self.lanes is not None:
             wanted = jax.lax.pmax(wanted.astype(jnp.int32), self.lanes) > 0
         return jax.lax.cond(wanted, change, lambda value: value, value)
+
+    def _weights(self, state):
+        return ravel_pytree(state)[0] if self.weights is None else self.weights(state)
 
     def _drives(self, y0):
         drives = self.drives
