@@ -7,6 +7,7 @@ The site shows notebooks as they are stored. The tests run their code too, but k
 """
 
 import base64
+import os
 import pathlib
 import sys
 
@@ -29,6 +30,7 @@ def execute(path: pathlib.Path) -> None:
         ValueError: for a picture that is too large.
         CellExecutionError: of nbclient, where a cell fails; the file is then as it was.
     """
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
         notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}

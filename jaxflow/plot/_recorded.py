@@ -95,7 +95,10 @@ def recorded(
         _draw_members(ax, curves)
         legend(ax)
     else:
-        _draw_entries(ax, curves, values.shape[2:], list(dataset[name].dims[2:]))
+        dims = [str(dim) for dim in dataset[name].dims[2:]]
+        if dims == [f"{name}_0"]:  # an axis without a name of its own
+            dims = [name]
+        _draw_entries(ax, curves, values.shape[2:], dims)
     if x_log:
         ax.set_xscale("log")
     if in_powers:
