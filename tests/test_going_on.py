@@ -1,6 +1,7 @@
 """Solutions whose members go on: as if they had never stopped, to the last bit."""
 
 import pickle
+import shutil
 
 import diffrax
 import equinox as eqx
@@ -8,10 +9,14 @@ import jax
 import numpy as np
 import optax
 import pytest
+import zarr
 
 import jaxflow as jf
+from jaxflow.stores import CheckedStore
 
 from .comparing import assert_same
+from .stored_calls import chunks_of
+from .watching import ctrl_c_when_done
 
 KEY = jax.random.key(0)
 NUM = 5
@@ -214,3 +219,98 @@ def test_solutions_that_do_not_know_their_run(first, tmp_path, monkeypatch):
             on(solution, **LONG)
     with pytest.raises(jf.InputError, match="one that gradient_descent has given"):
         jf.gradient_descent(first, num_steps=3)
+
+
+# -- in a store --
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """The folder of a store of the first stretch, in chunks of two members."""
+    folder = tmp_path_factory.mktemp("stores")
+    with chunks_of(2):
+        flow(folder / "first", **SHORT)
+    return folder
+
+
+@pytest.fixture
+def stored(stores, tmp_path):
+    return shutil.copytree(stores / "first", tmp_path / "run.zarr")
+
+
+def test_the_same_store_goes_on(stored, whole):
+    assert_same(flow(stored, **LONG), whole)
+    assert_same(jf.load(stored), whole)
+    assert jf.Simulation.load(stored).stops[1].value == 30.0
+    attributes = zarr.open_group(stored, mode="r").attrs
+    assert attributes["jaxflow"]["settings"]["max_steps"] == 10_000
+
+
+def test_more_steps_in_the_same_store(tmp_path, whole):
+    with chunks_of(2), pytest.warns(jf.RunWarning):
+        flow(tmp_path / "run.zarr", **LONG, max_steps=25)
+    assert_same(flow(tmp_path / "run.zarr", **LONG), whole)
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_a_store_that_is_stopped_while_it_goes_on(stored, whole, after, monkeypatch):
+    """Members are written two at a time, some of them into chunks of those to come."""
+    monkeypatch.setattr("jaxflow.runs._storing._BUFFER_MEMBERS", 1)
+    with ctrl_c_when_done(after):
+        flow(stored, **LONG)
+    with pytest.raises(jf.StoreError, match="has not finished"):
+        jf.load(stored)
+    assert_same(flow(stored, **LONG), whole)
+
+
+def test_a_store_that_had_not_finished(tmp_path, whole):
+    """Members of whom nothing is known start, those in flight and those done go on."""
+    path, call = tmp_path / "run.zarr", {"schedule": jf.Schedule(width=2, steps_per_call=4)}
+    with ctrl_c_when_done(2):
+        flow(path, **SHORT, **call)
+    assert_same(flow(path, **LONG), whole)
+
+
+def test_a_store_that_began_to_go_on_can_still_be_what_it_was(stored, first, monkeypatch):
+    """Killed between the two commits: nobody is done, and the run is the earlier one."""
+    commit, done = CheckedStore.commit, []
+
+    def killed(store, last=None):
+        if done:
+            raise KeyboardInterrupt
+        done.append(commit(store, last))
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CheckedStore, "commit", killed)
+        flow(stored, **LONG)
+    assert_same(flow(stored, **SHORT), first)
+
+
+def test_a_solution_from_a_store_goes_on_in_memory_and_in_a_store(stored, whole, tmp_path):
+    solution = flow(stored, **SHORT)
+    assert_same(on(solution, **LONG), whole)
+    assert_same(on(solution[1:4], **LONG, store=tmp_path / "some"), whole[1:4])
+    assert_same(on(solution, **LONG, store=stored), whole)
+    with pytest.raises(jf.InputError, match="next to each other"):
+        on(solution[[1, 3]], **LONG, store=tmp_path / "others")
+
+
+def test_what_a_store_cannot_go_on_to_leaves_it_as_it_was(stored, first, tmp_path):
+    before = {file: file.read_bytes() for file in stored.rglob("*") if file.is_file()}
+    for stop in (jf.RescaledTime(1.0), SHORT["stop"][:1]):
+        with pytest.raises((jf.InputError, jf.StoreError)):
+            flow(stored, stop=stop)
+    with pytest.raises(jf.InputError, match="had passed"):
+        flow(stored, stop=[jf.LossBelow(0.5), jf.RescaledTime(30.0)])
+    with pytest.raises(jf.StoreError, match="another run"):
+        flow(stored, **LONG, rtol=1e-3)
+    assert before == {f: f.read_bytes() for f in stored.rglob("*") if f.is_file()}
+    assert_same(flow(stored, **SHORT), first)
+
+
+def test_a_store_with_other_points_of_records_is_refused(tmp_path):
+    record = jf.Record({"norm": jf.norm}, every=3)
+    call = {"record": record, "record_at": None, **SHORT}
+    flow(tmp_path / "run.zarr", **call, max_steps=300)
+    with pytest.raises(jf.InputError, match="recorded at other points"):
+        flow(tmp_path / "run.zarr", **call, max_steps=600)

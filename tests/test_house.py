@@ -114,6 +114,7 @@ ASKED_FOR = {
     "kkt/_search.py": {"Initializations": GIVEN},
     "runs/_execution.py": {"Simulation": GIVEN},
     "runs/_given.py": {"Record": GIVEN, "Stepping": GIVEN},
+    "runs/_going_on.py": {"Solution": GIVEN},
     "runs/_gradient_descent.py": {"optax.GradientTransformation": GIVEN},
     "runs/_gradient_flow.py": {"NotHomogeneousError": "an error said in other words"},
     "runs/_langevin.py": {
