@@ -101,8 +101,9 @@ def run(
         simulation: a `jaxflow.Simulation`.
         store: a folder, such as `"run.zarr"`, for members as they are done and for those in
             flight. The same call with the folder of a run that was interrupted goes on from
-            there, with that of a run that has finished reads it. The solution then reads
-            its weights and records from there.
+            there, with that of a run that has finished reads it, and with that of a run
+            that had an earlier stop or fewer `max_steps` goes on with its members. The
+            solution then reads its weights and records from there.
         schedule: how the run is spread over the machine, a `Schedule`; measured if not
             given. Results do not depend on it, beyond rounding.
         progress: `True` for a progress bar, `False` for none; a bar on a terminal and a

@@ -165,7 +165,8 @@ def gradient_descent(
         optimizer: any optax optimizer. Another learning rate does not compile again, nor do
             other numbers of `optax.inject_hyperparams`, which may be arrays (num,), one for
             each member: `optax.inject_hyperparams(optax.sgd)(learning_rate=rates)`.
-        num_steps: how many steps to take.
+        num_steps: how many steps to take. The members of a `Solution` go on to so many,
+            counted from their start, with the state of its optimizer.
         batch_size: for stochastic gradients, `b` samples drawn anew for every step and
             member, without replacement; the gradient of their loss times `n/b` has the mean
             `∇𝓛`. All `n` samples if not given. Losses are those of all samples.

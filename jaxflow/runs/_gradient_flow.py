@@ -146,7 +146,9 @@ def gradient_flow(
         networks: one Equinox module, or an ensemble: every array with a leading axis (num,
             …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
             members that come when they are needed: `Initializations`, or an iterator of
-            modules.
+            modules. Or a `Solution` of this function, whose members go on as if they had
+            never stopped; beside it only `stop`, `max_steps`, and what does not change
+            numbers.
         task: the data and the loss; a `jaxflow.TaskPerMember` if each member has its own.
         scale: the initialization scale δ, positive, scalar or (num,).
         stop: stop conditions; a member ends at the first that it meets.
@@ -201,6 +203,9 @@ def gradient_flow(
         ...     ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)]
         ... )
         >>> bool((solution.loss <= 0.45).all())
+        True
+        >>> further = jf.gradient_flow(solution, stop=[jf.LossBelow(0.4)])
+        >>> bool((further.loss <= 0.4).all())
         True
     """
     check_keywords("gradient_flow", execution)

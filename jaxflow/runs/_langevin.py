@@ -145,7 +145,8 @@ def langevin_flow(
 
     Arguments:
         temperature: `T`, positive.
-        time: the time `t` at which every member ends that has not met a stop condition.
+        time: the time `t` at which every member ends that has not met a stop condition;
+            beside a `Solution`, counted from the start of its members.
         step: the size of a step, in units of `t`; all are of this size but the last.
         key: a random key. Every member has noise of its own.
         stop: conditions that look at the end of a step or at the time, not `NormAbove`.
