@@ -140,23 +140,26 @@ class Worker(threading.Thread):
         self._pace.learn(int(tried), ended - begun, num_done)
 
     def _harvest(self) -> int:
-        """Hand back the members that are done, and free their lanes."""
+        """Hand back the members that are done, and free their lanes.
+
+        Gives how many lanes a call is worth ending for: those that land as well.
+        """
         assert self._pool is not None
         codes = np.array(self._pool.lanes.status)
-        self._let_land(codes)
+        num_paused = self._let_land(codes)
         done = np.flatnonzero((codes != status.RUNNING) & (self._members >= 0))
         indices = self._members[done]
         finished = self._outcome(self._pool, done, indices)
         self._members[done] = -1
         self._report(indices, finished)
-        return len(done)
+        return len(done) + num_paused
 
-    def _let_land(self, codes: np.ndarray) -> None:
-        """Keep the lanes that wait before their end, and let them go on to it."""
+    def _let_land(self, codes: np.ndarray) -> int:
+        """Keep the lanes that wait before their end, and let them go on to it; how many."""
         assert self._pool is not None
         paused = np.flatnonzero(codes == status.PAUSED)
         if not len(paused):
-            return
+            return 0
         codes[paused] = status.RUNNING
         landing = np.array(self._pool.lanes.landing)
         rows = take(self._pool, paused)
@@ -167,6 +170,7 @@ class Worker(threading.Thread):
         self._pool = eqx.tree_at(
             lambda pool: (pool.lanes.status, pool.lanes.landing), self._pool, changed
         )
+        return len(paused)
 
     def _keep(self, indices: np.ndarray, pool: Pool) -> None:
         kept = to_rows(pool)
