@@ -58,11 +58,7 @@ class AbstractLoss(eqx.Module):
         """Raise `InputError` if the targets, (n, …), do not fit this loss."""
 
     def misfit(self, output: PyTree, targets: PyTree) -> str | None:
-        """Why outputs do not fit the targets; `None` if they do: found out by calling it.
-
-        Arguments:
-            output: shapes and types of that for one sample.
-            targets: rows.
+        """Why an output does not fit the rows of `targets`, found out by calling; or `None`.
 
         Raises:
             InputError: for a loss that is no scalar.
