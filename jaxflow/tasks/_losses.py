@@ -58,7 +58,7 @@ class AbstractLoss(eqx.Module):
         """Raise `InputError` if the targets, (n, …), do not fit this loss."""
 
     def misfit(self, output: PyTree, targets: PyTree) -> str | None:
-        """Why an output does not fit the rows of `targets`, found out by calling; or `None`.
+        """Why an output does not fit the rows of `targets`, found out by calling it.
 
         Raises:
             InputError: for a loss that is no scalar.
