@@ -7,7 +7,7 @@ from ._driver import (
     Sink as Sink,
     Source as Source,
 )
-from ._kept import from_rows as from_rows, to_rows as to_rows, with_rows as with_rows
+from ._kept import from_rows as from_rows, with_rows as with_rows
 from ._landing import is_searched as is_searched
 from ._lane import Problem as Problem, Start as Start
 from ._memory import Given as Given, InMemory as InMemory

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from ._pool import Pool
 
-_MAGIC = b"jaxflow lanes 3\n"
+_MAGIC = b"jaxflow lanes 4\n"
 """The first bytes of every file of lanes; another number for another form."""
 
 

@@ -74,8 +74,13 @@ class Lane(eqx.Module):
         return self.status == status.RUNNING
 
     @property
+    def waits(self) -> Bool[Array, "*lanes"]:
+        """Whether it waits before its end until it is kept."""
+        return self.status == status.PAUSED
+
+    @property
     def has_ended(self) -> Bool[Array, "*lanes"]:
-        return ~self.is_live & (self.status != status.PAUSED)
+        return ~self.is_live & ~self.waits
 
 
 class Attempt(eqx.Module):

@@ -9,7 +9,7 @@ from .._compiled import compiled
 from . import _status as status
 from ._checkpoint import from_bytes
 from ._driver import Source
-from ._kept import to_rows
+from ._kept import rows_to_go_on_from
 from ._lane import Problem
 from ._pool import fill, Members, Pool
 
@@ -45,4 +45,4 @@ def in_flight_rows(stored: bytes | None, shapes: Pool) -> tuple[np.ndarray, np.n
     found = None if stored is None else from_bytes(stored, shapes)
     if found is None:
         return np.zeros(0, np.int64), np.zeros((0, 0), np.uint8)
-    return found.indices, to_rows(found.pool)
+    return found.indices, rows_to_go_on_from(found.pool)

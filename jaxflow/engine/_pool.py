@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree, UInt8
 
 from .._arrays import select, with_parts
 from ..solvers import Work
@@ -17,6 +17,7 @@ from . import _status as status
 from ._going_on import go_on
 from ._lane import Attempt, attempt, Lane, Problem, Start, start
 from ._observer import AbstractObserver
+from ._packing import pack
 
 
 class Members(NamedTuple):
@@ -28,10 +29,14 @@ class Members(NamedTuple):
 
 
 class Pool(eqx.Module):
-    """Lanes with a leading axis, and what they record (`None` if nothing)."""
+    """Lanes with a leading axis, and what they record (`None` if nothing).
+
+    Where lanes are kept, the bytes of each before it began to land, (lanes, …).
+    """
 
     lanes: Lane
     recordings: Any
+    kept: UInt8[Array, "lanes bytes"] | None = None
 
 
 class Outcome(NamedTuple):
@@ -67,8 +72,10 @@ def fill(
         lanes = goes_on(members.starts, members.kept.lanes)
         began = members.kept.lanes.num_steps > 0
         recordings = jax.vmap(select)(began, kept.recordings, recordings)
+    # Their first step may have been made shorter, and what ends at its start has no other.
+    rows = pack(without_own(Pool(lanes, recordings))) if problem.pauses else None
     codes = jnp.where(present, lanes.status, status.NOBODY)
-    return Pool(eqx.tree_at(lambda lanes: lanes.status, lanes, codes), recordings)
+    return Pool(eqx.tree_at(lambda lanes: lanes.status, lanes, codes), recordings, rows)
 
 
 def advance(
@@ -80,7 +87,9 @@ def advance(
 ) -> tuple[Pool, Int[Array, ""]]:
     """Try up to `num_attempts` steps in every lane, until at most `enough` are live.
 
-    Gives the number of attempts as well.
+    Gives the number of attempts as well. Lanes that wait before their end are kept one by
+    one, outside of the loop that tries steps: what they are kept in is large, and a loop
+    would copy what goes round in it.
     """
 
     def goes_on(carry):
@@ -96,9 +105,46 @@ def advance(
             recordings = observer.follow(problem, pool.lanes, lanes, attempts, recordings)
         return count + 1, Pool(lanes, recordings)
 
-    count = jnp.zeros_like(num_attempts)
-    count, pool = jax.lax.while_loop(goes_on, try_once, (count, pool))
+    def until_one_waits(carry):
+        count, pool = carry
+        going = lambda carry: goes_on(carry) & ~jnp.any(carry[1].lanes.waits)
+        first = count, with_parts(pool, kept=None)
+        count, tried = jax.lax.while_loop(going, try_once, first)
+        return count, _keep_one(with_parts(tried, kept=pool.kept))
+
+    start_of_all = jnp.zeros_like(num_attempts), pool
+    if not problem.pauses:
+        count, pool = jax.lax.while_loop(goes_on, try_once, start_of_all)
+        return pool, count
+    going = lambda carry: goes_on(carry) | jnp.any(carry[1].lanes.waits)
+    count, pool = jax.lax.while_loop(going, until_one_waits, start_of_all)
     return pool, count
+
+
+def _keep_one(pool: Pool) -> Pool:
+    """The pool with one of the lanes kept that wait for it, and on its way to its end."""
+    lanes, place = pool.lanes, jnp.argmax(pool.lanes.waits)
+    waits = lanes.waits[place]
+    code = jnp.where(waits, status.RUNNING, lanes.status[place])
+    set_off = eqx.tree_at(
+        lambda lanes: (lanes.status, lanes.landing),
+        lanes,
+        (
+            lanes.status.at[place].set(code),
+            lanes.landing.at[place].set(lanes.landing[place] | waits),
+        ),
+    )
+    # It is kept as one that runs, and has not begun to land.
+    as_it_was = eqx.tree_at(lambda lanes: lanes.landing, set_off, lanes.landing)
+    alone = jax.tree_util.tree_map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, place, 1),
+        without_own(Pool(as_it_was, pool.recordings)),
+    )
+    kept = cast(Array, pool.kept)
+    old = jax.lax.dynamic_slice_in_dim(kept, place, 1)
+    row = jnp.where(waits, pack(alone), old)
+    kept = jax.lax.dynamic_update_slice_in_dim(kept, row, place, 0)
+    return Pool(set_off, pool.recordings, kept)
 
 
 def _attempt_in_each(problem: Problem, lanes: Lane) -> tuple[Lane, Attempt]:
@@ -158,15 +204,10 @@ def refill(pool: Pool, fresh: Pool, source: Int[Array, " lanes"]) -> Pool:
     return jax.tree_util.tree_map(replaced, pool, fresh)
 
 
-def outcome(
-    cost: Callable[[PyTree, Any], Work],
-    pool: Pool,
-    rows: np.ndarray,
-    kept: np.ndarray | None = None,
-) -> Outcome:
+def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -> Outcome:
     """Where the members in these lanes ended.
 
-    Given the stepper's `cost`, a pool, the numbers of its lanes, and what these go on from.
+    Given the stepper's `cost`, a pool, and the numbers of its lanes.
     """
     lanes = pool.lanes
     values = None if pool.recordings is None else pool.recordings.recorded(rows)
@@ -182,7 +223,7 @@ def outcome(
         ),
         rows,
     )
-    return Outcome(past + clock, *rest, values=values, kept=kept)
+    return Outcome(past + clock, *rest, values=values, kept=take(pool.kept, rows))
 
 
 def without_own(pool: Pool) -> Pool:
@@ -190,7 +231,8 @@ def without_own(pool: Pool) -> Pool:
     recordings = pool.recordings
     if recordings is not None:
         recordings = _without(recordings, recordings.brought)
-    return with_parts(pool, lanes=_without(pool.lanes, ("args",)), recordings=recordings)
+    lanes = _without(pool.lanes, ("args",))
+    return with_parts(pool, lanes=lanes, recordings=recordings, kept=None)
 
 
 def whole(kept: Pool, brought: Pool) -> Pool:

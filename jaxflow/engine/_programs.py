@@ -35,10 +35,9 @@ class Programs(NamedTuple):
     ]  # of (pool, num_attempts, enough): see `advance`
     refill: Callable[..., Pool]  # of (pool, fresh, source); the pool is donated
     put: Callable[..., Any]  # arrays onto the device
-    outcome: Callable[..., Outcome]  # of (pool, rows, kept), in NumPy
+    outcome: Callable[..., Outcome]  # of (pool, rows), in NumPy
     shapes: PyTree  # of a pool
     seconds: float  # that compilation took
-    pauses: bool  # whether lanes wait before their end until they are kept
 
 
 class _Compiled(NamedTuple):
@@ -94,7 +93,6 @@ def compile_programs(
         outcome=functools.partial(outcome, problem.stepper.cost),
         shapes=compiled.shapes,
         seconds=compiled.seconds,
-        pauses=problem.pauses,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._arrays import by_structure
 from ._driver import Source
-from ._kept import num_bytes
+from ._kept import num_bytes_kept
 from ._lane import Problem
 from ._observer import AbstractObserver
 from ._pool import fill, Members, Outcome, Pool
@@ -47,7 +47,7 @@ def _nobody(
         num_accepted=lanes.num_accepted,
         work=work,
         values=None if recordings is None else recordings.values,
-        kept=np.zeros((1, num_bytes(pool)), np.uint8) if problem.pauses else None,
+        kept=np.zeros((1, num_bytes_kept(pool)), np.uint8) if problem.pauses else None,
     )
     return jax.tree_util.tree_map(
         lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes

@@ -30,7 +30,7 @@ NOBODY = -100
 
 PAUSED = -101
 """The status of a lane whose next attempt ends it, or is changed by its stop conditions. It
-waits until its worker has kept it, and goes on to its end."""
+waits until it is kept, and goes on to its end."""
 
 PASSED = -102
 """The status of a member that was to go on from where stop conditions hold already."""

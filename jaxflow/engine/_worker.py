@@ -11,14 +11,12 @@ import threading
 import time
 from typing import Any, cast, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from .._compiled import own_guards
 from . import _status as status
 from ._checkpoint import InFlight
-from ._kept import put_back, to_rows
 from ._pool import Members, Outcome, pad, Pool, take
 from ._programs import Programs
 
@@ -84,7 +82,6 @@ class Worker(threading.Thread):
         self._pool: Pool | None = None
         self._members = _nobody(programs.width)  # index of the member in each lane, or -1
         self._num_steps = np.zeros(programs.width, np.int32)  # of each lane
-        self._kept: dict[int, np.ndarray] = {}  # lanes of members before they land
         self._ready: Pool | None = None  # started members that wait for a lane
         self._waiting: list[Any] = []  # (row in `_ready`, index)
         self._more = True  # the driver has not said yet that the queue is empty
@@ -140,50 +137,15 @@ class Worker(threading.Thread):
         self._pace.learn(int(tried), ended - begun, num_done)
 
     def _harvest(self) -> int:
-        """Hand back the members that are done, and free their lanes.
-
-        Gives how many lanes a call is worth ending for: those that land as well.
-        """
+        """Hand back the members that are done, and free their lanes."""
         assert self._pool is not None
         codes = np.array(self._pool.lanes.status)
-        num_paused = self._let_land(codes)
         done = np.flatnonzero((codes != status.RUNNING) & (self._members >= 0))
+        finished = self.programs.outcome(self._pool, done) if len(done) else None
         indices = self._members[done]
-        finished = self._outcome(self._pool, done, indices)
         self._members[done] = -1
         self._report(indices, finished)
-        return len(done) + num_paused
-
-    def _let_land(self, codes: np.ndarray) -> int:
-        """Keep the lanes that wait before their end, and let them go on to it; how many."""
-        assert self._pool is not None
-        paused = np.flatnonzero(codes == status.PAUSED)
-        if not len(paused):
-            return 0
-        codes[paused] = status.RUNNING
-        landing = np.array(self._pool.lanes.landing)
-        rows = take(self._pool, paused)
-        rows.lanes.status[:] = status.RUNNING
-        self._keep(self._members[paused], rows)
-        landing[paused] = True
-        changed = self.programs.put((codes.copy(), landing))
-        self._pool = eqx.tree_at(
-            lambda pool: (pool.lanes.status, pool.lanes.landing), self._pool, changed
-        )
-        return len(paused)
-
-    def _keep(self, indices: np.ndarray, pool: Pool) -> None:
-        kept = to_rows(pool)
-        self._kept.update((int(i), row) for i, row in zip(indices, kept))
-
-    def _outcome(self, pool: Pool, rows: np.ndarray, indices: np.ndarray) -> Outcome | None:
-        """Where these members ended, with their lanes before that."""
-        if not len(rows):
-            return None
-        kept = None
-        if self.programs.pauses:
-            kept = np.stack([self._kept.pop(int(index)) for index in indices])
-        return self.programs.outcome(pool, rows, kept)
+        return len(done)
 
     def _report(self, indices=None, finished=None, ended=False) -> None:
         in_flight = None
@@ -202,11 +164,7 @@ class Worker(threading.Thread):
         lanes = np.flatnonzero(self._members >= 0)
         if self._pool is None or not len(lanes):
             return None
-        # Of those that land, the lane from which they can go on further.
-        indices, pool = self._members[lanes].copy(), take(self._pool, lanes)
-        landing = [row for row, index in enumerate(indices) if int(index) in self._kept]
-        kept = [self._kept[int(indices[row])] for row in landing]
-        return InFlight(indices, put_back(pool, np.array(landing, int), np.array(kept)))
+        return InFlight(self._members[lanes].copy(), take(self._pool, lanes))
 
     def _fill_lanes(self) -> None:
         """Put members into free lanes as long as there are both."""
@@ -253,14 +211,9 @@ class Worker(threading.Thread):
             codes = np.array(self._ready.lanes.status)[present]
             runs = codes == status.RUNNING
             self._waiting = [(row, int(batch.indices[row])) for row in np.flatnonzero(runs)]
-            if self.programs.pauses:
-                # Those whose first step their stop conditions have made shorter.
-                landing = np.array(self._ready.lanes.landing)[present]
-                landing = np.flatnonzero(landing | ~runs)
-                self._keep(batch.indices[landing], take(self._ready, landing))
             # Reported even if no member is done: the driver then sends the next batch.
             done = np.flatnonzero(~runs)
-            finished = self._outcome(self._ready, done, batch.indices[done])
+            finished = self.programs.outcome(self._ready, done) if len(done) else None
             self._report(batch.indices[done], finished)
         return bool(self._waiting)
 
