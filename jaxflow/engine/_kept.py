@@ -12,7 +12,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._arrays import with_parts
 from .._compiled import compiled
+from ..solvers import AbstractStepper
 from ._packing import num_bytes, pack, unpack
 from ._pool import Pool, without_own
 
@@ -30,16 +32,18 @@ def num_bytes_kept(shapes: PyTree) -> int:
     return num_bytes(without_own(shapes))
 
 
-def rows_to_go_on_from(pool: Pool) -> np.ndarray:
+def rows_to_go_on_from(stepper: AbstractStepper, pool: Pool) -> np.ndarray:
     """Of members in flight: as they are, or as they were before they began to land."""
-    as_they_are = np.asarray(_packed(without_own(pool)))
+    as_they_are = np.asarray(_packed(stepper, pool))
     landing = np.asarray(pool.lanes.landing)[:, None]
     return np.where(landing, np.asarray(pool.kept), as_they_are)
 
 
 @compiled
-def _packed(lanes: Pool) -> jax.Array:
-    return pack(lanes)
+def _packed(stepper: AbstractStepper, pool: Pool) -> jax.Array:
+    again = jax.vmap(stepper.again)(pool.lanes.stepper_state)
+    lanes = with_parts(pool.lanes, stepper_state=again)
+    return pack(without_own(with_parts(pool, lanes=lanes)))
 
 
 def with_rows(pool: Pool, shapes: PyTree) -> Pool:

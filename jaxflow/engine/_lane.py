@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
 from .._arrays import select
 from ..flows import AbstractFlow
-from ..solvers import AbstractStepper, Step
+from ..solvers import AbstractStepper, is_scratch, Step
 from ..stops import AbstractStop
 from . import _status as status
 from ._landing import (
@@ -165,7 +165,10 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     if problem.pauses:
         pauses = live & ~lane.landing & ~is_free
         code = jnp.where(pauses, status.PAUSED, lane.status).astype(lane.status.dtype)
-        lane, live = dataclasses.replace(lane, status=code), live & ~pauses
+        again = problem.stepper.again(lane.stepper_state)
+        stepper_state = select_state(pauses, again, lane.stepper_state)
+        lane = dataclasses.replace(lane, status=code, stepper_state=stepper_state)
+        live &= ~pauses
     tried = Attempt(
         start=lane.clock,
         end=lane.next_clock,
@@ -173,7 +176,16 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
         accepted=landed.accepted & live,
         arrival=landed.clock,
     )
-    return select(live, advanced, lane), tried
+    return select_state(live, advanced, lane), tried
+
+
+def select_state(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    """`new` where the condition holds, else `old`, with a `Scratch` as in `new`."""
+
+    def one(new, old):
+        return new if is_scratch(new) else jnp.where(condition, new, old)
+
+    return jax.tree_util.tree_map(one, new, old, is_leaf=is_scratch)
 
 
 class Judged(NamedTuple):

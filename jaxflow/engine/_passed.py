@@ -37,7 +37,9 @@ def _codes(problem: Problem, members: Members) -> jax.Array:
     return fill(problem, None, members, present).lanes.status
 
 
-def in_flight_rows(stored: bytes | None, shapes: Pool) -> tuple[np.ndarray, np.ndarray]:
+def in_flight_rows(
+    problem: Problem, stored: bytes | None, shapes: Pool
+) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of members that were in flight, and their lanes as those are kept.
 
     Given `stored`, what a sink has saved; `shapes`, a pool of that run.
@@ -45,4 +47,4 @@ def in_flight_rows(stored: bytes | None, shapes: Pool) -> tuple[np.ndarray, np.n
     found = None if stored is None else from_bytes(stored, shapes)
     if found is None:
         return np.zeros(0, np.int64), np.zeros((0, 0), np.uint8)
-    return found.indices, rows_to_go_on_from(found.pool)
+    return found.indices, rows_to_go_on_from(problem.stepper, found.pool)

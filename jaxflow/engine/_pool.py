@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree, UInt8
 
 from .._arrays import select, with_parts
-from ..solvers import Work
+from ..solvers import is_scratch, Work
 from . import _status as status
 from ._going_on import go_on
 from ._lane import Attempt, attempt, Lane, Problem, Start, start
@@ -69,8 +69,8 @@ def fill(
     if members.kept is not None:
         goes_on = jax.vmap(lambda member, lane: go_on(problem, member, lane))
         kept = whole(members.kept, Pool(lanes, recordings))
-        lanes = goes_on(members.starts, members.kept.lanes)
-        began = members.kept.lanes.num_steps > 0
+        lanes = goes_on(members.starts, kept.lanes)
+        began = kept.lanes.num_steps > 0
         recordings = jax.vmap(select)(began, kept.recordings, recordings)
     # Their first step may have been made shorter, and what ends at its start has no other.
     rows = pack(without_own(Pool(lanes, recordings))) if problem.pauses else None
@@ -227,23 +227,34 @@ def outcome(cost: Callable[[PyTree, Any], Work], pool: Pool, rows: np.ndarray) -
 
 
 def without_own(pool: Pool) -> Pool:
-    """A pool without what its members bring along, and do not change."""
+    """A pool without what its members bring along and do not change, or scratch."""
     recordings = pool.recordings
     if recordings is not None:
         recordings = _without(recordings, recordings.brought)
     lanes = _without(pool.lanes, ("args",))
+    state = jax.tree_util.tree_map(
+        lambda node: None if is_scratch(node) else node,
+        lanes.stepper_state,
+        is_leaf=is_scratch,
+    )
+    lanes = with_parts(lanes, stepper_state=state)
     return with_parts(pool, lanes=lanes, recordings=recordings, kept=None)
 
 
 def whole(kept: Pool, brought: Pool) -> Pool:
-    """A pool without what its members bring along, and that from another."""
+    """A pool that was `without_own`, and what that left out from another."""
     recordings = kept.recordings
     if recordings is not None:
         parts = {name: getattr(brought.recordings, name) for name in recordings.brought}
         recordings = with_parts(recordings, **parts)
-    return with_parts(
-        kept, lanes=with_parts(kept.lanes, args=brought.lanes.args), recordings=recordings
+    state = jax.tree_util.tree_map(
+        lambda own, node: own if is_scratch(own) else node,
+        brought.lanes.stepper_state,
+        kept.lanes.stepper_state,
+        is_leaf=is_scratch,
     )
+    lanes = with_parts(kept.lanes, args=brought.lanes.args, stepper_state=state)
+    return with_parts(kept, lanes=lanes, recordings=recordings)
 
 
 def _without(module: Any, names: tuple[str, ...]) -> Any:

@@ -236,7 +236,7 @@ def _begun_before(simulation: Simulation, stored: RunStore, lanes: "_Lanes") -> 
         raise InputError("store", found, "a new one, to go on from a Solution")
     flying, kept = np.zeros(0, np.int64), none
     if is_of_earlier := stored.is_of_earlier:
-        flying, kept = in_flight_rows(stored.in_flight(), lanes.shapes)
+        flying, kept = in_flight_rows(lanes.problem, stored.in_flight(), lanes.shapes)
 
     def read_lanes(rows: np.ndarray) -> np.ndarray:
         found = stored.lanes(rows, num_bytes)

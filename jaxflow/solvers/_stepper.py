@@ -32,6 +32,20 @@ class Step(NamedTuple):
     settle: Callable[[Bool[Array, ""]], PyTree]  # the state, if it was accepted or not
 
 
+class Scratch(eqx.Module):
+    """A part of a stepper's state that is of use only until its step has been made.
+
+    Nobody keeps it between steps, nor for lanes that are not live.
+    """
+
+    value: Any
+
+
+def is_scratch(node: Any) -> bool:
+    """Whether a node of a state is a `Scratch`."""
+    return type(node) is Scratch
+
+
 class AbstractStepper(eqx.Module):
     """Makes steps. A lane knows no more of its solver than these methods.
 
@@ -90,6 +104,11 @@ class AbstractStepper(eqx.Module):
         state: PyTree,
     ) -> Step:
         """Try a step from `t0` to `t1`, or go on with one that is not ready."""
+
+    def again(self, state: PyTree) -> PyTree:
+        """The state from which the step in the making, if there is one, is made from its
+        beginning, whatever is in its `Scratch`."""
+        return state
 
     def rests(self, state: PyTree) -> Bool[Array, ""] | None:
         """Whether the steps of late have led nowhere, as at a minimum on a kink, where no

@@ -213,6 +213,9 @@ class AutomaticSteps(AbstractStepper):
     def interpolation(self, t0, t1, dense_info):
         return QuarticInterpolation(t0=t0, t1=t1, **dense_info)
 
+    def again(self, state):
+        return state._replace(staged=state.staged.again())
+
     def rests(self, state):
         return None if state.resting is None else state.resting.rests
 

@@ -26,13 +26,13 @@ from jaxtyping import Array, Bool, Float
 from ..._arrays import select
 from ..._checks import shown
 from ...errors import InputError
-from .._stepper import AbstractStepper, Work
+from .._stepper import AbstractStepper, Scratch, Work
 from ._linear import largest_interval
 from ._moves import begin, move
 from ._quartic import QuarticInterpolation
 from ._row import combine, Row
 from ._stage_table import StageTable
-from ._state import FRESH, READY, StagedState, StepSetting, System
+from ._state import FRESH, READY, StagedState, StepSetting, System, WithinStep
 from ._steps import StagedSteps
 
 _MOVES = 6
@@ -96,16 +96,19 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         zero = jnp.zeros((), jnp.int32)
         # A random vector, since one with a pattern may be orthogonal to an eigenvector.
         random = np.random.default_rng(0).standard_normal(vector.size)
-        return StagedState(
-            slope=slope,
-            phase=zero + FRESH,
-            row=zero,
-            stage=zero,
+        within = WithinStep(
             newest=vector,
             older=vector,
             point=vector,
             slopes=jnp.zeros((self.table.num_slopes, vector.size), vector.dtype),
             system=System(vector, vector, vector, 0 * vector[0], vector, zero),
+        )
+        return StagedState(
+            slope=slope,
+            phase=zero + FRESH,
+            row=zero,
+            stage=zero,
+            within=Scratch(within),  # pyright: ignore[reportCallIssue]
             rosenbrock_cost=jnp.asarray(_FIRST_GUESS, vector.dtype),
             radius=jnp.zeros((), vector.dtype),
             vector=jnp.asarray(random / np.linalg.norm(random), vector.dtype),
@@ -158,16 +161,16 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         start, unravel = ravel_pytree(y0)
         step = jnp.asarray(t1 - t0, start.dtype)
         row = Row(self.table, state.row, start.dtype)
-        end = state.newest + step * combine(row.tableau[row.last], state.slopes)
-        rises = step * state.slope, step * state.slopes[row.last]
+        end = state.now.newest + step * combine(row.tableau[row.last], state.now.slopes)
+        rises = step * state.slope, step * state.now.slopes[row.last]
         of_difference, of_sum = row.error_of_ends
         of_last_point, of_point = row.error_of_points
         error = (
-            step * combine(row.error, state.slopes)
+            step * combine(row.error, state.now.slopes)
             + of_difference * (start - end)
             + of_sum * (rises[0] + rises[1])
-            + of_last_point * (state.newest - start)
-            + of_point * (state.point - start)
+            + of_last_point * (state.now.newest - start)
+            + of_point * (state.now.point - start)
         )
         # Longer than the longest stable step: to be tried again, shorter.
         too_long = step > self.longest_step(state)
@@ -177,7 +180,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             "y1": unravel(end),
             "rise0": unravel(rises[0]),
             "rise1": unravel(rises[1]),
-            "bulge": unravel(step * combine(row.bulge, state.slopes)),
+            "bulge": unravel(step * combine(row.bulge, state.now.slopes)),
         }
         return unravel(end), unravel(error), dense_info
 
@@ -197,7 +200,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             rosenbrock_cost=jnp.where(
                 solved, cost, jnp.where(row.gamma > 0, 4 * cost, guess)
             ),
-            slope=jnp.where(accepted, state.slopes[row.last], state.slope),
+            slope=jnp.where(accepted, state.now.slopes[row.last], state.slope),
             phase=jnp.full_like(state.phase, FRESH),
             age=jnp.where(accepted, jnp.minimum(state.age + 1, FORGOTTEN), FORGOTTEN),
             work=state.work._replace(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._stepper import Scratch
 from ._row import Row
 from ._stage_table import StageTable
 
@@ -27,6 +28,16 @@ class System(NamedTuple):
     count: Int[Array, ""]  # evaluations so far
 
 
+class WithinStep(NamedTuple):
+    """What is kept within a step, once its method has been chosen."""
+
+    newest: Float[Array, " n"]  # Y_j
+    older: Float[Array, " n"]  # Y_{j-1}
+    point: Float[Array, " n"]  # Y_k, kept for the error
+    slopes: Float[Array, "slopes n"]  # K
+    system: System  # for K_i, while SOLVING
+
+
 class StagedState(NamedTuple):
     """What is kept between two evaluations of the vector field."""
 
@@ -34,22 +45,36 @@ class StagedState(NamedTuple):
     phase: Int[Array, ""]
     row: Int[Array, ""]  # the method of this step
     stage: Int[Array, ""]  # within the phase
-    newest: Float[Array, " n"]  # Y_j
-    older: Float[Array, " n"]  # Y_{j-1}
-    point: Float[Array, " n"]  # Y_k, kept for the error
-    slopes: Float[Array, "slopes n"]  # K
-    system: System  # for K_i, while SOLVING
+    within: Scratch  # of a `WithinStep`
     rosenbrock_cost: Float[Array, ""]  # evaluations in a Rosenbrock step, as last seen
     radius: Float[Array, ""]  # estimate of the spectral radius
     vector: Float[Array, " n"]  # that belongs to it, of unit norm
     age: Int[Array, ""]  # accepted steps since the radius was estimated
-    begun: Int[Array, ""]  # evaluations before this step
+    begun: Int[Array, ""]  # evaluations before this step's own
     work: Any  # a `Work` in which everything is counted
+
+    @property
+    def now(self) -> WithinStep:
+        """What is kept within this step."""
+        return self.within.value
+
+    def with_now(self, **parts: Any) -> "StagedState":
+        """The state with other parts of what is kept within this step."""
+        return self._replace(within=Scratch(self.now._replace(**parts)))  # pyright: ignore
+
+    def again(self) -> "StagedState":
+        """The state from which the same step is made from its beginning."""
+        inside = (self.phase != FRESH) & (self.phase != ESTIMATING)
+        begun = jnp.where(inside, self.begun, self.work.num_evaluations)
+        return self._replace(
+            phase=jnp.where(inside, FRESH, self.phase).astype(self.phase.dtype),
+            work=self.work._replace(num_evaluations=begun),
+        )
 
     @property
     def is_stage(self) -> Bool[Array, "slopes 1"]:
         """Which of the slopes belongs to the present stage."""
-        stages = jnp.arange(self.slopes.shape[0], dtype=self.stage.dtype)
+        stages = jnp.arange(self.now.slopes.shape[0], dtype=self.stage.dtype)
         return (stages == self.stage)[:, None]
 
 

@@ -46,6 +46,9 @@ class StagedSteps(AbstractStepper):
     def interpolation(self, t0, t1, dense_info):
         return self.solver.interpolation_cls(t0=t0, t1=t1, **dense_info)
 
+    def again(self, state):
+        return state.again()
+
     def longest_step(self, state):
         return self.solver.longest_step(state)
 
