@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib
+import importlib
 import os
 import pathlib
 import re
@@ -22,6 +23,7 @@ import zarr
 
 import jaxflow as jf
 from jaxflow import _files
+from jaxflow.networks import flatten
 from jaxflow.runs._storing import StoreSink
 
 from .comparing import assert_same
@@ -245,13 +247,16 @@ def test_single_network_has_no_axis_in_its_store(tmp_path):
         assert_same(in_memory, stored)
 
 
-def test_network_that_no_file_can_describe_is_refused_at_once(tmp_path, monkeypatch):
-    engine = importlib.import_module("jaxflow.engine._driver")
-    monkeypatch.setattr(engine, "compile_programs", lambda *args: pytest.fail("compiled"))
-    key = jax.random.key(0)
+def test_a_network_that_no_file_can_describe_is_asked_for(tmp_path):
+    key, path = jax.random.key(0), tmp_path / "run.zarr"
     network = eqx.nn.MLP(3, "scalar", 4, 1, activation=lambda x: x**2, key=key)
-    with pytest.raises(jf.StoreError, match="activation"):
-        simulate(tmp_path / "run.zarr", networks=jf.Initializations(network, NUM, key=key))
+    found = simulate(path, networks=jf.Initializations(network, NUM, key=key))
+    with pytest.raises(jf.StoreError, match=r"activation.*network="):
+        _ = jf.load(path).networks
+    loaded = jf.load(path, network=network)
+    np.testing.assert_array_equal(
+        eqx.filter_vmap(flatten)(loaded.networks), eqx.filter_vmap(flatten)(found.networks)
+    )
 
 
 # -- interrupted and killed --

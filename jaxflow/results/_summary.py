@@ -47,7 +47,7 @@ def median(values: np.ndarray) -> float:
     if not known.size:
         return math.nan
     low, high = known[(known.size - 1) // 2], known[known.size // 2]
-    return float((low + high) / 2 if np.isfinite(low) and np.isfinite(high) else low)
+    return float(low / 2 + high / 2 if np.isfinite(low) and np.isfinite(high) else low)
 
 
 def power_of_ten(exponent: float) -> str:
