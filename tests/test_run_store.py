@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import importlib
-import importlib
 import os
 import pathlib
 import re
