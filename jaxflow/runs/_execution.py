@@ -316,7 +316,7 @@ class _Lanes(NamedTuple):
 
 _MOST_WEIGHTS = 2**25
 """Bytes of weights up to which results in memory keep what it takes to go on. Chosen: that
-takes 3 to 20 times as much as the weights, as the solver has it."""
+takes 2 to 5 times as much as the weights, as the solver has it."""
 
 
 def _are_kept_in_memory(simulation: Simulation) -> bool:
