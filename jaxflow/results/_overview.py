@@ -116,7 +116,7 @@ def _values(solution: "Solution") -> Table:
     """Every quantity: its median, the least and the most, and what else there is to say."""
     stats, notes = solution.stats, {}
     notes["steps"] = f"{_share(stats)} rejected"
-    if stats.num_stabilized is not None:
+    if stats.num_stabilized is not None and np.any(stats.num_stabilized):
         notes["steps"] += f", {np.sum(stats.num_stabilized):,} stabilized in all"
     if stats.num_vjps is not None and solution.size > 1:
         notes["VJPs"] = f"{np.sum(stats.num_vjps):,} in all"
