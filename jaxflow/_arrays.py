@@ -48,8 +48,9 @@ def on_device(array: Any, dtype: Any = None) -> Any:
 
 def is_key(array: Any) -> bool:
     """Whether it is an array of random keys, of which NumPy knows nothing."""
-    dtype = getattr(array, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not isinstance(array, (jax.Array, jax.ShapeDtypeStruct)):
+        return False  # a class may have a `dtype` that is none
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def words_of(array: Any) -> np.ndarray:

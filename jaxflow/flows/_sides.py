@@ -7,9 +7,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._arrays import words_of
 from .._compiled import describe, LastUsed
 from ..networks import (
     choices,
@@ -114,7 +114,7 @@ def sides_of_flow(
     `outputs` of (state, args).
     """
     of_network = sides_of_outputs(network, task, weights)
-    example = jax.eval_shape(task.outputs, network)
+    example = eqx.filter_eval_shape(task.outputs, network)
     ones = jnp.ones(example.shape, example.dtype)
     found = _kinks_of(_loss_of_outputs, task, ones)
     if not found:
@@ -160,6 +160,5 @@ def _digest(data: Any) -> str:
         fixed = eqx.filter(network, eqx.is_inexact_array, inverse=True), task
     digest = hashlib.sha256()
     for leaf in jax.tree_util.tree_leaves(eqx.filter(fixed, eqx.is_array)):
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
+        digest.update(words_of(leaf).tobytes())
     return digest.hexdigest()

@@ -12,7 +12,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
-from .._arrays import select
+from .._arrays import is_key, select
 from ._rates import Optimizer
 from ._stepper import AbstractStepper, Step, Work
 
@@ -143,19 +143,14 @@ def _taken_by(update: Callable, known: dict[str, Any]) -> dict[str, Any]:
 
 def _as_numbers(leaf):
     """An array that a lane can carry and a store can hold; random keys are neither."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
+    return jax.random.key_data(leaf) if is_key(leaf) else jnp.asarray(leaf)
 
 
 def _kind(leaf) -> str:
     """How the numbers of a random key are made into one; no word for other arrays."""
-    return str(jax.random.key_impl(leaf)) if _is_key(leaf) else ""
+    return str(jax.random.key_impl(leaf)) if is_key(leaf) else ""
 
 
 def _as_it_was(leaf, kind: str):
     """A leaf of an optimizer's state again, of the kind that the optimizer made it."""
     return jax.random.wrap_key_data(leaf, impl=kind) if kind else leaf
-
-
-def _is_key(leaf) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
