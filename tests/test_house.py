@@ -109,7 +109,6 @@ def test_files_are_short_or_say_why_not():
 GIVEN = "checks what a user gave"
 ASKED_FOR = {
     "engine/_driver.py": {"StoreError": "an error that says that nothing can be saved"},
-    "flows/_own.py": {"diffrax.ODETerm": "which of a flow's terms is its field"},
     "kkt/_activation.py": {"LeakyReLU": GIVEN},
     "kkt/_search.py": {"Initializations": GIVEN},
     "runs/_execution.py": {"Simulation": GIVEN},

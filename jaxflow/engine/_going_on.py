@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool
 from .._arrays import select
 from ..stops import AbstractStop
 from . import _status as status
-from ._landing import gaps_of, last_clocks_of, seen_by
-from ._lane import clip_to_end, Lane, Problem, Start, start
+from ._landing import clip_to_end, gaps_of, last_clocks_of, seen_by
+from ._lane import Lane, Problem, Start, start
 
 
 def go_on(problem: Problem, member: Start, kept: Lane) -> Lane:

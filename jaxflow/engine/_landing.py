@@ -87,3 +87,14 @@ def nearer_end(lane, gaps, passed) -> Real[Array, ""]:
 
 _LEAST_SHARE = 1e-3
 """By what a step is made shorter at the most. Chosen: a gap is nearly linear in a step."""
+
+
+def clip_to_end(clock, next_clock, last_clock, kept):
+    """Step onto the last clock rather than past it or just short of it.
+
+    diffrax's rule: a step that would end within 100 units in the last place of the end
+    ends there; after a rejection, go half of the way.
+    """
+    floor = last_clock * (1 - 50 * jnp.finfo(clock.dtype).eps)
+    clipped = jnp.where(kept, last_clock, clock + 0.5 * (last_clock - clock))
+    return jnp.where(next_clock > floor, clipped, next_clock)

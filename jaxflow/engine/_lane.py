@@ -18,10 +18,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
 from .._arrays import select
 from ..flows import AbstractFlow
-from ..solvers import AbstractStepper, is_scratch, Step
+from ..solvers import AbstractStepper, select_state, Step
 from ..stops import AbstractStop
 from . import _status as status
 from ._landing import (
+    clip_to_end,
     crossings_of,
     gaps_of,
     is_searched,
@@ -177,15 +178,6 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
         arrival=landed.clock,
     )
     return select_state(live, advanced, lane), tried
-
-
-def select_state(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
-    """`new` where the condition holds, else `old`, with a `Scratch` as in `new`."""
-
-    def one(new, old):
-        return new if is_scratch(new) else jnp.where(condition, new, old)
-
-    return jax.tree_util.tree_map(one, new, old, is_leaf=is_scratch)
 
 
 class Judged(NamedTuple):
@@ -350,17 +342,6 @@ def _next_clock(problem, lane, step, judged, landed, stepper_state):
 _NEAR = 1e-4
 """Share of the step, from either end, within which its dense output is taken to be as good
 as the state at that end. Chosen."""
-
-
-def clip_to_end(clock, next_clock, last_clock, kept):
-    """Step onto the last clock rather than past it or just short of it.
-
-    diffrax's rule: a step that would end within 100 units in the last place of the end
-    ends there; after a rejection, go half of the way.
-    """
-    floor = last_clock * (1 - 50 * jnp.finfo(clock.dtype).eps)
-    clipped = jnp.where(kept, last_clock, clock + 0.5 * (last_clock - clock))
-    return jnp.where(next_clock > floor, clipped, next_clock)
 
 
 def _rests(problem, lane, stepper_state) -> Bool[Array, ""]:

@@ -13,6 +13,7 @@ from ._sliding import SlidingSteps as SlidingSteps
 from ._stepper import (
     AbstractStepper as AbstractStepper,
     is_scratch as is_scratch,
+    select_state as select_state,
     Step as Step,
     Work as Work,
 )

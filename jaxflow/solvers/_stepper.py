@@ -6,6 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
@@ -44,6 +46,15 @@ class Scratch(eqx.Module):
 def is_scratch(node: Any) -> bool:
     """Whether a node of a state is a `Scratch`."""
     return type(node) is Scratch
+
+
+def select_state(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    """`new` where the condition holds, else `old`, with a `Scratch` as in `new`."""
+
+    def one(new, old):
+        return new if is_scratch(new) else jnp.where(condition, new, old)
+
+    return jax.tree_util.tree_map(one, new, old, is_leaf=is_scratch)
 
 
 class AbstractStepper(eqx.Module):
