@@ -38,6 +38,7 @@ _OF_WEAK_REFERENCES = {
     found.__init__.__code__.co_filename
     for found in (weakref.WeakKeyDictionary, weakref.WeakSet)
 }
+"""The files of Python's collections of weak references."""
 
 
 @contextlib.contextmanager
@@ -106,12 +107,11 @@ class _Taken:
         if not self._open:
             self._ending = self._ending or _exception(number)
         elif self._ending is None or not _is_obeyed(self._ending):
-            ending = _exception(number)
-            if _is_heard(frame):
-                self._ending = ending
-                self._remind(number, _AGAIN)
-                raise ending
-            self._remind(number, _SOON)
+            self._ending = _exception(number)
+            heard = _is_heard(frame)
+            self._remind(number, _AGAIN if heard else _SOON)
+            if heard:
+                raise self._ending
         elif is_reminder:
             pass
         elif self._passed < _PATIENCE:
@@ -154,9 +154,8 @@ def _is_heard(frame: FrameType | None) -> bool:
     callbacks = {getattr(called, "__code__", None) for called in gc.callbacks}
     while frame is not None:
         code = frame.f_code
-        if code in callbacks or code.co_name == "__del__":
-            return False
-        if code.co_filename in _OF_WEAK_REFERENCES:
+        is_finalizer = code.co_name == "__del__"
+        if is_finalizer or code in callbacks or code.co_filename in _OF_WEAK_REFERENCES:
             return False
         frame = frame.f_back
     return True

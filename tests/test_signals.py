@@ -272,6 +272,12 @@ def test_a_signal_is_obeyed_where_python_drops_exceptions(monkeypatch, there):
     assert bool(dropped) == (there is lose_a_reference)
 
 
+@pytest.mark.parametrize("there", [finalize, collect_garbage])
+def test_no_signal_is_lost_where_nothing_comes_after_it(there):
+    with pytest.raises(SystemExit), ends_on_signals():
+        there()
+
+
 def test_a_thread_leaves_signals_alone():
     seen = []
 
