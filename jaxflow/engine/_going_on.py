@@ -36,6 +36,7 @@ def go_on(problem: Problem, member: Start, kept: Lane) -> Lane:
     shown = flow.snapshot(kept.past + kept.clock, kept.state, velocity, args)
     passed = gaps_of(stops, shown, dtype) >= 0
     passed &= jnp.stack([_differs_from_all(stop, kept.stops) for stop in stops] or [passed])
+    spent = problem.stepper.steps_spent(kept.stepper_state, kept.num_steps)
     lane = Lane(
         past=kept.past - absolute,
         clock=clock,
@@ -53,7 +54,7 @@ def go_on(problem: Problem, member: Start, kept: Lane) -> Lane:
         status=jnp.where(
             jnp.any(passed)
             | (clip_to_end(clock, next_clock, last_clock, True) != next_clock)
-            | (kept.num_steps >= problem.max_steps),
+            | (spent >= problem.max_steps),
             status.PASSED,
             status.RUNNING,
         ).astype(jnp.int32),

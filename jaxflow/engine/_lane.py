@@ -291,6 +291,7 @@ def settle(
     # deep network moves slowly at first, and a large clock would round short steps away.
     reset = jnp.isinf(landed.last_clock)
     num_steps = lane.num_steps + step.ready.astype(jnp.int32)
+    spent = problem.stepper.steps_spent(stepper_state, num_steps)
     # Up to a wall of no numbers steps become ever shorter, and grow again where they were
     # accepted, without end. The member stands at it once they lead nowhere.
     moved = landed.accepted & _differ(landed.state, lane.state)
@@ -320,7 +321,7 @@ def settle(
             (_rests(problem, lane, stepper_state), status.RESTS_AT_KINK),
             (stuck & ~judged.finite, status.NON_FINITE),
             (stuck, status.STEP_TOO_SMALL),
-            (num_steps >= problem.max_steps, status.MAX_STEPS),
+            (step.ready & (spent >= problem.max_steps), status.MAX_STEPS),
         ),
     )
     return advanced, ~by_stops & advanced.is_live

@@ -160,7 +160,8 @@ def gradient_flow(
             the errors of the logarithm of the norm against `atol + rtol`. 1e-6 if not
             given, 1e-5 in float32; with kinks 3e-5 and 1e-4.
         atol: 1e-9 if not given, 1e-7 in float32; with kinks 1e-3 times these `rtol`.
-        max_steps: attempted steps after which a member gives up.
+        max_steps: attempted steps after which a member gives up; every 20 gradients of a
+            stabilized solver, or of `"auto"`, use up a step at least.
         coordinates: as for `jaxflow.GradientFlow`.
         record: named functions of (network, task), each giving one array, or a
             `jaxflow.Record`.

@@ -1,6 +1,7 @@
 """What a run falls short of: members that gave up, or never came to a stop condition."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -59,10 +60,11 @@ def shortfall_of_run(
     given, own_ends = _stops_by_name(simulation)
     # Nothing but `max_steps` ends a run without stop conditions; that was said before it.
     expected = () if simulation.stops else ("max_steps",)
+    most = simulation.stepping.max_steps
     found, members = [], np.zeros(solution.size, bool)
     for end in endings(solution.status):
         if end.failed and end.name not in expected:
-            advice = [_ADVICE.get(end.name, ""), *_further(solution, end)]
+            advice = [_ADVICE.get(end.name, ""), *_further(solution, end, most)]
             advice.append(hints.get(end.name, ""))
             found.append(_reason(solution, end.name, end.rows, " ".join(advice)))
             members |= end.rows
@@ -96,7 +98,7 @@ def _reason(solution: Solution, what: str, rows: np.ndarray, advice: str) -> Rea
     return Reason(what, int(rows.sum()), where(solution, rows), " ".join(advice.split()))
 
 
-def _further(solution: Solution, end: Ending) -> list[str]:
+def _further(solution: Solution, end: Ending, most: Any) -> list[str]:
     """What the steps of these members suggest."""
     found = []
     stats, rows = solution.stats, end.rows
@@ -104,8 +106,12 @@ def _further(solution: Solution, end: Ending) -> list[str]:
     rejected = np.sum(np.ravel(stats.num_rejected)[rows])
     if steps and rejected / steps > _MANY_REJECTED:
         found.append(f"Of their steps {rejected / steps:.0%} were rejected, as at kinks.")
-    if end.name == "max_steps" and stats.num_stabilized is None:
+    if end.name != "max_steps":
+        return found
+    if stats.num_stabilized is None:
         found.append('On plateaus solver="auto" takes fewer steps.')
+    elif np.any(np.ravel(stats.num_steps)[rows] < most):
+        found.append("A step of many gradients counts for more than one.")
     return found
 
 

@@ -39,7 +39,8 @@ class Stepping(eqx.Module):
         atol: the absolute one.
         controller: a diffrax step size controller in place of the tolerances.
         dt0: the first step, in the clock of the coordinates.
-        max_steps: attempted steps after which a member gives up.
+        max_steps: attempted steps after which a member gives up; every 20 gradients of a
+            stabilized solver, or of `"auto"`, use up a step at least.
 
     Raises:
         InputError: for values that cannot be used, at once or where it is used.

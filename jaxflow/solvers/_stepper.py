@@ -126,6 +126,11 @@ class AbstractStepper(eqx.Module):
         gradient vanishes; `None` if that is not looked for."""
         return None
 
+    def steps_spent(self, state: PyTree, num_steps: Count) -> Count:
+        """How much of `max_steps` a member has used up, after so many steps. They may count
+        for more than one where they cost that much more."""
+        return num_steps
+
     @abc.abstractmethod
     def interpolation(
         self, t0: Real[Array, ""], t1: Real[Array, ""], dense_info: PyTree

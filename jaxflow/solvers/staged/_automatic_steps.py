@@ -216,6 +216,9 @@ class AutomaticSteps(AbstractStepper):
     def again(self, state):
         return state._replace(staged=state.staged.again())
 
+    def steps_spent(self, state, num_steps):
+        return state.staged.steps_spent(num_steps)
+
     def rests(self, state):
         return None if state.resting is None else state.resting.rests
 

@@ -14,6 +14,14 @@ FRESH, ESTIMATING, RECURRING, FINISHING, SOLVING, READY = range(6)
 """The phases of a step; `_moves.py` draws the ways between them."""
 
 
+EVALUATIONS_OF_A_STEP = 20
+"""Evaluations of the vector field for which a member has to have a step left of
+`max_steps`, since there is no limit to those of one stabilized step: members at rest, where
+nothing but the largest number of stages limits its length, take hundreds. Chosen: three
+times as many as an explicit step of order five needs, so that a member that gives up has
+cost at most three times as much as with those alone."""
+
+
 class System(NamedTuple):
     """`(I - h γ J) x = b` half solved by the method of conjugate residuals.
 
@@ -70,6 +78,11 @@ class StagedState(NamedTuple):
             phase=jnp.where(inside, FRESH, self.phase).astype(self.phase.dtype),
             work=self.work._replace(num_evaluations=begun),
         )
+
+    def steps_spent(self, num_steps: Int[Array, ""]) -> Int[Array, ""]:
+        """How much of `max_steps` is used up: by steps, or by what they have cost."""
+        by_cost = self.work.num_evaluations // EVALUATIONS_OF_A_STEP
+        return jnp.maximum(num_steps, by_cost)
 
     @property
     def is_stage(self) -> Bool[Array, "slopes 1"]:

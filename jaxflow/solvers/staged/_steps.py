@@ -49,6 +49,9 @@ class StagedSteps(AbstractStepper):
     def again(self, state):
         return state.again()
 
+    def steps_spent(self, state, num_steps):
+        return state.steps_spent(num_steps)
+
     def longest_step(self, state):
         return self.solver.longest_step(state)
 
