@@ -19,6 +19,16 @@ def select(condition: Any, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree_util.tree_map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
+def computed_once(condition: Any) -> Any:
+    """The same condition, which XLA computes once for all that depend on it.
+
+    It would compute it anew in every kernel that selects by it, with all the comparisons
+    that led to it: only what is expensive, as an exponential, is worth keeping to it. That
+    would double the size of the programs, and half as much again the time to compile them.
+    """
+    return jnp.exp(condition.astype(jnp.float32)) > 2
+
+
 def ratio(number: Any, divisor: Any) -> Any:
     """`number / divisor` where the divisor is positive, and `number` itself elsewhere.
 

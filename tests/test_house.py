@@ -12,8 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 SHARED = {
     *("errors", "quantities", "_arrays", "_checks", "_compiled", "_decompositions"),
-    *("_files", "_rows", "_signals", "_telling", "_versions"),
-    *("_files", "_rows", "_samples", "_signals", "_trained", "_versions"),
+    *("_files", "_rows", "_samples", "_signals", "_telling", "_trained", "_versions"),
 }
 """What every part may import."""
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
-from .._arrays import select
+from .._arrays import computed_once, select
 from ..flows import AbstractFlow
 from ..solvers import AbstractStepper, select_state, Step
 from ..stops import AbstractStop
@@ -164,12 +164,12 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     advanced, is_free = settle(problem, lane, step, judged, landed)
     live = lane.is_live
     if problem.pauses:
-        pauses = live & ~lane.landing & ~is_free
+        pauses = computed_once(live & ~lane.landing & ~is_free)
         code = jnp.where(pauses, status.PAUSED, lane.status).astype(lane.status.dtype)
         again = problem.stepper.again(lane.stepper_state)
         stepper_state = select_state(pauses, again, lane.stepper_state)
         lane = dataclasses.replace(lane, status=code, stepper_state=stepper_state)
-        live &= ~pauses
+        live = computed_once(live & ~pauses)
     tried = Attempt(
         start=lane.clock,
         end=lane.next_clock,
@@ -260,7 +260,8 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
         nearer = nearer_end(lane, gaps, passed)
         retried |= nearer < jnp.minimum(crossing, arrival)
         crossing = jnp.minimum(crossing, nearer)
-    accepted = usable & ~retried
+    retried = computed_once(retried)
+    accepted = computed_once(usable & ~retried)
     return Landed(
         accepted=accepted,
         state=select(accepted, state, lane.state),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -81,7 +82,8 @@ class StagedState(NamedTuple):
 
     def steps_spent(self, num_steps: Int[Array, ""]) -> Int[Array, ""]:
         """How much of `max_steps` is used up: by steps, or by what they have cost."""
-        by_cost = self.work.num_evaluations // EVALUATIONS_OF_A_STEP
+        evaluations = self.work.num_evaluations
+        by_cost = jax.lax.div(evaluations, jnp.full_like(evaluations, EVALUATIONS_OF_A_STEP))
         return jnp.maximum(num_steps, by_cost)
 
     @property
