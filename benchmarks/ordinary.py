@@ -156,7 +156,7 @@ def _linear() -> list[Ordinary]:
     diagonal = jf.DiagonalLinear(2, 8, key=_KEY)
     return [
         _drawn(
-            "linear, D = 3, δ = 1e-2, t = 100", modes_network, modes, 1e-2, jf.Time(100.0)
+            "linear, D = 3, δ = 1e-2, t = 1e3", modes_network, modes, 1e-2, jf.Time(1000.0)
         ),
         _drawn(
             "linear, D = 3, δ = 1e-8, second mode",

@@ -11,6 +11,7 @@ from scipy.integrate import solve_ivp
 import jaxflow as jf
 from jaxflow.runs import _storing
 
+from .problems import TSIT5
 from .test_trained import by_scipy, COORDINATES, TIGHT, two_layers, TwoLayers, X, Y
 
 RANDOM = np.random.default_rng(3)
@@ -96,7 +97,9 @@ def test_whole_numbers_are_no_floats_for_networks_of_jaxflow():
     whole = RANDOM.integers(-2, 3, size=(6, 3))
     network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
     ends = [
-        jf.gradient_flow(network, jf.Task(x, Y[:6]), stop=jf.Time(0.1), progress=False)
+        jf.gradient_flow(
+            network, jf.Task(x, Y[:6]), stop=jf.Time(0.1), progress=False, **TSIT5
+        )
         for x in (whole, whole.astype(float))
     ]
     np.testing.assert_array_equal(ends[0].loss, ends[1].loss)
@@ -197,7 +200,7 @@ def test_outputs_and_targets_of_any_form():
     with pytest.raises(jf.InputError, match="targets: found several arrays"):
         jf.Task(x, (scores, mask))
     with pytest.raises(jf.InputError, match=r"networks: .*OfPair of outputs"):
-        jf.gradient_flow(sequence(), task, stop=jf.Time(0.05))
+        jf.gradient_flow(sequence(), task, stop=jf.Time(0.05), **TSIT5)
 
 
 class Weighted(jf.AbstractLoss):
@@ -210,7 +213,7 @@ def test_a_loss_of_ones_own_decides_what_fits():
     own = jf.Task(X, np.stack([Y, weights], 1), loss=Weighted())
     network = two_layers()
     ends = [
-        jf.gradient_flow(network, task, stop=jf.Time(0.1), progress=False).loss
+        jf.gradient_flow(network, task, stop=jf.Time(0.1), progress=False, **TSIT5).loss
         for task in (own, jf.Task(X, Y, sample_weights=weights))
     ]
     np.testing.assert_allclose(ends[0], ends[1])
@@ -292,10 +295,10 @@ def test_wrong_data_of_members_say_so(as_users_have_it):
     with pytest.raises(
         jf.InputError, match="task: found tasks of 2 members for one network"
     ):
-        jf.gradient_flow(network, tasks, stop=jf.Time(1.0))
+        jf.gradient_flow(network, tasks, stop=jf.Time(1.0), **TSIT5)
     drawn = jf.sample_ensemble(network, 3, key=jax.random.key(0))
     with pytest.raises(jf.InputError, match="task: found tasks of 2 members for 3 members"):
-        jf.gradient_flow(drawn, tasks, stop=jf.Time(1.0))
+        jf.gradient_flow(drawn, tasks, stop=jf.Time(1.0), **TSIT5)
     with pytest.raises(jf.InputError, match=r"task\[0\] is that of one"):
         jf.loss(network, tasks)
     with pytest.raises(jf.InputError, match=r"targets: .*leading axes"):

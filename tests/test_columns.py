@@ -28,6 +28,7 @@ from jaxflow.results import (
 
 from .comparing import assert_results_same
 from .forging import forge_text
+from .problems import TSIT5
 from .test_results import network, own_records, shared_records, solution_of
 
 NUM = 5
@@ -577,7 +578,7 @@ def test_a_run_with_two_stops_of_one_kind(small, tmp_path):
     ensemble, task = small
     first = jf.LossBelow(np.array([0.49, 0.0, 0.0, 0.49]))
     second = jf.LossBelow(np.array([0.0, 0.48, 0.48, 0.0]))
-    options = {"stop": [first, second], "scale": 0.1, "progress": False}
+    options = {"stop": [first, second], "scale": 0.1, "progress": False, **TSIT5}
     found = jf.gradient_flow(ensemble, task, **options)
     names = ["LossBelow", "LossBelow_2", "LossBelow_2", "LossBelow"]
     assert found.status.tolist() == names

@@ -12,7 +12,7 @@ import jaxflow as jf
 
 from .comparing import assert_results_same, assert_same
 from .compilations import compilations
-from .problems import teacher_task
+from .problems import teacher_task, TSIT5
 from .watching import ctrl_c_when_done, lanes_all_together
 
 POINTS = 24
@@ -35,6 +35,7 @@ def follow(ensemble, task, **settings):
         "record_at": POINTS,
         "max_steps": 300,
         "progress": False,
+        **TSIT5,
     }
     return jf.gradient_flow(ensemble, task, **default | settings)
 
@@ -96,7 +97,7 @@ def test_rows_are_values_of_the_path(many, coordinates):
     num = int(records.count[2])
     again = jax.tree_util.tree_map(lambda leaf: jnp.repeat(leaf, num - 1, axis=0), one)
     ends = records.grid[2, 1:num]
-    ended = jf.gradient_flow(again, task, stop=jf.RescaledTime(ends), **settings)
+    ended = jf.gradient_flow(again, task, stop=jf.RescaledTime(ends), **settings, **TSIT5)
     np.testing.assert_allclose(records.values["loss"][2, 1:num], ended.loss, rtol=1e-6)
     np.testing.assert_allclose(
         records.coordinates["log_norm"][2, 1:num], ended.log_norm, atol=1e-6
@@ -119,6 +120,7 @@ def test_rows_against_another_integrator():
         record={"loss": jf.loss},
         record_at=15,
         ensemble=False,
+        **TSIT5,
     )
     num = int(found.records.count)
     assert found.dataset["time"].dims == ("record",)

@@ -13,6 +13,8 @@ import pytest
 import jaxflow as jf
 from jaxflow import engine
 
+from .problems import TSIT5
+
 TASK = jf.Task(jnp.eye(2), jnp.array([2.0, 1.0]))
 NETWORK = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
 STARTS = jf.sample_ensemble(NETWORK, 9, key=jax.random.key(1))
@@ -20,7 +22,7 @@ STARTS = jf.sample_ensemble(NETWORK, 9, key=jax.random.key(1))
 
 def flow(progress):
     stop = type("LossBelow", (jf.LossBelow,), {})(1e9)  # compiled anew
-    return jf.gradient_flow(STARTS, TASK, stop=stop, progress=progress)
+    return jf.gradient_flow(STARTS, TASK, stop=stop, progress=progress, **TSIT5)
 
 
 def lines_of(text):
@@ -104,7 +106,7 @@ def test_a_run_says_that_it_compiles_once(monkeypatch):
     monkeypatch.setattr(engine._progress._State, "update", lambda _, p: seen.append(p))
     stop = type("LossBelow", (jf.LossBelow,), {})
     for level in (1e9, 2e9):
-        jf.gradient_flow(STARTS, TASK, stop=stop(level), progress=True)
+        jf.gradient_flow(STARTS, TASK, stop=stop(level), progress=True, **TSIT5)
     assert [p.doing for p in seen].count("compiling") == 1
 
 

@@ -18,6 +18,7 @@ from jaxflow.results import Given, Records, Stats
 from .comparing import assert_bits_equal, assert_same
 from .filled import filled
 from .forging import forge_text
+from .problems import TSIT5
 
 KEY = jax.random.key(0)
 LINEAR = jf.LeakyReLU(slope=1)
@@ -128,6 +129,7 @@ def run():
         record={"norm": jf.norm, "layers": jf.layer_norms},
         record_at=np.array([0.0, 0.1, 0.35]),
         attrs={"seed": np.int64(3), "note": None},
+        **TSIT5,
     )
 
 

@@ -26,6 +26,7 @@ from jaxflow.networks import flatten
 from jaxflow.runs._storing import StoreSink
 
 from .comparing import assert_same
+from .problems import TSIT5
 from .stored_calls import chunks_of, written_one_by_one
 from .watching import ctrl_c_when_done
 
@@ -56,6 +57,7 @@ def simulate(store=None, num=NUM, *, networks=None, task=None, key=3, every=4, *
         "record_at": [0.0, 1.0, 2.0, 3.0, 30.0],
         "schedule": schedule(),
         "progress": False,
+        **TSIT5,
     }
     return jf.gradient_flow(networks, task or targets, store=store, **settings | changes)
 

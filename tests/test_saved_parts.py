@@ -18,6 +18,7 @@ import jaxflow as jf
 
 from .comparing import assert_same
 from .filled import filled
+from .problems import TSIT5
 from .test_results import product, solution_of
 
 KEY = jax.random.key(0)
@@ -183,7 +184,7 @@ def test_solution_of_a_store_goes_to_another_process(tmp_path):
     options = {"stop": jf.Time(0.1), "coordinates": "cartesian", "progress": False}
     path = tmp_path / "run.zarr"
     task = jf.Task(x, x[:, 0])
-    stored = jf.gradient_flow(net, task, **options, store=path)
+    stored = jf.gradient_flow(net, task, **options, store=path, **TSIT5)
     loaded = jf.load(path)
     _ = loaded.networks, loaded.tree
     for each in (stored, loaded):

@@ -19,7 +19,7 @@ import jaxflow as jf
 from jaxflow import solvers
 
 from . import schedules
-from .problems import teacher_task
+from .problems import teacher_task, TSIT5
 from .schedules import flow, NUM, numbers
 from .watching import lanes_all_together, watched_loss_below
 
@@ -64,6 +64,17 @@ def test_results_do_not_depend_on_the_schedule(
     assert_equal(numbers(found, np.array(order)), reference)
 
 
+def test_nor_do_those_of_the_default_solver(problem):
+    """Whose members are at different stages of different methods at one moment."""
+    order = np.arange(NUM)[::-1]
+    one_by_one = jf.Schedule(width=8, pools_per_device=1, steps_per_call=1)
+    found = flow(*problem, solver="auto", schedule=one_by_one)
+    assert np.any(found.stats.num_stabilized > 0)
+    wide = jf.Schedule(width=40, pools_per_device=2)
+    other = flow(*problem, order, solver="auto", schedule=wide)
+    assert_equal(numbers(other, order), numbers(found))
+
+
 @pytest.mark.parametrize(("width", "num_samples"), [(90, 8), (4, 22_000)])
 def test_large_lanes_go_one_by_one_and_nothing_else_changes(width, num_samples):
     """Wide networks and much data: one lane after another, whatever the pool."""
@@ -81,6 +92,7 @@ def test_large_lanes_go_one_by_one_and_nothing_else_changes(width, num_samples):
             record_at=[0.0, 1.0, 30.0],
             progress=False,
             schedule=jf.Schedule(**schedule),
+            **TSIT5,
         )
 
     one_by_one, at_once = set(), set()
@@ -142,14 +154,14 @@ def test_members_may_be_drawn_when_they_are_needed():
     settings = {"stop": jf.RescaledTime(1.0), "schedule": jf.Schedule(width=8)}
     drawn = jf.Initializations(network, 300, key=key)
     ensemble = jf.sample_ensemble(network, 300, key=key)
-    several = jf.gradient_flow(drawn, task, **settings)
-    at_once = jf.gradient_flow(ensemble, task, **settings)
+    several = jf.gradient_flow(drawn, task, **settings, **TSIT5)
+    at_once = jf.gradient_flow(ensemble, task, **settings, **TSIT5)
 
     def networks():
         for i in range(300):
             yield jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], ensemble)
 
-    iterated = jf.gradient_flow(networks(), task, **settings)
+    iterated = jf.gradient_flow(networks(), task, **settings, **TSIT5)
     for found in (several, iterated):
         np.testing.assert_array_equal(found.log_norm, at_once.log_norm)
         np.testing.assert_array_equal(found.stats.num_steps, at_once.stats.num_steps)
@@ -165,7 +177,7 @@ def test_members_do_not_depend_on_how_many_are_drawn():
 def test_no_members_at_all():
     network, task = teacher_task(sizes=(3, 4, 1))
     nobody = jf.Initializations(network, 0, key=jax.random.key(0))
-    solution = jf.gradient_flow(nobody, task, stop=jf.RescaledTime(1.0))
+    solution = jf.gradient_flow(nobody, task, stop=jf.RescaledTime(1.0), **TSIT5)
     assert solution.loss.shape == solution.status.shape == (0,)
     assert solution.directions.weights[0].shape == (0, 4, 3)
     assert solution.dataset.sizes["init"] == 0
@@ -180,12 +192,12 @@ def test_settings_of_the_calling_thread_hold():
     try:
         ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(0))
         stop = jf.RescaledTime(1.0)
-        assert jf.gradient_flow(ensemble, task, stop=stop).loss.dtype == np.float32
+        assert jf.gradient_flow(ensemble, task, stop=stop, **TSIT5).loss.dtype == np.float32
         with jax.enable_x64(True):
             in_double = jax.tree_util.tree_map(
                 lambda leaf: jnp.asarray(leaf, jnp.float64), ensemble
             )
-            double = jf.gradient_flow(in_double, task, stop=stop)
+            double = jf.gradient_flow(in_double, task, stop=stop, **TSIT5)
         assert double.loss.dtype == np.float64
     finally:
         jax.config.update("jax_enable_x64", True)
@@ -236,6 +248,7 @@ def test_no_wider_than_members_need(
         max_steps=5,
         schedule=jf.Schedule(**schedule),
         progress=False,
+        **TSIT5,
     )
     assert seen == widths
     assert len(started) == workers
@@ -261,6 +274,7 @@ def test_wide_pools_narrow_in_steps(problem):
             max_steps=60,
             schedule=jf.Schedule(width=width, pools_per_device=1, steps_per_call=1),
             progress=False,
+            **TSIT5,
         )
     assert seen == {504, 64, 8}
 
@@ -282,6 +296,7 @@ def test_the_best_width_is_measured_once(monkeypatch, tmp_path):
             max_steps=3,
             schedule=jf.Schedule(pools_per_device=1),
             progress=False,
+            **TSIT5,
         )
         return max(see)
 

@@ -14,9 +14,11 @@ from scipy.integrate import solve_ivp
 
 import jaxflow as jf
 
+from .problems import TSIT5
+
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.sin(X[:, 0])
-TIGHT = {"rtol": 1e-10, "atol": 1e-13, "progress": False}
+TIGHT = {**TSIT5, "rtol": 1e-10, "atol": 1e-13, "progress": False}
 COORDINATES = ("polar", "cartesian")
 
 
@@ -122,7 +124,11 @@ def test_ensembles_have_the_arrays_of_each_member():
     assert drawn.key.shape == (3,) and drawn.step.tolist() == [2, 2, 2]
     lazily = jf.Initializations(masked(), 3, key=jax.random.key(1))
     flow = lambda members: jf.gradient_flow(
-        members, jf.Task(X, Y), stop=jf.Time(0.1), progress=False
+        members,
+        jf.Task(X, Y),
+        stop=jf.Time(0.1),
+        progress=False,
+        **TSIT5,
     )
     held, called = flow(drawn), flow(lazily)
     iterated = flow(one.directions for one in held)
@@ -246,7 +252,11 @@ def test_kkt_points_and_saddles_of_a_part():
 def test_wrong_filters_say_so():
     network, task = two_layers(), jf.Task(X, Y)
     run = lambda filter_: jf.gradient_flow(
-        network, task, trainable=filter_, stop=jf.Time(1.0)
+        network,
+        task,
+        trainable=filter_,
+        stop=jf.Time(1.0),
+        **TSIT5,
     )
     with pytest.raises(jf.InputError, match=r"trainable: found .* nothing to train"):
         run(False)
@@ -254,11 +264,11 @@ def test_wrong_filters_say_so():
         run({"W": True})
     many = jf.Initializations(network, 2, key=jax.random.key(0))
     with pytest.raises(jf.InputError, match=r"Initializations\(…, trainable=…\)"):
-        jf.gradient_flow(many, task, trainable=True)
+        jf.gradient_flow(many, task, trainable=True, **TSIT5)
     some = jf.Initializations(
         network, 2, key=jax.random.key(0), trainable=TwoLayers(False, True)
     )
-    found = jf.gradient_flow(some[1:], task, stop=jf.Time(0.1), progress=False)
+    found = jf.gradient_flow(some[1:], task, stop=jf.Time(0.1), progress=False, **TSIT5)
     np.testing.assert_array_equal(found.networks.W[0], network.W)
     assert pickle.loads(pickle.dumps(some)).network.not_trained == (".W",)
 
@@ -339,7 +349,7 @@ def normed():
 def test_layers_in_inference_mode_work_and_in_training_say_why_not():
     network, task = normed(), jf.Task(X, Y)
     with pytest.raises(jf.InputError, match="BatchNorm and Dropout in training mode"):
-        jf.gradient_flow(network, task, stop=jf.Time(0.1))
+        jf.gradient_flow(network, task, stop=jf.Time(0.1), **TSIT5)
     inference = eqx.nn.inference_mode(network)
     solution = jf.gradient_flow(inference, task, scale=0.5, stop=jf.Time(0.1), **TIGHT)
     parameters, rest = eqx.partition(inference, lambda leaf: eqx.is_inexact_array(leaf))

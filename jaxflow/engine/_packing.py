@@ -1,5 +1,6 @@
 """Arrays with a leading axis of members as one row of bytes for each member, and back."""
 
+import itertools
 import math
 from typing import Any
 
@@ -10,8 +11,10 @@ from jaxtyping import Array, PyTree, UInt8
 
 
 def pack(tree: PyTree) -> UInt8[Array, "num bytes"]:
-    """One row for each member: the bytes of its part of every array, in their order."""
-    return jnp.concatenate([_bytes_of(leaf) for leaf in _leaves(tree)], axis=1)
+    """One row for each member: the bytes of its part of every array, type by type."""
+    leaves = _leaves(tree)
+    groups = [[leaves[place] for place in group] for group in _of_one_type(leaves)]
+    return jnp.concatenate([_bytes_of(group) for group in groups], axis=1)
 
 
 def unpack(rows: np.ndarray, shapes: PyTree) -> PyTree | None:
@@ -21,14 +24,18 @@ def unpack(rows: np.ndarray, shapes: PyTree) -> PyTree | None:
     """
     if rows.shape[1] != num_bytes(shapes):
         return None
-    leaves, place = [], 0
-    for leaf in _leaves(shapes):
-        size, dtype = _size(leaf), np.dtype(leaf.dtype)
-        part = np.ascontiguousarray(rows[:, place : place + size])
+    leaves, begin = _leaves(shapes), 0
+    found: dict[int, np.ndarray] = {}
+    for place in itertools.chain(*_of_one_type(leaves)):
+        leaf, end = leaves[place], begin + _size(leaves[place])
+        part, dtype = np.ascontiguousarray(rows[:, begin:end]), np.dtype(leaf.dtype)
         shape = (len(rows), *leaf.shape[1:])
-        leaves.append(part.view(dtype).reshape(shape) if size else np.zeros(shape, dtype))
-        place += size
-    return jax.tree_util.tree_structure(shapes).unflatten(leaves)
+        is_empty = begin == end
+        found[place] = (
+            np.zeros(shape, dtype) if is_empty else part.view(dtype).reshape(shape)
+        )
+        begin = end
+    return jax.tree_util.tree_structure(shapes).unflatten([found[i] for i in sorted(found)])
 
 
 def num_bytes(shapes: PyTree) -> int:
@@ -44,10 +51,23 @@ def _size(leaf: Any) -> int:
     return math.prod(leaf.shape[1:]) * np.dtype(leaf.dtype).itemsize
 
 
-def _bytes_of(leaf: Array) -> Array:
-    num, size = leaf.shape[0], _size(leaf)
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        leaf = jnp.stack([leaf.real, leaf.imag], axis=-1)
-    if leaf.dtype == bool:
-        return leaf.astype(jnp.uint8).reshape(num, size)
-    return jax.lax.bitcast_convert_type(leaf, jnp.uint8).reshape(num, size)
+def _of_one_type(leaves: list[Any]) -> list[list[int]]:
+    """The places of the arrays of each type, which become bytes together."""
+    groups: dict[str, list[int]] = {}
+    for place, leaf in enumerate(leaves):
+        groups.setdefault(np.dtype(leaf.dtype).name, []).append(place)
+    return list(groups.values())
+
+
+def _bytes_of(leaves: list[Array]) -> Array:
+    num = leaves[0].shape[0]
+    rows = jnp.concatenate(
+        [leaf.reshape(num, math.prod(leaf.shape[1:])) for leaf in leaves], axis=1
+    )
+    if jnp.issubdtype(rows.dtype, jnp.complexfloating):
+        rows = jnp.stack([rows.real, rows.imag], axis=-1)
+    if rows.dtype == bool:
+        return rows.astype(jnp.uint8)
+    return jax.lax.bitcast_convert_type(rows, jnp.uint8).reshape(
+        num, sum(map(_size, leaves))
+    )

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..._arrays import ratio, select
 from .._kinks import KinkMemory, no_switch_yet, Sides, switched_in_stages
 from .._resting import Resting, resting_at
-from .._stepper import AbstractStepper, Step
+from .._stepper import AbstractStepper, select_state, Step
 from .._whole_steps import count_evaluations
 from .._written_out import WrittenOut
 from ._quartic import QuarticInterpolation
@@ -169,7 +169,7 @@ class AutomaticSteps(AbstractStepper):
             _, _, made = known
             progress, ready, other = self._staged(terms, t0, t1, y0, args, state)
             return (
-                select(stabilized, progress, state.staged),
+                progress,  # of no use unless it is stabilized
                 ready | ~stabilized,
                 select(stabilized, other, made),
             )
@@ -186,10 +186,10 @@ class AutomaticSteps(AbstractStepper):
         def settle(accepted):
             before = state._replace(staged=progress)
             step = jnp.asarray(t1 - t0, seen.slope.dtype)
-            explicit = self._settled_explicit(before, step, seen, made.switched, accepted)
-
+            explicit = self._settled_explicit(state, step, seen, made.switched, accepted)
             staged = self._settled_staged(before, t0, t1, y0, accepted)
-            after = select(stabilized, select(ready, staged, before), explicit)
+            staged = select_state(ready, staged, before)
+            after = select_state(stabilized, staged, explicit)
             if kinks is None:
                 return after
             remembered = kinks.after(self._sides(made.candidate, args), made.switched)

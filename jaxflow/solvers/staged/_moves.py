@@ -77,7 +77,7 @@ def _row_for(setting: StepSetting, state: StagedState):
     table, step = setting.table, setting.step
     intervals = jnp.asarray(table.interval[table.stabilized], step.dtype)
     stiffness = step * state.radius
-    place = jnp.minimum(jnp.searchsorted(intervals, stiffness), len(intervals) - 1)
+    place = jnp.minimum(jnp.sum(intervals < stiffness), len(intervals) - 1)
     if not table.has_rosenbrock:
         return place
     dear = jnp.asarray(table.length, step.dtype)[place] > _EARLY * state.rosenbrock_cost

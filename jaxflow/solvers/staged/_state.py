@@ -15,7 +15,7 @@ FRESH, ESTIMATING, RECURRING, FINISHING, SOLVING, READY = range(6)
 """The phases of a step; `_moves.py` draws the ways between them."""
 
 
-EVALUATIONS_OF_A_STEP = 20
+COST_OF_A_STEP = 20
 """Evaluations of the vector field for which a member has to have a step left of
 `max_steps`, since there is no limit to those of one stabilized step: members at rest, where
 nothing but the largest number of stages limits its length, take hundreds. Chosen: three
@@ -82,9 +82,10 @@ class StagedState(NamedTuple):
 
     def steps_spent(self, num_steps: Int[Array, ""]) -> Int[Array, ""]:
         """How much of `max_steps` is used up: by steps, or by what they have cost."""
-        evaluations = self.work.num_evaluations
-        by_cost = jax.lax.div(evaluations, jnp.full_like(evaluations, EVALUATIONS_OF_A_STEP))
-        return jnp.maximum(num_steps, by_cost)
+        cost = self.work.num_evaluations
+        return jnp.maximum(
+            num_steps, jax.lax.div(cost, jnp.full_like(cost, COST_OF_A_STEP))
+        )
 
     @property
     def is_stage(self) -> Bool[Array, "slopes 1"]:
