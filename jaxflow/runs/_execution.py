@@ -150,6 +150,7 @@ def carry_out(
 
     Raises:
         InputError: if they went further than they now should.
+        StoreError: if those in the store at `path` did.
     """
     try:
         return _carry_out(simulation, earlier, path, schedule, progress, attrs)
@@ -158,10 +159,15 @@ def carry_out(
         num = simulation.num if rows is None else len(rows)
         which = ", ".join(map(str, np.sort(error.indices)[:5]))
         more = ", …" if len(error.indices) > 5 else ""
+        found = f"{len(error.indices):,} of {num:,} members had passed: {which}{more}"
+        if earlier is None:
+            raise StoreError(
+                f"{path} holds another run: one with an end that {found}. Choose another "
+                "name, or ask for an end that comes later."
+            ) from None
         raise InputError(
             "stop",
-            f"an end that {len(error.indices):,} of {num:,} members had passed: "
-            f"{which}{more}",
+            f"an end that {found}",
             "stop conditions that are met later, and no fewer steps than were made",
         ) from None
 
