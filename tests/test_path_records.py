@@ -156,7 +156,7 @@ def test_nothing_depends_on_how_it_is_run(many, found, tmp_path):
         task,
         scale=np.geomspace(1e-8, 1e-2, NUM),
         stop=jf.LossBelow(0.3),
-        stepping=jf.Stepping(max_steps=300),
+        stepping=jf.Stepping(**TSIT5, max_steps=300),
         record=jf.Record(RECORD, POINTS),
     )
     assert_same(found, jf.concat([jf.run(sim[:2]), jf.run(sim[2:])]))

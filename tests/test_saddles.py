@@ -14,7 +14,7 @@ from jaxflow import plot
 from jaxflow.saddles import parts_of
 
 from .problems import modes_task
-from .refusing import PROBE, refused
+from .refusing import LOOK, PROBE, refused
 
 FALL, SLOWING = 0.01, 0.05
 OPTIONS = {"progress": False, "schedule": jf.Schedule(width=8, pools_per_device=1)}
@@ -212,7 +212,7 @@ def test_small_parts():
 def test_arguments_that_cannot_be_used(argument, value):
     network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
     task = jf.Task(jnp.eye(3), jnp.ones(3))
-    with refused(argument, programs=[PROBE]):
+    with refused(argument, programs=[PROBE, LOOK]):
         jf.saddle_to_saddle(network, task, **{"scale": 1e-3, argument: value})
 
 

@@ -80,6 +80,8 @@ def test_a_part_of_a_part_and_an_ensemble():
     sim = simulation(networks=ensemble, task=task)
     assert_same(run(sim)[12:15], run(sim[10:20][2:5]))
     assert len(sim[10:20]) == 10
+    with pytest.raises(jf.InputError, match=r"members: found \[7:5\], none of 24"):
+        simulation()[7:5]
     with pytest.raises(jf.InputError, match="slice"):
         sim[3]
     with pytest.raises(jf.InputError, match="an ensemble"):

@@ -7,13 +7,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._arrays import words_of
 from .._compiled import describe, LastUsed
+from .._trained import parameters_of
 from ..networks import (
     choices,
-    flatten,
     kinks,
     marked,
     own_method,
@@ -115,7 +116,7 @@ def sides_of_flow(
     """
     of_network = sides_of_outputs(network, task, weights)
     example = eqx.filter_eval_shape(task.outputs, network)
-    ones = jnp.ones(example.shape, example.dtype)
+    ones = np.ones(example.shape, example.dtype)
     found = _kinks_of(_loss_of_outputs, task, ones)
     if not found:
         return of_network
@@ -140,11 +141,13 @@ def _sides(network, task, function, weights) -> Sides | NamedSides | None:
     if own_method(network, "switches") is not None:
         return NamedSides(network, task, weights)  # pyright: ignore
     data = network, task
-    found = _kinks_of(function, data, flatten(network))
+    leaves = jax.tree_util.tree_leaves(parameters_of(network))
+    entries = np.concatenate([np.ravel(leaf) for leaf in leaves])
+    found = _kinks_of(function, data, entries)
     return Sides(network, task, function, found, weights) if found else None  # pyright: ignore
 
 
-def _kinks_of(function: Callable, data: Any, weights: Array) -> tuple[int, ...]:
+def _kinks_of(function: Callable, data: Any, weights: np.ndarray) -> tuple[int, ...]:
     find = lambda: kinks(function, data, weights)
     return _known.get((function, describe(data), _digest(data)), find)
 

@@ -140,11 +140,11 @@ def _path(function, data, weights, factor: float) -> Callable:
     random = np.random.default_rng(0)
     size = factor * float(np.sqrt(np.mean(np.square(np.asarray(weights))))) or factor
     ends = size * random.standard_normal((2, *np.shape(weights)))
-    start, end = (jnp.asarray(one, weights.dtype) for one in ends)
+    start, end = ends
 
     def look(share):
-        share = jnp.asarray(share, weights.dtype)
-        derivative, sides = _look(function, data, (1 - share) * start + share * end)
+        at = ((1 - share) * start + share * end).astype(weights.dtype)
+        derivative, sides = _look(function, data, at)
         return np.asarray(derivative), [np.asarray(one) for one in sides]
 
     return look

@@ -180,7 +180,10 @@ class Simulation(eqx.Module):
             first, last, _ = members.indices(self.num)
         except TypeError as error:
             raise InputError("members", shown(members), "whole numbers") from error
-        rows = np.arange(first, max(first, last))
+        if last <= first:
+            found = f"[{first}:{last}], none of {self.num:,} members"
+            raise InputError("members", found, "at least one")
+        rows = np.arange(first, last)
         return with_parts(
             self,
             networks=self.networks.between(first, first + len(rows)),
