@@ -268,9 +268,9 @@ def _begun_before(simulation: Simulation, stored: RunStore, lanes: "_Lanes") -> 
 class Earlier(NamedTuple):
     """A run whose members go on.
 
-    Given its `simulation`, the `rows` in it of those members, `None` for all
-    that there will be, a function of places
-    among them that gives their lanes in bytes, and whether there is one without an axis.
+    Given its `simulation`, the `rows` in it of those members, `None` for all that there
+    will be, a function of places among them that gives their lanes in bytes, and whether
+    there is one without an axis.
     """
 
     simulation: Simulation
