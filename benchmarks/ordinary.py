@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 import jaxflow as jf
+from jaxflow.networks import flatten_rows, member, unflatten_rows
 
 from . import tasks
 
@@ -37,6 +38,13 @@ class Ordinary:
             **self.options,
             **settings,
         )
+
+    def losses_at_start(self, num: int) -> np.ndarray:
+        """The losses of so many networks before their first step."""
+        networks, scale = self.starts(num), self.options.get("scale", 1.0)
+        starts = unflatten_rows(member(networks, 0), scale * flatten_rows(networks))
+        losses = eqx.filter_vmap(jf.loss, in_axes=(eqx.if_array(0), None))
+        return np.asarray(losses(starts, self.task))
 
 
 class Convolution(eqx.Module):

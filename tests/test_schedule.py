@@ -17,6 +17,7 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import solvers
+from jaxflow.engine import _calibration
 
 from . import schedules
 from .problems import teacher_task, TSIT5
@@ -315,12 +316,20 @@ def test_the_best_width_is_measured_once(monkeypatch, tmp_path):
     assert second() == 24 and stored() == 24
     file.write_text("damaged")
     assert third() == stored() != 24
-    for content in (b'{"width": 1048575}', b"[" * 990, b"\xff", b"[]", b'{"width": true}'):
-        file.write_bytes(content)
-        assert 8 <= process()() == stored() <= 128
     file.unlink()
     os.mkfifo(file)  # which would wait for somebody to write
     assert 8 <= process()() == stored() <= 128
+
+
+def test_no_width_is_read_from_a_file_that_holds_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "jaxflow" / "widths" / "key.json"
+    file.parent.mkdir(parents=True)
+    for content in (b'{"width": 1048575}', b"[" * 990, b"\xff", b"[]", b'{"width": true}'):
+        file.write_bytes(content)
+        assert _calibration._read("key", (8, 128)) is None
+    file.write_bytes(b'{"width": 24}')
+    assert _calibration._read("key", (8, 128)) == 24
 
 
 class _Oscillator(eqx.Module):

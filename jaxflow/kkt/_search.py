@@ -5,6 +5,7 @@ import functools
 import os
 from typing import Any, cast, NamedTuple
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from .._checks import check_flag, check_number, check_whole, shown
 from .._rows import map_rows
 from ..engine import check_schedule, Progress, progress_bar, Schedule
 from ..errors import InputError
+from ..flows import sides_of_outputs
 from ..networks import (
     as_jax,
     flatten_rows,
@@ -254,6 +256,9 @@ class Search:
         if smoothing is not None:
             one = smoothed(self.objectives[0].network, smoothing)
             options["max_steps"] = min(self.max_steps, _STEPS_EACH)
+        if sides_of_outputs(one, self.task) is None:
+            # Newton's method takes over before anything is stiff.
+            options["solver"] = diffrax.Tsit5()
         networks = as_jax(unflatten_rows(one, rows))
         solution = ncf_flow(networks, self.task, stop=stop, store=store, **options)
         return flatten_rows(solution.directions), solution.status == Stationary.__name__
