@@ -149,11 +149,16 @@ class Search:
     def options(self) -> dict[str, Any]:
         """What all flows share."""
         return {
+            "solver": self._solver(self.one),
             "max_steps": self.max_steps,
             "ensemble": True,
             "schedule": self.schedule,
             "progress": self.progress,
         }
+
+    def _solver(self, one: eqx.Module) -> diffrax.AbstractSolver | None:
+        """No flow is stiff before its end; where there are kinks it has the default."""
+        return diffrax.Tsit5() if sides_of_outputs(one, self.task) is None else None
 
     @property
     def near_rest(self) -> Stationary:
@@ -256,9 +261,7 @@ class Search:
         if smoothing is not None:
             one = smoothed(self.objectives[0].network, smoothing)
             options["max_steps"] = min(self.max_steps, _STEPS_EACH)
-        if sides_of_outputs(one, self.task) is None:
-            # Newton's method takes over before anything is stiff.
-            options["solver"] = diffrax.Tsit5()
+            options["solver"] = self._solver(one)
         networks = as_jax(unflatten_rows(one, rows))
         solution = ncf_flow(networks, self.task, stop=stop, store=store, **options)
         return flatten_rows(solution.directions), solution.status == Stationary.__name__
