@@ -5,6 +5,7 @@ import pathlib
 import equinox as eqx
 import jax
 import matplotlib
+import pytest
 
 from jaxflow.engine import forget_programs
 
@@ -17,6 +18,14 @@ _MAPS = pathlib.Path("/proc/self/maps")
 _MANY = 25_000
 """Linux gives a process 65,530 maps of memory, and a compiled program takes several: after
 a thousand tests none is left, and the process dies in the middle of a compilation."""
+
+
+def pytest_collection_modifyitems(items):
+    """Examples in docstrings stand alone: nothing of their modules is there already."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.dtest.globs.clear()
+            item.dtest.globs["__name__"] = "__main__"
 
 
 def pytest_runtest_teardown():

@@ -41,6 +41,7 @@ from .reporting import Report
 from .workloads import (
     check_stopped_by,
     Endings,
+    FirstBelow,
     levels_with_stragglers,
     num_drawn,
     quick_rows,
@@ -77,7 +78,7 @@ def stragglers(settings: Settings) -> Report:
     }
     with CompileClock() as compiling:
         starts = quick_starts(workload, num)
-        ours = workload.run(starts)
+        ours = workload.run(starts, stop=FirstBelow(same))
     baseline = vmapped_diffeqsolve(workload)
     theirs, their_compilation = _compiled(baseline, starts, jnp.asarray(same))
 
@@ -87,7 +88,7 @@ def stragglers(settings: Settings) -> Report:
     slow = members(starts, straggler_rows(num, every))
     never = jnp.zeros(len(slow.weights[0]))
     _check_same_endings(
-        workload.run(slow, stop=jf.LossBelow(0.0)), jax.jit(baseline)(slow, never)
+        workload.run(slow, stop=FirstBelow(0.0)), jax.jit(baseline)(slow, never)
     )
 
     table = [
@@ -102,7 +103,7 @@ def stragglers(settings: Settings) -> Report:
         },
     }
     for name, (levels, baseline_repeats) in cases.items():
-        run_ours = lambda levels=levels: workload.run(starts, stop=jf.LossBelow(levels))
+        run_ours = lambda levels=levels: workload.run(starts, stop=FirstBelow(levels))
         run_theirs = lambda levels=levels: theirs(starts, jnp.asarray(levels))
         with CompileClock() as warming:
             run_ours()  # stragglers end in narrow pools, which are to be compiled too

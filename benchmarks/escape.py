@@ -193,8 +193,8 @@ def _check_crossings(
 ) -> dict[str, float]:
     """The others leave the origin when jaxflow does, and by the same way.
 
-    They locate the event, while `LossBelow` ends after the first step that meets it. So
-    the losses may differ by what one step gains, and torchdiffeq's also by the digits that
+    They locate the event on their dense output, and `LossBelow` by steps of its own. So the
+    losses may differ by what dense output is off, and torchdiffeq's also by the digits that
     its clock, large by then, has no more for the event. Weights are compared where the
     norms are equal: next to the origin, tiny differences shift the time of the escape.
     """

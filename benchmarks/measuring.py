@@ -60,8 +60,8 @@ def in_turn(
 ) -> dict[str, Measured]:
     """Time contenders as A, B, A, B, …, so that a slow minute of the machine hits all.
 
-    **Arguments:** `repeats`, of all or by name. Whoever has fewer drops out of the last
-    rounds.
+    Arguments:
+        repeats: of all or by name. Whoever has fewer drops out of the last rounds.
     """
     wanted = {
         name: repeats if isinstance(repeats, int) else repeats[name] for name in contenders
@@ -97,13 +97,12 @@ class Loops:
 
     One thread of Python drives each loop; threads release the lock while programs run.
 
-    **Arguments:**
-
-    - `change`: `g(data, v)` of one lane; vmapped over lanes.
-    - `data`: what all lanes share. An argument of the programs, as in the engine: a
-      constant might be folded.
-    - `lanes`: the first `v`, with a leading axis.
-    - `devices`: one for each loop.
+    Arguments:
+        change: `g(data, v)` of one lane; vmapped over lanes.
+        data: what all lanes share. An argument of the programs, as in the engine: a
+            constant might be folded.
+        lanes: the first `v`, with a leading axis.
+        devices: one for each loop.
     """
 
     def __init__(
@@ -241,8 +240,10 @@ def fresh_process(
 ) -> Iterator[Callable[..., Any]]:
     """A process that has not used JAX yet; gives a way to call functions in it.
 
-    **Arguments:** how many CPU devices it sees, and a folder in place of the user's cache,
-    in which jaxflow remembers the widths that it has measured.
+    Arguments:
+        num_devices: how many CPU devices it sees.
+        cache: a folder in place of the user's cache, in which jaxflow remembers the widths
+            that it has measured.
     """
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit JAX as it is
     with ProcessPoolExecutor(

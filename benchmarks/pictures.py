@@ -120,6 +120,31 @@ def _plateau(parts: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _defaults(parts: Mapping[str, Any]) -> Figure:
+    (found,) = parts.values()
+    known = {name: one for name, one in found.items() if one["best"] is not None}
+    figure, (ax,), _ = _panels(1, size=(7.0, 0.8 + 0.2 * max(len(known), 4)))
+    for place, one in enumerate(known.values()):
+        ends = one["evaluations over best"], one["seconds over best"]
+        ax.plot(ends, (place, place), color="0.8", lw=1, zorder=1)
+    for key, face in (("evaluations", "tab:blue"), ("seconds", "none")):
+        ratios = [one[f"{key} over best"] for one in known.values()]
+        style = {"facecolor": face, "edgecolor": "tab:blue", "s": 20, "zorder": 2}
+        ax.scatter(ratios, range(len(known)), label=key, **style)
+    ax.axvline(1, color="0.6", lw=0.8)
+    ax.axvline(2, color="0.6", lw=0.8, ls="--")
+    ax.set_xscale("log")
+    shares = (0.1, 0.2, 0.5, 1, 2, 5)
+    ax.set_xticks(shares, [f"{share:g}" for share in shares])
+    ax.minorticks_off()
+    ax.set_xlim(0.1, 5)
+    ax.set_yticks(range(len(known)), known)
+    ax.invert_yaxis()
+    ax.set_xlabel("all defaults, over the best setting chosen by hand")
+    ax.legend(frameon=False, fontsize="small")
+    return figure
+
+
 def _median(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.median(known)) if len(known) == len(values) else None
@@ -301,6 +326,7 @@ def _draw_workers(ax: Axes, found: Mapping[str, Any]) -> None:
 
 
 _DRAWINGS = {
+    "defaults": _defaults,
     "descent": _descent,
     "early_phase": _early_phase,
     "engine": _engine,

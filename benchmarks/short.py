@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import (
+    defaults,
     descent,
     early_phase,
     engine,
@@ -23,6 +24,7 @@ from . import (
 )
 
 BENCHMARKS: dict[str, Any] = {
+    "defaults": defaults,
     "work_precision": work_precision,
     "early_phase": early_phase,
     "plateau": plateau,

@@ -19,6 +19,14 @@ from jaxflow.solvers import FlowController, PredictiveController
 from .tasks import Learner, teacher_student
 
 
+class FirstBelow(jf.LossBelow):
+    """Ends a member at the first step after which its loss is below the value, as an event
+    of diffrax without a root finder does."""
+
+    def closeness(self) -> None:
+        return None
+
+
 @dataclasses.dataclass(frozen=True)
 class Workload(Learner):
     """Gradient flow that has to escape from the origin, where the loss is 1/2."""

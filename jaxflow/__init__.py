@@ -13,6 +13,7 @@ from .errors import (
     JaxflowError as JaxflowError,
     NotHomogeneousError as NotHomogeneousError,
     RunError as RunError,
+    RunWarning as RunWarning,
     StoreError as StoreError,
 )
 from .flows import ncf as ncf
@@ -40,6 +41,7 @@ from .observables import (
     singular_values as singular_values,
     smoothed_normalized_margin as smoothed_normalized_margin,
     stable_rank as stable_rank,
+    weights as weights,
 )
 from .results import concat as concat, load as load, Solution as Solution
 from .runs import (
@@ -82,6 +84,7 @@ from .tasks import (
     LogisticLoss as LogisticLoss,
     SquareLoss as SquareLoss,
     Task as Task,
+    TaskPerMember as TaskPerMember,
 )
 
 if TYPE_CHECKING:

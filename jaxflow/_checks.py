@@ -23,10 +23,18 @@ MOST_COUNTED = 2**31 - 1
 """Steps, sizes and samples are counted in 32 bits."""
 
 
+NOT_TRACED = (
+    "values: runs are not traced. Call it outside of jax.jit, jax.vmap and jax.grad, for "
+    "many members with an ensemble and a scale of shape (num,); what can be differentiated "
+    "is jaxflow.loss"
+)
+"""What to do about a traced value, for the message of an error."""
+
+
 def shown(value: Any) -> str:
     """What a message says of a value, whatever it is."""
     if is_traced(value):
-        return "a traced value, as inside of jax.jit or jax.grad"
+        return "a traced value, as inside of jax.jit, jax.vmap or jax.grad"
     if isinstance(value, np.ma.MaskedArray):
         return f"a masked array of shape {value.shape}"
     if isinstance(value, int) and abs(value) > 10**40:
@@ -41,6 +49,18 @@ def shown(value: Any) -> str:
 def is_traced(value: Any) -> bool:
     """Whether the value is not known yet: inside of `jax.jit`, `jax.grad` or `jax.vmap`."""
     return isinstance(value, jax.core.Tracer)  # pyright: ignore
+
+
+def check_precision(argument: str, dtype: Any) -> Any:
+    """A floating type of parameters that JAX can compute with as it is set."""
+    if np.dtype(dtype).itemsize > jnp.result_type(float).itemsize:
+        raise InputError(
+            argument,
+            f"parameters of {dtype} where JAX is set to 32 bits",
+            'a call of jax.config.update("jax_enable_x64", True) before, or parameters '
+            "of float32",
+        )
+    return dtype
 
 
 def _real(value: Any) -> float | None:
@@ -101,6 +121,11 @@ def check_whole(
         expected = f"a whole number from {least} to {largest}"
         raise InputError(argument, shown(value), expected)
     return whole
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is one whole number."""
+    return _whole(value) is not None
 
 
 def _whole(value: Any) -> int | None:

@@ -6,19 +6,23 @@ together, and decompositions in them are lowered as `_decompositions.py` says.
 """
 
 import collections
+import contextlib
 import functools
+import inspect
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from ._checks import NOT_TRACED, shown
 from ._decompositions import lower
-from .errors import JaxflowError
+from .errors import InputError, JaxflowError
 
 Kept = TypeVar("Kept")
 Function = TypeVar("Function", bound=Callable)
@@ -77,7 +81,7 @@ _process: int | None = None
 
 
 def check_process() -> None:
-    """**Raises:** `JaxflowError` in a process forked from one that has used JAX: its
+    """Raises `JaxflowError` in a process forked from one that has used JAX: its
     threads are not there, and a program that waits for one waits for ever."""
     global _process
     if _process is None:
@@ -88,6 +92,60 @@ def check_process() -> None:
             'in it. Start processes by multiprocessing\'s "spawn" or "forkserver" '
             'instead, as in multiprocessing.get_context("spawn").'
         )
+
+
+_OF_DEBUG_NANS = "InternalFloatingPointError"
+"""What a compiled program raises then; JAX has no public name for it."""
+
+
+def running(function: Function) -> Function:
+    """The function, a public one that computes: refused inside of traces, and with what
+    callers may let JAX look for in their own code.
+
+    jaxflow moves data on purpose, and infinity has a meaning in it (the logarithm of zero,
+    a time that never comes), so that neither `jax.transfer_guard` nor `jax_debug_infs`
+    says anything of it.
+    """
+    signature = inspect.signature(function)
+    name = function.__qualname__.partition(".")[0]
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        check_process()
+        for argument, value in (*zip(signature.parameters, args), *kwargs.items()):
+            if argument != "self":
+                _check_not_traced(argument, value)
+        with own_guards():
+            if isinstance(jax.device_put(np.int32(0)), Tracer):
+                raise InputError(name, "a call inside of jax.jit", NOT_TRACED)
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                if type(error).__name__ != _OF_DEBUG_NANS:
+                    raise
+                raise FloatingPointError(
+                    f"{name} came to a number that is NaN, for which jax_debug_nans lets "
+                    'JAX look. Without it such a member ends as "non_finite", and the '
+                    "others go on."
+                ) from error
+
+    return call  # type: ignore[return-value]
+
+
+def _check_not_traced(argument: str, value: PyTree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+        if isinstance(leaf, Tracer):
+            raise InputError(argument + jax.tree_util.keystr(path), shown(leaf), NOT_TRACED)
+
+
+@contextlib.contextmanager
+def own_guards() -> Iterator[None]:
+    """JAX guards no transfer, and does not look for infinities, in this thread."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.transfer_guard("allow"))
+        if getattr(jax.config, "jax_debug_infs"):  # noqa: B009
+            stack.enter_context(jax.debug_infs(False))
+        yield
 
 
 def compiled(function: Function) -> Function:

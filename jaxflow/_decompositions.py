@@ -49,7 +49,8 @@ those of a batch."""
 def lower(function: Callable, *arguments: Any, donate: tuple[int, ...] = ()) -> Any:
     """`jax.jit(function).lower(*arguments)`, where no decomposition waits for a thread.
 
-    **Arguments:** `donate`: which arguments the program may overwrite, by number.
+    Arguments:
+        donate: which arguments the program may overwrite, by number.
     """
 
     # JAX keeps traces and programs for as long as their function lives: one of its own.

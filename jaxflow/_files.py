@@ -32,14 +32,15 @@ _WRITE = (
 def read(root: pathlib.Path, key: str, most: int) -> bytes:
     """The content of a file in a folder.
 
-    **Arguments:**
+    Arguments:
+        root: the folder.
+        key: the place of the file in it, with `/` between names.
+        most: how many bytes it may have.
 
-    - `root`: the folder.
-    - `key`: the place of the file in it, with `/` between names.
-    - `most`: how many bytes it may have.
-
-    **Raises:** `FileNotFoundError`, or another `OSError` if it is no regular file, if a
-    symbolic link leads to it, or if it is larger.
+    Raises:
+        FileNotFoundError: if there is none.
+        OSError: if it is no regular file, if a symbolic link leads to it, or if it is
+            larger.
     """
     _check_way(root, key)
     path = root / key
@@ -62,14 +63,14 @@ def write(root: pathlib.Path, key: str, content: bytes, new: str) -> None:
     When it has returned, the content is on the disk. A file of this name that was there
     stays until then. That the name is on the disk too needs `sync` of its folder.
 
-    **Arguments:**
+    Arguments:
+        root: the folder.
+        key: the place of the file in it; folders between the two are made.
+        content: the bytes.
+        new: where in the folder the file lies until it is whole.
 
-    - `root`: the folder.
-    - `key`: the place of the file in it; folders between the two are made.
-    - `content`: the bytes.
-    - `new`: where in the folder the file lies until it is whole.
-
-    **Raises:** `OSError`.
+    Raises:
+        OSError: as the system does.
     """
     make_way(root, key)
     make_way(root, new)

@@ -36,13 +36,12 @@ def map_rows(
 ) -> Any:
     """What `function` gives for every row, in NumPy, with a leading axis.
 
-    **Arguments:**
-
-    - `function`: of one row; a pytree, such as `equinox.Partial`, whose arrays may differ
-      from call to call without compiling again.
-    - `rows`: a NumPy array (members, …), or a pytree of such arrays.
-    - `on_done`: called with the number of rows that are done, now and then.
-    - `in_turn`: one row after another, for a function that needs the memory of one row.
+    Arguments:
+        function: of one row; a pytree, such as `equinox.Partial`, whose arrays may differ
+            from call to call without compiling again.
+        rows: a NumPy array (members, …), or a pytree of such arrays.
+        on_done: called with the number of rows that are done, now and then.
+        in_turn: one row after another, for a function that needs the memory of one row.
     """
     on_cpu = jax.default_backend() == "cpu"
     width = _WIDTH_IN_TURN if in_turn else _WIDTH_ON_CPU if on_cpu else _WIDTH

@@ -1,12 +1,16 @@
 """The command `jaxflow`."""
 
+import contextlib
 import importlib
 import pathlib
 import time
+import warnings
+from collections.abc import Iterator
 from typing import Annotated
 
 import jax
 import rich.console
+import rich.text
 import typer
 
 from ._signals import ends_on_signals
@@ -17,7 +21,38 @@ app = typer.Typer(
     help="Gradient flow of neural networks, for thousands of initializations at once.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # brackets in help are brackets, as in pip install ".[bench]"
 )
+
+_INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C ended, as shells have it."""
+
+
+def _say(kind: str, style: str, what: object) -> None:
+    """A line on the error stream, with nothing in it taken for markup."""
+    line = rich.text.Text.assemble((f"{kind}:", style), f" {what}")
+    rich.console.Console(stderr=True).print(line, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _in_plain_words(kept: str) -> Iterator[None]:
+    """Errors and warnings for people, without a traceback.
+
+    Arguments:
+        kept: what there is after Ctrl-C.
+    """
+    with warnings.catch_warnings():
+        # Whoever gives a command has no use for a place in the code.
+        in_a_line = lambda message, *where, **more: _say("warning", "yellow", message)
+        warnings.showwarning = in_a_line
+        try:
+            yield
+        except (JaxflowError, ImportError) as error:
+            _say("error", "red", error)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            _say("interrupted", "yellow", f"{kept}\nThe same command begins again.")
+            raise typer.Exit(_INTERRUPTED) from error
 
 
 def _show_version(wanted: bool) -> bool:
@@ -63,17 +98,15 @@ def demo(
     jax.config.update("jax_enable_x64", not float32)
     from . import demo as job  # imports matplotlib, which other commands can do without
 
-    console = rich.console.Console()
     began = time.perf_counter()
-    try:
+    with _in_plain_words(f"nothing has been written to {output}."):
+        job.check_output(output)
         result = job.run_demo(members=members, images=images, scale=scale, seed=seed)
         typer.echo(result.flow)
-        console.print(job.table(result))
+        rich.console.Console().print(job.table(result))
+    with _in_plain_words(f"{output} may hold a part of the results."):
         for path in job.save(result, output):
             typer.echo(f"wrote {path}")
-    except (JaxflowError, ImportError) as error:
-        rich.console.Console(stderr=True).print(f"[red]error:[/red] {error}")
-        raise typer.Exit(1) from error
     typer.echo(f"{time.perf_counter() - began:.0f} s")
 
 
@@ -89,20 +122,21 @@ def bench(
     From a checkout of the project, installed with pip install -e ".[bench]". The long
     versions, of which the figures count, are python -m benchmarks.NAME.
     """
-    errors = rich.console.Console(stderr=True)
     try:
         short = importlib.import_module("benchmarks.short")
     except ModuleNotFoundError as error:
-        errors.print(
-            f"[red]error:[/red] no module {error.name!r}: benchmarks are part of a "
-            'checkout of the project, installed with pip install -e ".\\[bench]"',
-            highlight=False,
+        _say(
+            "error",
+            "red",
+            f"no module {error.name!r}: benchmarks are part of a checkout of the project, "
+            'installed with pip install -e ".[bench]"',
         )
         raise typer.Exit(1) from error
     unknown = [one for one in name or () if one not in short.BENCHMARKS]
     if unknown:
         known = ", ".join(short.BENCHMARKS)
-        errors.print(f"[red]error:[/red] no benchmark {unknown[0]!r}; there are {known}")
+        _say("error", "red", f"no benchmark {unknown[0]!r}; there are {known}")
         raise typer.Exit(1)
-    if not short.run(name or list(short.BENCHMARKS), rich.console.Console()):
-        raise typer.Exit(1)
+    with _in_plain_words("nothing has been kept."):
+        if not short.run(name or list(short.BENCHMARKS), rich.console.Console()):
+            raise typer.Exit(1)

@@ -6,10 +6,14 @@ function (arXiv:2403.08121). Two runs from the same starts show it: the δ → 0
 rest points are the KKT points, and gradient flow itself at a small δ.
 """
 
+import os
 import pathlib
+import tempfile
+import warnings
 from typing import NamedTuple
 
 import jax
+import matplotlib.backend_bases
 import matplotlib.pyplot as plt
 import numpy as np
 import rich.box
@@ -25,6 +29,7 @@ from .observables import cosine, CosineTo, kkt_residual, loss, norm, stable_rank
 from .results import Solution
 from .runs import gradient_flow, ncf_flow
 from .stops import NormAbove
+from .stores import check_own
 from .tasks import data
 
 _SIZES = (64, 16, 16, 1)
@@ -52,14 +57,15 @@ def run_demo(
     Every member runs to the end of its early phase, where its norm has grown to √δ, and is
     compared with the KKT point that the δ → 0 limit from the same start reaches.
 
-    **Arguments:**
+    Arguments:
+        members: initializations.
+        images: training samples.
+        scale: the initialization scale δ, below 1.
+        seed: of the initial directions.
+        progress: whether to show progress bars; on a terminal only if `None`.
 
-    - `members`: initializations; `images`: training samples.
-    - `scale`: the initialization scale δ, below 1.
-    - `seed`: of the initial directions.
-    - `progress`: whether to show progress bars; on a terminal only if `None`.
-
-    **Returns:** a `Demo`; its dataset has `blow_up_time` and the quantities of `table`.
+    Returns:
+        A `Demo`; its dataset has `blow_up_time` and the quantities of `table`.
     """
     scale = check_positive("scale", scale)
     task = data.digits((3, 8), images)
@@ -122,7 +128,7 @@ def _with_comparison(flow, limit, blow_up_time, task) -> xarray.Dataset:
             "kkt_residual": kkt_residual(point, task, relative=True),
         }
 
-    # One member after the other: see `sharp bits` on batched decompositions on CPUs.
+    # One member after the other: see docs/guides/performance.md on batched decompositions.
     found = jax.lax.map(compare, (flow.directions, limit.directions))
     found["blow_up_time"] = blow_up_time
     described = {
@@ -177,22 +183,64 @@ def table(demo: Demo) -> rich.table.Table:
     return lines
 
 
+def check_output(folder: pathlib.Path) -> None:
+    """Whether `save` can write there, which a long computation should not wait to see.
+
+    Raises:
+        InputError: if it is no folder or cannot be written.
+        StoreError: if there is something in it that is not jaxflow's to replace.
+    """
+    expected = "a folder for a figure and the results"
+    if folder.exists() and not folder.is_dir():
+        raise InputError("output", f"the file {folder}", expected)
+    if folder.suffix in (*_known_suffixes(), ".zarr") and not folder.is_dir():
+        raise InputError("output", f"{folder}, the name of a file", expected)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        found = f"{folder}, which cannot be written ({error.strerror})"
+        raise InputError("output", found, expected) from error
+    for path in _paths(folder).stores:
+        if os.path.lexists(path):
+            check_own(path)
+
+
+def _known_suffixes() -> list[str]:
+    """Of the files that a figure can be."""
+    kinds = matplotlib.backend_bases.FigureCanvasBase.get_supported_filetypes()
+    return [f".{kind}" for kind in kinds]
+
+
+class _Paths(NamedTuple):
+    figure: pathlib.Path
+    dataset: pathlib.Path
+    stores: tuple[pathlib.Path, pathlib.Path]  # of the flow, and of the limit
+
+
+def _paths(folder: pathlib.Path) -> _Paths:
+    flow, limit = folder / "flow.zarr", folder / "limit.zarr"
+    return _Paths(folder / "early_phase.png", folder / "early_phase.zarr", (flow, limit))
+
+
 def save(demo: Demo, folder: pathlib.Path) -> list[pathlib.Path]:
     """Write the figure, its dataset and both solutions into a folder.
 
-    **Returns:** the paths written; what an earlier run left there is replaced.
+    Returns:
+        The paths written; what an earlier run left there is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [
-        folder / name
-        for name in ("early_phase.png", "early_phase.zarr", "flow.zarr", "limit.zarr")
-    ]
+    paths = _paths(folder)
     axes = plot.early_phase(demo.dataset)
     figure = axes[0].get_figure(root=True)
     assert figure is not None
-    figure.savefig(paths[0], dpi=150)
+    figure.savefig(paths.figure, dpi=150)
     plt.close(figure)
-    demo.dataset.to_zarr(paths[1], mode="w", consolidated=False)
-    demo.flow.save(paths[2], overwrite=True)
-    demo.limit.save(paths[3], overwrite=True)
-    return paths
+    with warnings.catch_warnings():
+        # Zarr warns who writes consolidated descriptions, xarray who reads without them.
+        warnings.filterwarnings("ignore", "Consolidated metadata")
+        demo.dataset.to_zarr(paths.dataset, mode="w", consolidated=True)
+    for solution, path in zip((demo.flow, demo.limit), paths.stores):
+        solution.save(path, overwrite=True)
+    return [paths.figure, paths.dataset, *paths.stores]

@@ -1,5 +1,7 @@
 """Early directional convergence, looked at for many scales and members at once."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,7 +12,9 @@ from jaxtyping import ArrayLike
 
 from ._arrays import is_single
 from ._checks import check_numbers, check_share, shown
+from ._compiled import running
 from ._signals import ends_on_signals
+from ._telling import one_call, tell
 from .engine import Schedule
 from .errors import InputError
 from .kkt._find import begin_search, Search
@@ -20,13 +24,18 @@ from .observables import CosineTo, norm
 from .results import (
     AbstractResult,
     column,
+    ended_by,
     median,
     MEMBERS,
     numbers,
+    Reason,
     settings_of,
+    shortfall,
     Solution,
+    some_of,
     stacked,
     Summary,
+    Table,
     within,
 )
 from .runs import gradient_flow, ncf_flow
@@ -47,6 +56,8 @@ _BOUND = 2.0
 
 _SLACK = 1e-9
 """By how much `1 - cosine` may rise from rounding and errors of steps. Chosen."""
+
+_NO_LIMIT = "no: the limit flow did not converge"
 
 _BOTH = ("scale", MEMBERS)
 
@@ -107,7 +118,9 @@ class EarlyConvergence(AbstractResult):
 
 
 def _summary(found: EarlyConvergence) -> Summary:
-    verdicts, counts = np.unique(found.verdict, return_counts=True)
+    verdicts, counts = np.unique(found.verdict.astype(str), return_counts=True)
+    # Those that do not converge go first.
+    ordered = sorted(zip(verdicts, counts), key=lambda pair: not pair[0].startswith("no"))
     order = found.settings["order"]
     going = found.verdict != "goes to zero"
     rows = []
@@ -122,21 +135,45 @@ def _summary(found: EarlyConvergence) -> Summary:
         )
         rows.append(tuple(cell.replace("nan", "–") for cell in cells))
     unit = "log(1/δ)" if order == 2 else "δ^(2-L)"
+    table = Table(
+        tuple(rows),
+        header=("δ", "max ‖w‖/δ", "1 - cosine", "at ‖w‖ = √δ", "escape"),
+        widths=(8, 10, 10, 11, 9),
+    )
     return Summary(
         f"Early directional convergence: {found.size:,} initializations, order {order:g}",
-        rows=tuple(rows),
-        header=("δ", "max ‖w‖/δ", "1 - cosine", "at ‖w‖ = √δ", "escape"),
-        before=tuple(f"{count:,}: {verdict}" for verdict, count in zip(verdicts, counts)),
-        after=(
+        (
+            *(f"{count:,}: {verdict}" for verdict, count in ordered),
+            table,
             f"medians over members with a KKT point; escape in units of {unit}; "
             f"rate {median(found.rate[going]):.6g}, in theory "
             f"{median(found.expected_rate[going]):.6g}",
         ),
-        widths=(8, 10, 10, 11, 9),
     )
 
 
+def _shortfall(found: EarlyConvergence, max_steps: int) -> str | None:
+    """What to tell a caller of members that could not be followed to the end."""
+    lost = np.char.startswith(found.verdict.astype(str), _NO_LIMIT)
+    gave_up = found.flows.failed.reshape(len(found.scales), -1) & ~found.verified
+    reasons = []
+    if lost.any():
+        residual = f" by max_steps={max_steps:,}"
+        advice = "Try a larger max_steps=."
+        reasons.append(Reason("no limit flow to a KKT point", lost.sum(), residual, advice))
+    gone = gave_up.any(axis=0) & ~lost
+    if gone.any():
+        flows = found.flows[gave_up.ravel()]
+        where = f", in flows that ended by {ended_by(flows.status)}"
+        advice = "Try a larger max_steps=; look at flows[flows.failed] of the result."
+        reasons.append(Reason("flows that gave up", gone.sum(), where, advice))
+    who = some_of(int((lost | gone).sum()), found.size)
+    return shortfall(f"verify_early_convergence: {who} could not be followed.", reasons)
+
+
+@running
 @ends_on_signals()
+@one_call()
 def verify_early_convergence(
     networks: eqx.Module | Initializations,
     task: Task,
@@ -147,6 +184,7 @@ def verify_early_convergence(
     ensemble: bool | None = None,
     schedule: Schedule | None = None,
     progress: bool | None = None,
+    trainable: Any = None,
 ) -> EarlyConvergence:
     """Check the theorem on early directional convergence, member by member.
 
@@ -164,38 +202,47 @@ def verify_early_convergence(
     `closeness` there, or at `‖w‖ = √δ` where the escape is too near to tell the two apart;
     and if `1 - cosine` at `‖w‖ = √δ` never grows as δ falls, beyond errors of the steps.
 
-    **Arguments:**
+    Arguments:
+        networks: an ensemble (or one network), or `Initializations`.
+        task: the data and the loss.
+        scales: two or more different δ below one, (scales,).
+        closeness: the `1 - cosine` that ends the early phase of the limit flow.
+        max_steps: as for `gradient_flow`.
+        ensemble: as for `gradient_flow`.
+        schedule: as for `gradient_flow`.
+        progress: as for `gradient_flow`.
+        trainable: as for `gradient_flow`.
 
-    - `networks`: an ensemble (or one network), or `Initializations`.
-    - `task`: the data and the loss.
-    - `scales`: two or more different δ below one, (scales,).
-    - `closeness`: the `1 - cosine` that ends the early phase of the limit flow.
-    - `max_steps`, `ensemble`, `schedule`, `progress`: as for `gradient_flow`.
+    Returns:
+        `EarlyConvergence`, with a verdict for every member and its reason.
 
-    **Returns:** `EarlyConvergence`, with a verdict for every member and its reason.
+    Raises:
+        InputError: for arguments that do not fit.
+        NotHomogeneousError: for a network that is not homogeneous.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for a
-    network that is not homogeneous.
+    Source:
+        arXiv:2403.08121, section 4 (early directional convergence); arXiv:2402.09226 for
+        `L = 2`.
 
-    **Source:** arXiv:2403.08121, section 4 (early directional convergence);
-    arXiv:2402.09226 for `L = 2`.
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    >>> x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
-    >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
-    >>> ensemble = jf.sample_ensemble(network, 2, key=jax.random.key(2))
-    >>> verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
-    ['converges', 'converges']
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
+        >>> x = jf.data.sphere_points(8, 3, key=jax.random.key(1))
+        >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
+        >>> ensemble = jf.sample_ensemble(network, 2, key=jax.random.key(2))
+        >>> jf.verify_early_convergence(ensemble, task, [1e-2, 1e-6]).verdict.tolist()
+        ['converges', 'converges']
     """
     checked = _check_scales(scales)
     closeness = check_share("closeness", closeness)
     search, starts = begin_search(
-        networks, task, None, max_steps, ensemble, schedule, progress
+        networks, task, None, max_steps, ensemble, schedule, progress, trainable
     )
     if search.order < 2:
         raise InputError("networks", f"networks of order {search.order:g}", "2 or more")
-    return _Verification(search, starts, checked, closeness).run()
+    found = _Verification(search, starts, checked, closeness).run()
+    tell(_shortfall(found, search.max_steps))
+    return found
 
 
 def _check_scales(scales: Any) -> np.ndarray:
@@ -325,7 +372,7 @@ class _Verification:
 
     def _judge(self, found: EarlyConvergence, kind: int, m: int) -> str:
         if kind == NOT_CONVERGED:
-            return "no: the limit flow did not converge"
+            return _NO_LIMIT
         escaped = np.isfinite(found.closest[:, m])
         large = found.growth[:, m] > _BOUND * found.limit_growth[m]
         if kind == ZERO_TYPE:

@@ -1,4 +1,4 @@
-"""The exceptions of jaxflow: one hierarchy, every message written for the caller."""
+"""The exceptions and the warning of jaxflow: every message is written for the caller."""
 
 
 class JaxflowError(Exception):
@@ -8,11 +8,10 @@ class JaxflowError(Exception):
 class InputError(JaxflowError, ValueError):
     """An argument that cannot be used.
 
-    **Arguments:**
-
-    - `argument`: the name of the argument, as the caller wrote it.
-    - `found`: what it was.
-    - `expected`: what it should have been.
+    Arguments:
+        argument: the name of the argument, as the caller wrote it.
+        found: what it was.
+        expected: what it should have been.
     """
 
     def __init__(self, argument: str, found: str, expected: str):
@@ -48,3 +47,17 @@ class RunError(JaxflowError, RuntimeError):
 
 class StoreError(JaxflowError, OSError):
     """A store on disk that is missing, incomplete or of another kind."""
+
+
+class RunWarning(UserWarning):
+    """A call whose result falls short of what was asked for.
+
+    Members that gave up, or that came to the end of a run before any of the stop conditions
+    that it was given; a run without a stop condition. There is one for a call, when it
+    returns, however many members and reasons there are; a run without a stop condition is
+    told so at its beginning. It is silenced as every warning is:
+
+    Examples:
+        >>> import warnings, jaxflow as jf
+        >>> warnings.filterwarnings("ignore", category=jf.RunWarning)
+    """

@@ -98,7 +98,10 @@ def child(cache: str) -> None:
 class Trial:
     """All rounds, and what was found.
 
-    **Arguments:** the `folder` for stores; the `cache` of compiled programs; a `seed`.
+    Arguments:
+        folder: for stores.
+        cache: of compiled programs.
+        seed: of all that is random.
     """
 
     def __init__(self, folder: pathlib.Path, cache: str, seed: int):

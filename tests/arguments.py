@@ -299,6 +299,17 @@ _NO_NETWORK = {
 }
 a_module = Kind({k: v for k, v in _NO_NETWORK.items() if k not in ("a_task", "no_arrays")})
 one_network = Kind({**_NO_NETWORK, "ensemble": ensemble})
+trainable = Kind(
+    {
+        **{name: value for name, value in _THINGS.items() if name != "none"},
+        "a_number": 1.0,
+        "zero": 0,
+        "nothing": False,
+        "another_structure": lambda: {"weights": True},
+        "floats": lambda: jax.tree_util.tree_map(lambda _: 1.0, network()),
+    },
+    {"none": None, "all": True, "arrays": lambda: eqx.is_inexact_array},
+)
 # Iterables are taken for iterators of networks, and looked into.
 some_networks = Kind(
     {**_NO_NETWORK, "of_another_size": lambda: jf.DiagonalLinear(2, 7, key=key())},
@@ -321,6 +332,14 @@ data = Kind(
         "keys": jax.random.split(jax.random.key(0), 5),
         "another_length": np.ones(7),
     }
+)
+weights = Kind(
+    {
+        **{name: value for name, value in _NO_NUMBERS.items() if name != "none"},
+        **{"a_number": 1.0, "zeros": np.zeros(5), "too_many": np.ones(6)},
+        **{"negative": -np.ones(5), "infinite": np.array([1.0, np.inf, 1.0, 1.0, 1.0])},
+    },
+    {"none": None, "ones": np.ones(5)},
 )
 # JAX arrays are taken for those of a task, which are checked.
 samples = Kind(
@@ -412,7 +431,6 @@ recorded = more(
     of_one={"a": lambda network: 1.0},
     gives_none={"a": lambda network, task: None},
     gives_a_word={"a": lambda network, task: "norm"},
-    gives_itself={"a": lambda network, task: network},
     the_class={"a": jf.LeakyReLU},
 )
 a_record = Kind(
@@ -430,6 +448,8 @@ grid = Kind(
         **_NO_NUMBERS,
         "a_number": 0.5,
         "0d": np.array(0.5),
+        "one_point": 1,
+        "fewer": -3,
         "empty": [],
         "falling": [0.2, 0.1],
         "twice": [0.1, 0.1],
@@ -543,8 +563,9 @@ _FLOW = {
     "stop": stop,
     "record": recorded,
     "record_at": grid,
-    "record_over": a_word,
+    "record_over": optional(a_word),
     "ensemble": is_ensemble,
+    "trainable": trainable,
     **_EXECUTION,
 }
 _STEPPED = {
@@ -618,12 +639,22 @@ ROWS: dict[str, Row] = {
     "order": Row(
         jf.order,
         lambda: {"network": network(), "inputs": inputs()},
-        {"network": one_network, "inputs": but(data, none=None), "seed": natural},
+        {
+            "network": one_network,
+            "inputs": but(data, none=None),
+            "seed": natural,
+            "trainable": trainable,
+        },
     ),
     "sample_ensemble": Row(
         jf.sample_ensemble,
         lambda: {"network": network(), "num": 2, "key": key()},
-        {"network": one_network, "num": more(count, many=2**31), "key": random_key},
+        {
+            "network": one_network,
+            "num": more(count, many=2**31),
+            "key": random_key,
+            "trainable": trainable,
+        },
     ),
     "slice_ensemble": Row(
         jf.slice_ensemble,
@@ -650,6 +681,7 @@ ROWS: dict[str, Row] = {
             "num": more(natural, beyond=2**63),
             "key": random_key,
             "start": more(natural, beyond=2**63),
+            "trainable": trainable,
         },
     ),
     "Initializations.members": Row(
@@ -700,7 +732,27 @@ ROWS: dict[str, Row] = {
     "Task": Row(
         jf.Task,
         lambda: {"inputs": inputs(), "targets": inputs()[:, 0], "loss": "square"},
-        {"inputs": but(data, another_length=inputs), "targets": data, "loss": loss},
+        {
+            "inputs": but(data, another_length=inputs),
+            "targets": data,
+            "loss": loss,
+            "sample_weights": weights,
+        },
+    ),
+    "TaskPerMember": Row(
+        jf.TaskPerMember,
+        lambda: {"inputs": np.stack([inputs()] * 2), "targets": np.ones((2, 5))},
+        {
+            "inputs": more(data, flat=np.ones(5)),
+            "targets": more(data, of_one=np.ones(5), of_three=np.ones((3, 5))),
+            "loss": loss,
+            "sample_weights": more(weights, none_for_one=[[1.0] * 5, [0.0] * 5]),
+        },
+    ),
+    "CrossEntropyLoss": Row(
+        jf.CrossEntropyLoss,
+        dict,
+        {"class_weights": but(weights, too_many=np.ones(6))},
     ),
     "Task.subset": Row(
         lambda rows: task().subset(rows), _fixed(rows=np.array([0, 3])), {"rows": rows}
@@ -843,6 +895,7 @@ ROWS: dict[str, Row] = {
             "functions": more(functions, none=None),
             "at": grid,
             "over": optional(but(a_word, a_word="time")),
+            "every": optional(count),
         },
     ),
     "Schedule": Row(
@@ -868,6 +921,7 @@ ROWS: dict[str, Row] = {
             "stepping": stepping,
             "record": a_record,
             "ensemble": is_ensemble,
+            "trainable": trainable,
         },
     ),
     "Simulation.__getitem__": Row(
@@ -914,12 +968,16 @@ ROWS: dict[str, Row] = {
             "network": one_network,
             "task": a_task,
             "factor": at_least_one,
+            "trainable": trainable,
         },
     ),
     "solvers.Automatic": Row(
         solvers.Automatic,
         _fixed(),
-        {"drives": Kind({"a_number": 1.0, "a_word": "x", "an_array": np.ones(2)})},
+        {
+            name: Kind({"a_number": 1.0, "a_word": "x", "an_array": np.ones(2)})
+            for name in ("drives", "sides")
+        },
     ),
     "solvers.RKC2": Row(
         solvers.RKC2,
@@ -965,7 +1023,7 @@ ROWS: dict[str, Row] = {
     },
     **{
         name: Row(getattr(jf, name), _observable(), _OF_WEIGHTS)
-        for name in ("norm", "layer_norms", "singular_values", "stable_rank")
+        for name in ("norm", "layer_norms", "singular_values", "stable_rank", "weights")
     },
     "cosine": Row(
         jf.cosine,
@@ -995,6 +1053,7 @@ ROWS: dict[str, Row] = {
             "max_steps": count,
             "spectrum": flag,
             "ensemble": is_ensemble,
+            "trainable": trainable,
             "schedule": schedule,
             "progress": optional(flag),
             "store": path,
@@ -1028,6 +1087,7 @@ ROWS: dict[str, Row] = {
             "closeness": share,
             "max_steps": count,
             "ensemble": is_ensemble,
+            "trainable": trainable,
             "schedule": schedule,
             "progress": optional(flag),
         },
@@ -1057,6 +1117,7 @@ ROWS: dict[str, Row] = {
             "atol": optional(not_negative),
             "max_steps": count,
             "ensemble": is_ensemble,
+            "trainable": trainable,
             "schedule": schedule,
             "progress": optional(flag),
         },
@@ -1201,7 +1262,11 @@ ROWS: dict[str, Row] = {
     "plot.saddle_to_saddle": Row(
         jf.plot.saddle_to_saddle,
         lambda: {"found": journey()},
-        {"found": Kind({**a_result.wrong, "a_solution": solution}), "ax": ax},
+        {
+            "found": Kind({**a_result.wrong, "a_solution": solution}),
+            "over": choices,
+            "ax": ax,
+        },
     ),
 }
 
@@ -1237,7 +1302,8 @@ NOT_IN_THE_TABLE = {
     **dict.fromkeys(
         [
             *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle"),
-            *("results.Summary", "results.Records", "results.Stats", "kkt.RankOne"),
+            *("results.Summary", "results.Table", "results.Records", "results.Stats"),
+            "kkt.RankOne",
             *("kkt.RankOneConditions", "kkt.ReducedPoints"),
             *(
                 "JaxflowError",
@@ -1245,6 +1311,7 @@ NOT_IN_THE_TABLE = {
                 "NotHomogeneousError",
                 "StoreError",
                 "RunError",
+                "RunWarning",
             ),
         ],
         _MADE_HERE,

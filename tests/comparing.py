@@ -48,13 +48,19 @@ def assert_same(one, other):
         assert set(one.records.values) == set(other.records.values)
         for name, values in one.records.values.items():
             assert_bits_equal(values, other.records.values[name])
+        assert set(one.records.coordinates) == set(other.records.coordinates)
+        for name, values in one.records.coordinates.items():
+            assert_bits_equal(values, other.records.coordinates[name])
+        assert (one.records.count is None) == (other.records.count is None)
+        if one.records.count is not None:
+            assert_bits_equal(one.records.count, other.records.count)
 
 
 def assert_results_same(one, other):
     """Two results of any kind are equal to the last bit, in all that is declared."""
     assert type(one) is type(other)
     for name in declarations(type(one)):
-        if name == "opened":
+        if name in ("opened", "continuation"):
             continue
         if name == "read_directions":
             name = "directions"

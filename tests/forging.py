@@ -13,8 +13,19 @@ def forge(path, edit, group=""):
     document = json.loads(json.dumps(manifest.descriptions[place]))
     edit(document)
     (path / place).write_text(json.dumps(document))
+    _forget_what_is_below(path, group)
     descriptions = {**manifest.descriptions, place: document}
     write_manifest(path, dataclasses.replace(manifest, descriptions=descriptions))
+
+
+def _forget_what_is_below(path, group):
+    """Groups above say no more what is below them: nobody has to have consolidated that."""
+    names = group.split("/")
+    for depth in range(len(names) if group else 0):
+        file = path.joinpath(*names[:depth]) / "zarr.json"
+        document = json.loads(file.read_text())
+        document.pop("consolidated_metadata", None)
+        file.write_text(json.dumps(document))
 
 
 def forge_file(path, place, content):

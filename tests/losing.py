@@ -45,7 +45,8 @@ class Synced:
 class Disk:
     """What happens in a folder while `recording`.
 
-    **Arguments:** the folder, `root`; what is in it now is on the disk.
+    Arguments:
+        root: the folder; what is in it now is on the disk.
     """
 
     def __init__(self, root):

@@ -33,14 +33,14 @@ _LARGE = 2**33  # without a block on the disk
 def mutate(path, random, others, victim):
     """Damage a store once.
 
-    **Arguments:**
+    Arguments:
+        path: its folder.
+        random: a NumPy generator.
+        others: stores of other runs and older states of this one, to take files from.
+        victim: a folder elsewhere, which links lead to.
 
-    - `path`: its folder.
-    - `random`: a NumPy generator.
-    - `others`: stores of other runs and older states of this one, to take files from.
-    - `victim`: a folder elsewhere, which links lead to.
-
-    **Returns:** what has been done, in words.
+    Returns:
+        What has been done, in words.
     """
     files = sorted(file for file in path.rglob("*") if file.is_file() and _is_plain(file))
     files = [file for file in files if file.stat().st_size < _LARGE]

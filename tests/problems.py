@@ -1,9 +1,14 @@
 """Small random problems that several tests share."""
 
+import diffrax
 import jax
 import numpy as np
 
 import jaxflow as jf
+
+TSIT5 = {"solver": diffrax.Tsit5()}
+"""For tests of what has nothing to do with the solver: its programs compile in half the
+time of the default's."""
 
 
 def feed_forward(

@@ -5,7 +5,7 @@ import numpy as np
 
 import jaxflow as jf
 
-from .problems import teacher_task
+from .problems import teacher_task, TSIT5
 
 NUM = 37
 
@@ -30,7 +30,7 @@ def flow(ensemble, task, order=None, stop=jf.LossBelow, **settings):
         record={"norm": jf.norm},
         record_at=[0.0, 1.0, 30.0],
         progress=False,
-        **settings,
+        **TSIT5 | settings,
     )
 
 

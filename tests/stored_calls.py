@@ -12,6 +12,8 @@ import jaxflow as jf
 from jaxflow.results import _run_store
 from jaxflow.runs import _storing
 
+from .problems import TSIT5
+
 NUM = 24
 SGD, ADAM = optax.sgd(0.05), optax.adam(0.01)  # the same objects, or programs compile again
 
@@ -56,7 +58,8 @@ def _common(num, settings):
 
 def _flow(store=None, num=NUM, **settings):
     # The last record is never reached.
-    given = {"record_at": [0.0, 1.0, 3.0, 1e9], "scale": 1e-2, "max_steps": 150, **settings}
+    given = {"record_at": [0.0, 1.0, 3.0, 1e9], "scale": 1e-2, "max_steps": 150}
+    given |= {**TSIT5, **settings}
     drawn, task, given = _common(num, given)
     return jf.gradient_flow(drawn, task, store=store, **given)
 
@@ -102,7 +105,9 @@ def _simulation(store=None, num=NUM, key=3, **execution):
 def _iterator(store=None, num=NUM, scale=0.1, **execution):
     network, task = problem()
     ensemble = jf.sample_ensemble(network, num, key=jax.random.key(3))
-    given = _common(num, {"stop": [jf.LossBelow(0.3)], "max_steps": 150, **execution})[2]
+    given = _common(
+        num, {"stop": [jf.LossBelow(0.3)], "max_steps": 150, **TSIT5, **execution}
+    )[2]
     members = (jf.networks.member(ensemble, index) for index in range(num))
     given["record_at"] = [0.0, 1.0, 3.0, 1e9]
     return jf.gradient_flow(members, task, store=store, scale=scale, **given)
@@ -125,7 +130,7 @@ CHANGES = {
     "polar": {"rtol": 1e-5},
     "cartesian": {"scale": 0.2},
     "automatic": {"atol": 1e-8},
-    "correlation": {"max_steps": 9_999},
+    "correlation": {"rtol": 1e-5},
     "descent": {"optimizer": optax.sgd(0.06)},
     "adam": {"seed": 6},
     "langevin": {"temperature": 0.02},

@@ -10,6 +10,8 @@ import pytest
 import jaxflow as jf
 from jaxflow.networks import blocks
 
+from .problems import TSIT5
+
 KEY = jax.random.key(0)
 
 
@@ -53,6 +55,7 @@ def test_the_flow_is_that_of_polar_coordinates(network, loss):
             record={"norms": jf.layer_norms},
             record_at=[0.5, 2.0],
             **settings,
+            **TSIT5,
         )
         for coordinates in ("polar", "block_polar")
     ]
@@ -88,7 +91,12 @@ def test_small_coordinates_keep_their_accuracy(small):
     errors = {}
     for coordinates in ("polar", "block_polar"):
         end = jf.gradient_flow(
-            network, task, stop=jf.Time(time), coordinates=coordinates, ensemble=False
+            network,
+            task,
+            stop=jf.Time(time),
+            coordinates=coordinates,
+            ensemble=False,
+            **TSIT5,
         )
         found = np.asarray(end.networks.factors[0])[0]
         errors[coordinates] = np.abs(found / exact - 1)
@@ -111,7 +119,12 @@ def test_neurons_without_weights_stay_without():
     x = jf.data.sphere_points(6, 3, key=KEY)
     task = jf.data.teacher_student(network, x, target_norm=1.0)
     end = jf.gradient_flow(
-        dead, task, scale=0.5, stop=jf.RescaledTime(3.0), coordinates="block_polar"
+        dead,
+        task,
+        scale=0.5,
+        stop=jf.RescaledTime(3.0),
+        coordinates="block_polar",
+        **TSIT5,
     )
     assert end.status == "RescaledTime"
     assert np.all(np.isfinite(end.networks.weights[0]))

@@ -28,6 +28,7 @@ from jaxflow.results import (
 
 from .comparing import assert_results_same
 from .forging import forge_text
+from .problems import TSIT5
 from .test_results import network, own_records, shared_records, solution_of
 
 NUM = 5
@@ -374,6 +375,23 @@ def test_every_store_opens_in_xarray_alone(tmp_path, result):
         assert {"long_name", "units"} <= set(found[path].attrs)
 
 
+@pytest.mark.filterwarnings("error")
+def test_every_group_opens_alone_without_a_warning(tmp_path, result):
+    result.save(tmp_path / "run.zarr")
+    for node in result.tree.subtree:
+        for opened in (
+            xarray.open_zarr(tmp_path / "run.zarr", group=node.path),
+            xarray.open_zarr(tmp_path / "run.zarr" / node.path.strip("/")),
+        ):
+            assert set(opened.variables) >= set(node.to_dataset(inherit=False).variables)
+            for name in set(node.coords) & set(opened.dims):
+                assert opened[name].values.tolist() == node[name].values.tolist()
+    assert set(xarray.open_datatree(tmp_path / "run.zarr", engine="zarr").groups) == {
+        *(node.path for node in result.tree.subtree),
+        "/jaxflow",
+    }
+
+
 def test_weights_are_in_the_tree_with_their_names():
     tree = solution().tree
     first, last = solution().directions.weights
@@ -560,7 +578,7 @@ def test_a_run_with_two_stops_of_one_kind(small, tmp_path):
     ensemble, task = small
     first = jf.LossBelow(np.array([0.49, 0.0, 0.0, 0.49]))
     second = jf.LossBelow(np.array([0.0, 0.48, 0.48, 0.0]))
-    options = {"stop": [first, second], "scale": 0.1, "progress": False}
+    options = {"stop": [first, second], "scale": 0.1, "progress": False, **TSIT5}
     found = jf.gradient_flow(ensemble, task, **options)
     names = ["LossBelow", "LossBelow_2", "LossBelow_2", "LossBelow"]
     assert found.status.tolist() == names

@@ -1,5 +1,9 @@
 """The main job at a small size, through the command."""
 
+import runpy
+import sys
+import warnings
+
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +13,7 @@ from typer.testing import CliRunner
 
 from jaxflow import demo, load, plot
 from jaxflow.cli import app
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, RunWarning
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +26,9 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_theory_happens(folder):
-    dataset = xarray.open_zarr(folder / "early_phase.zarr", consolidated=False).load()
+    dataset = xarray.open_zarr(folder / "early_phase.zarr").load()
     assert dataset.sizes["init"] == 6
     np.testing.assert_allclose(dataset["final_log_norm"], np.log(1e-4), rtol=1e-10)
     assert np.all(dataset["kkt_residual"] < 1e-7)
@@ -53,6 +58,72 @@ def test_wrong_options_are_explained():
     assert "Traceback" not in result.output
 
 
+def _runs(monkeypatch, instead):
+    """The command with another computation."""
+    monkeypatch.setattr(demo, "run_demo", lambda **options: instead())
+    return lambda *options: CliRunner().invoke(app, ["demo", *options])
+
+
+@pytest.mark.parametrize("wrong", ["a file", "a figure", "below a file", "not a store"])
+def test_the_output_is_looked_at_before_anything_is_computed(wrong, tmp_path, monkeypatch):
+    def never():
+        raise AssertionError("it has begun")
+
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "old" / "flow.zarr").mkdir(parents=True)
+    (tmp_path / "old" / "flow.zarr" / "mine.txt").write_text("kept")
+    output = {
+        "a file": tmp_path / "file",
+        "a figure": tmp_path / "early_phase.pdf",
+        "below a file": tmp_path / "file" / "folder",
+        "not a store": tmp_path / "old",
+    }[wrong]
+    result = _runs(monkeypatch, never)("--output", str(output))
+    assert result.exit_code == 1 and str(output) in result.output
+    assert result.output.startswith("error: ") and "Traceback" not in result.output
+    assert not (tmp_path / "early_phase.pdf").exists()
+    assert (tmp_path / "old" / "flow.zarr" / "mine.txt").read_text() == "kept"
+
+
+def test_brackets_in_errors_and_help_are_brackets(tmp_path, monkeypatch):
+    def fails():
+        raise ImportError("digits need scikit-learn: pip install 'jaxflow[demo]'")
+
+    result = _runs(monkeypatch, fails)("--output", str(tmp_path))
+    assert result.exit_code == 1
+    assert result.output == "error: digits need scikit-learn: pip install 'jaxflow[demo]'\n"
+    assert '".[bench]"' in CliRunner().invoke(app, ["bench", "--help"]).output
+
+
+def test_ctrl_c_ends_in_two_lines(tmp_path, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    result = _runs(monkeypatch, interrupted)("--output", str(tmp_path / "new"))
+    assert result.exit_code == 130
+    first, second = result.output.splitlines()
+    assert first.startswith("interrupted: nothing has been written")
+    assert second == "The same command begins again."
+
+
+def test_warnings_of_runs_are_said_without_a_place_in_the_code(tmp_path, monkeypatch):
+    def warns():
+        warnings.warn("3 of 6 members did not end as asked.", RunWarning, stacklevel=1)
+        raise InputError("members", "none", "some")
+
+    result = _runs(monkeypatch, warns)("--output", str(tmp_path))
+    first, *_ = result.output.splitlines()
+    assert first == "warning: 3 of 6 members did not end as asked."
+
+
+def test_the_package_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["python -m jaxflow", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("jaxflow", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("jaxflow ")
+
+
 def test_version():
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0
@@ -61,11 +132,12 @@ def test_version():
 
 def test_plots_draw_what_was_recorded(folder):
     dataset = xarray.open_zarr(folder / "early_phase.zarr", consolidated=False).load()
-    ax = plot.recorded(dataset, "cosine")
+    along = np.arange(dataset["cosine"].shape[1])
+    ax = plot.recorded(dataset, "cosine", against=along)
     np.testing.assert_allclose(
         ax.lines[-1].get_ydata(), np.median(dataset["cosine"], axis=0)
     )
-    ranks = plot.recorded(dataset, "stable_rank")
+    ranks = plot.recorded(dataset, "stable_rank", against=along)
     labels = [text.get_text() for text in ranks.get_legend().get_texts()]
     assert labels == ["layer 1", "layer 2", "layer 3"]
     axes = plot.early_phase(dataset)

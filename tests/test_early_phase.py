@@ -92,9 +92,11 @@ def test_reasons_are_given():
         ensemble, task, [1e-1, 1e-2], closeness=1e-9, progress=False
     )
     assert all(verdict.startswith("no: 1 - cosine is still") for verdict in found.verdict)
-    short = jf.verify_early_convergence(
-        ensemble, task, [1e-1, 1e-2], max_steps=5, progress=False
-    )
+    with pytest.warns(jf.RunWarning) as told:
+        short = jf.verify_early_convergence(
+            ensemble, task, [1e-1, 1e-2], max_steps=5, progress=False
+        )
+    assert len(told) == 1 and "3 of 3 members could not be" in str(told[0].message)
     assert set(short.verdict) == {"no: the limit flow did not converge"}
     assert not short.verified.any()
     assert "did not converge" in str(short)

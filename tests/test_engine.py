@@ -11,7 +11,7 @@ import pytest
 import jaxflow as jf
 from jaxflow import engine, flows, solvers
 
-from .problems import teacher_task
+from .problems import teacher_task, TSIT5
 from .watching import lanes_all_together
 
 
@@ -56,12 +56,21 @@ def _assert_same_steps(outcome, reference, rtol=1e-10):
         np.testing.assert_allclose(ours[0], theirs[-1], rtol=rtol, atol=rtol / 100)
 
 
+class FirstBelow(jf.AbstractCondition):
+    """Ends a member at the first step after which its loss is small, wherever that is."""
+
+    needs = ("loss",)
+
+    def gap(self, shown):
+        return 0.3 - shown.loss
+
+
 @pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Dopri5()])
 def test_same_steps_as_diffeqsolve_until_an_event(solver):
     network, task = teacher_task(power=1, slope=1.0)
     flow = flows.PolarFlow(network, task, 3)
     controller = _controller(flow)
-    stop = jf.LossBelow(jnp.asarray(0.3))
+    stop = FirstBelow()
     start = _start(flow, _member(network), 1e-3, stop)
     # The first step is given to both: diffeqsolve hides the term from the choice of one
     # and then starts with 0.01 whatever the problem. Not a tiny one, whose estimated
@@ -96,7 +105,8 @@ def test_same_steps_as_diffeqsolve_to_a_time(solver):
     flow = flows.CartesianFlow(network, task, 3)
     euler = isinstance(solver, diffrax.Euler)
     controller = diffrax.ConstantStepSize() if euler else _controller(flow)
-    first = 0.03 if euler else 1e-3
+    # Constant steps that fill the time: diffeqsolve would make others a little shorter.
+    first = 2.0 / 64 if euler else 1e-3
     start = _start(flow, _member(network), 0.1, jf.RescaledTime(jnp.asarray(2.0)))
     if not euler and isinstance(solver, diffrax.AbstractImplicitSolver):
         finder = diffrax.VeryChord(rtol=1e-8, atol=1e-10)
@@ -189,15 +199,24 @@ def test_stops_are_exact_in_polar_coordinates():
     ensemble = jf.sample_ensemble(network, 5, key=jax.random.key(1))
     ends = np.array([0.5, 3.0, 20.0, 100.0, 300.0])
     by_rescaled = jf.gradient_flow(
-        ensemble, task, scale=1e-6, stop=jf.RescaledTime(ends), coordinates="polar"
+        ensemble,
+        task,
+        scale=1e-6,
+        stop=jf.RescaledTime(ends),
+        coordinates="polar",
+        **TSIT5,
     )
     np.testing.assert_allclose(by_rescaled.rescaled_time, ends, rtol=1e-12)
     log_ends = np.log(ends) - 5 * np.log(1e-6)
-    by_log = jf.gradient_flow(ensemble, task, scale=1e-6, stop=jf.LogTime(log_ends))
+    by_log = jf.gradient_flow(
+        ensemble, task, scale=1e-6, stop=jf.LogTime(log_ends), **TSIT5
+    )
     np.testing.assert_allclose(by_log.log_time, log_ends, rtol=1e-13)
-    by_time = jf.gradient_flow(ensemble, task, scale=1e-6, stop=jf.Time(np.exp(log_ends)))
+    by_time = jf.gradient_flow(
+        ensemble, task, scale=1e-6, stop=jf.Time(np.exp(log_ends)), **TSIT5
+    )
     np.testing.assert_allclose(by_time.log_norm, by_rescaled.log_norm, rtol=1e-10)
-    by_norm = jf.gradient_flow(ensemble, task, scale=1e-6, stop=jf.NormAbove(1e-4))
+    by_norm = jf.gradient_flow(ensemble, task, scale=1e-6, stop=jf.NormAbove(1e-4), **TSIT5)
     np.testing.assert_allclose(by_norm.log_norm, np.log(1e-4), rtol=1e-13)
     assert set(by_norm.status) == {"NormAbove"}
 
@@ -211,6 +230,7 @@ def test_the_first_of_several_stops_ends_a_member():
         scale=1.0,
         stop=[jf.RescaledTime([1e9, 0.1, 1e9]), jf.NormAbove([1.05, 1.05, 1e9])],
         max_steps=50,
+        **TSIT5,
     )
     assert solution.status.tolist() == ["NormAbove", "RescaledTime", "max_steps"]
     assert solution.stats.num_steps[2] == 50
@@ -227,6 +247,7 @@ def test_members_that_stop_at_once():
         record={"norm": jf.norm},
         record_at=[0.0, 0.1],
         max_steps=30,
+        **TSIT5,
     )
     assert solution.status.tolist() == ["LossBelow", "max_steps", "LossBelow"]
     assert solution.stats.num_steps.tolist() == [0, 30, 0]
@@ -252,7 +273,12 @@ def test_a_diverging_member_gets_a_status_and_the_rest_finish(coordinates):
     )
     task = jf.Task([[1.0]], [1.0], loss=_Unbounded())
     solution = jf.gradient_flow(
-        ensemble, task, stop=jf.Time(5.0), coordinates=coordinates, max_steps=5000
+        ensemble,
+        task,
+        stop=jf.Time(5.0),
+        coordinates=coordinates,
+        max_steps=5000,
+        **TSIT5,
     )
     # The third shrinks: its output is negative and the loss pushes it back to zero.
     assert solution.status[0] in ("non_finite", "step_too_small")
@@ -316,12 +342,49 @@ def test_records_are_values_of_the_path(over, coordinates):
         record_at=grid,
         record_over=over,
         **settings,
+        **TSIT5,
     ).records.values["weights"]
     for value, weights in zip(grid[1:], recorded[1:]):
-        ended = jf.gradient_flow(member, task, stop=stop(value), **settings)
+        ended = jf.gradient_flow(member, task, stop=stop(value), **settings, **TSIT5)
         np.testing.assert_allclose(weights, ended.networks.weights[1], rtol=1e-6, atol=1e-9)
     if over == "rescaled_time":
         np.testing.assert_allclose(recorded[0], 0.1 * member.weights[1], rtol=1e-12)
+
+
+class After(jf.AbstractCondition):
+    """Ends a member after the first step beyond a rescaled time, that no clock tells."""
+
+    end: float
+    needs = ("rescaled_time",)
+
+    def gap(self, shown):
+        return shown.rescaled_time - self.end
+
+
+@pytest.mark.parametrize("stop", [jf.LossBelow(0.3), After(12.0)])
+def test_times_are_right_where_no_clock_ends_a_member(stop):
+    """The clock of a lane then begins again with every step; what is shown does not."""
+    network, task = teacher_task()
+    settings = {
+        "scale": 0.5,
+        "coordinates": "cartesian",
+        "record": {"loss": jf.loss},
+        "record_at": np.linspace(0.0, 10.0, 6),
+    }
+    member = _member(network)
+    found = jf.gradient_flow(member, task, stop=stop, **settings, **TSIT5)
+    beside = jf.gradient_flow(
+        member, task, stop=[stop, jf.RescaledTime(1e6)], **settings, **TSIT5
+    )
+    assert found.status == beside.status == type(stop).__name__
+    np.testing.assert_allclose(found.rescaled_time, beside.rescaled_time, rtol=1e-6)
+    losses = found.records.values["loss"]
+    np.testing.assert_allclose(losses, beside.records.values["loss"], rtol=1e-6)
+    # The clock of gradient flow in other coordinates is not its time.
+    polar = jf.gradient_flow(
+        member, task, stop=stop, **settings | {"coordinates": "polar"}, **TSIT5
+    )
+    np.testing.assert_allclose(losses, polar.records.values["loss"], rtol=1e-4)
 
 
 def test_recording_one_lane_at_a_time_or_all_together_is_the_same():
@@ -340,6 +403,7 @@ def test_recording_one_lane_at_a_time_or_all_together_is_the_same():
                 "rank": jf.stable_rank,
             },
             record_at=np.linspace(0, 3, 16),
+            **TSIT5,
         ).records.values
 
     one_lane = run()
@@ -389,3 +453,25 @@ def test_evaluations_are_counted_as_they_are_made(solver):
     expected = solvers.count_evaluations(solver, chooses_first_step=False)
     steps = int(solution.stats["num_steps"])
     assert len(count) == expected.at_start + expected.per_attempt * steps
+
+
+def test_lanes_without_a_member_evaluate_nothing():
+    """Lanes that take their turns on a CPU: one member costs what one member costs."""
+    called = []
+
+    class Counted(eqx.Module):
+        w: jax.Array
+
+        def __call__(self, x):
+            jax.debug.callback(lambda: called.append(1))
+            return jnp.tanh(self.w @ x[:2])
+
+    x = np.zeros((1, 2**17))  # so much data that lanes take their turns
+    x[0, :2] = 1.0, 0.5
+    task, network = jf.Task(x, np.ones(1)), Counted(jnp.array([0.1, -0.2]))
+    flow = jf.gradient_flow(
+        network, task, stop=jf.Time(20.0), rtol=1e-8, progress=False, **TSIT5
+    )
+    jax.effects_barrier()
+    # Each evaluation once, one more of outputs for each step, and eight at the start.
+    assert flow.stats.num_vjps <= len(called) < 2 * flow.stats.num_vjps

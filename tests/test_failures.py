@@ -7,9 +7,9 @@ import pytest
 
 import jaxflow as jf
 
-from .problems import teacher_task
+from .problems import teacher_task, TSIT5
 
-OPTIONS = {"stop": jf.RescaledTime(0.1), "scale": 0.1, "record_at": [0.05]}
+OPTIONS = {"stop": jf.RescaledTime(0.1), "scale": 0.1, "record_at": [0.05], **TSIT5}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 SHARED = {
     *("errors", "quantities", "_arrays", "_checks", "_compiled", "_decompositions"),
-    *("_files", "_rows", "_signals", "_versions"),
+    *("_files", "_rows", "_samples", "_signals", "_telling", "_trained", "_versions"),
 }
 """What every part may import."""
 
@@ -37,6 +37,7 @@ ALLOWED = {
     "plot": {"observables", "results", "kkt", "saddles", "early_phase"},
     "demo": {*BELOW_RUNS, "runs", "plot"},
     "cli": {"demo"},
+    "__main__": {"cli"},
     "errors": set(),
     "quantities": set(),
     "_arrays": set(),
@@ -45,7 +46,10 @@ ALLOWED = {
     "_compiled": set(),
     "_decompositions": set(),
     "_rows": set(),
+    "_samples": set(),
     "_signals": set(),
+    "_telling": set(),
+    "_trained": set(),
     "_versions": set(),
     "__init__": {*BELOW_RUNS, "runs", "kkt", "saddles", "early_phase", "plot"},
 }
@@ -108,6 +112,7 @@ ASKED_FOR = {
     "kkt/_search.py": {"Initializations": GIVEN},
     "runs/_execution.py": {"Simulation": GIVEN},
     "runs/_given.py": {"Record": GIVEN, "Stepping": GIVEN},
+    "runs/_going_on.py": {"Solution": GIVEN},
     "runs/_gradient_descent.py": {"optax.GradientTransformation": GIVEN},
     "runs/_gradient_flow.py": {"NotHomogeneousError": "an error said in other words"},
     "runs/_langevin.py": {
@@ -116,7 +121,7 @@ ASKED_FOR = {
         "diffrax.AbstractFosterLangevinSRK": GIVEN,
     },
     "plot/_early_phase.py": {"EarlyConvergence": GIVEN},
-    "runs/_networks.py": {"Initializations": GIVEN},
+    "runs/_accepted.py": {"AbstractNetworks": GIVEN, "Initializations": GIVEN},
     "runs/_simulation.py": {
         "AbstractStop": GIVEN,
         "AbstractEquation": GIVEN,
@@ -134,11 +139,19 @@ ASKED_FOR = {
         "diffrax.ConstantStepSize": GIVEN,
         "diffrax.AbstractAdaptiveSolver": GIVEN,
         "diffrax.AbstractImplicitSolver": "diffrax's own has a root finder to be set up",
+        "diffrax.StepTo": GIVEN,
+        "diffrax.AbstractSolver": GIVEN,
+        "diffrax.AbstractWrappedSolver": "diffrax's own has a solver inside",
+        "diffrax.LeapfrogMidpoint": GIVEN,
     },
     "saddles/_saddle_to_saddle.py": {"Initializations": GIVEN},
     "solvers/_choice.py": {
         "diffrax.AbstractSolver": GIVEN,
         "AbstractStepper": GIVEN,
+    },
+    "solvers/_unsplit.py": {
+        "diffrax.AbstractSolver": GIVEN,
+        "diffrax.AbstractImplicitSolver": "diffrax says so by the class",
     },
     "solvers/_whole_steps.py": {
         "diffrax.Euler": "diffrax's Euler has no tableau to count stages by",
@@ -181,7 +194,9 @@ def test_nobody_asks_what_class_a_thing_is():
 
 COMPILES = {
     "_decompositions.py": "where everything is compiled",
-    "networks/_switches.py": "a call that can be found in a traced program",
+    "networks/_kinks.py": "a call that can be found in a traced program",
+    "results/_pickling.py": "functions of the caller's, compiled as they were",
+    "results/_structure.py": "functions of the caller's, known by their type",
 }
 """Where `jit` is asked for. Elsewhere `compiled` or `lower` is: programs of theirs never
 wait for each other's decompositions, and are given up when others are used."""

@@ -1,6 +1,7 @@
 """The public surface: its names, its settings, and which way imports run."""
 
 import importlib.metadata
+import inspect
 import subprocess
 import sys
 
@@ -32,6 +33,18 @@ def test_pictures_and_version_are_there_when_asked_for():
     assert jf.__version__ == importlib.metadata.version("jaxflow")
     with pytest.raises(AttributeError, match="nothing"):
         _ = jf.nothing
+
+
+@pytest.mark.parametrize(
+    "name",
+    "gradient_flow ncf_flow gradient_descent langevin_flow run find_kkt load "
+    "saddle_to_saddle verify_early_convergence loss margin kkt_residual norm order "
+    "sample_ensemble slice_ensemble".split(),
+)
+def test_signatures_are_as_they_were_written(name):
+    """No unions that unfold, and no modules that are nobody's business."""
+    shown = str(inspect.signature(getattr(jf, name)))
+    assert "jaxlib" not in shown and "Union[" not in shown and "._" not in shown
 
 
 def test_import_changes_no_setting_and_float32_works_without_x64():

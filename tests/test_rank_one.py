@@ -121,7 +121,8 @@ def test_the_conditions_decide(seed, power, kind):
     if kind == 2:  # another direction in input space
         v[0] = _unit(first + 0.3 * np.array([-first[1], first[0]]))
     if kind == 3:  # a reading vector that is not that of the active neurons
-        v[1] = _unit(v[1] + 0.3 * rng.standard_normal(3))
+        aside = rng.standard_normal(3)
+        v[1] = _unit(v[1] + 0.3 * _unit(aside - (aside @ v[1]) * v[1]))
     network = _with_vectors(u, v, power, activation)
     allowed = kind == 0 or (kind == 1 and power == 1)
     residual = _residual(network, task)

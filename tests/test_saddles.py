@@ -14,7 +14,7 @@ from jaxflow import plot
 from jaxflow.saddles import parts_of
 
 from .problems import modes_task
-from .refusing import PROBE, refused
+from .refusing import LOOK, PROBE, refused
 
 FALL, SLOWING = 0.01, 0.05
 OPTIONS = {"progress": False, "schedule": jf.Schedule(width=8, pools_per_device=1)}
@@ -133,8 +133,13 @@ def test_result_can_be_read_and_drawn(diagonal):
     assert "3 initializations of DiagonalLinear" in text and "stays 2" in text
     known = np.isfinite(diagonal.loss_curve[0])
     assert known.sum() > 30 and np.all(np.diff(diagonal.loss_curve[0][known]) < 1e-9)
-    ax = plot.saddle_to_saddle(diagonal)
-    assert ax.get_xlim()[1] > np.exp(diagonal.log_departure[0, 2])
+    unit = np.log(1 / diagonal.scale[0])  # of the times at which saddles are left
+    departure = np.exp(diagonal.log_departure[0, 2])
+    ax = plot.saddle_to_saddle(diagonal, over="time")
+    assert departure / unit < ax.get_xlim()[1] < 4 * departure / unit
+    assert ax.get_xlabel() == r"time over $\log(1/\delta)$"
+    ax = plot.saddle_to_saddle(dataset, over="log_time")
+    assert ax.get_xlim()[0] < np.log10(departure) < ax.get_xlim()[1]
     plt.close("all")
 
 
@@ -147,7 +152,9 @@ def test_minimum_with_a_loss_and_the_end_of_patience():
     assert found.status.tolist() == ["minimum"] * 2
     assert found.num_saddles.tolist() == [1, 1]
     np.testing.assert_allclose(found.final_loss, 0.25, rtol=1e-6)
-    found = jf.saddle_to_saddle(networks, task, max_steps=5, **options)
+    with pytest.warns(jf.RunWarning, match="2 of 2 members gave up") as told:
+        found = jf.saddle_to_saddle(networks, task, max_steps=5, **options)
+    assert len(told) == 1 and found.failed.all()
     assert found.status.tolist() == ["max_steps"] * 2
     assert np.isnan(found.log_departure).all() and found.num_steps.tolist() == [5, 5]
 
@@ -205,7 +212,7 @@ def test_small_parts():
 def test_arguments_that_cannot_be_used(argument, value):
     network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
     task = jf.Task(jnp.eye(3), jnp.ones(3))
-    with refused(argument, programs=[PROBE]):
+    with refused(argument, programs=[PROBE, LOOK]):
         jf.saddle_to_saddle(network, task, **{"scale": 1e-3, argument: value})
 
 

@@ -1,12 +1,10 @@
 """How a run is spread over a machine changes nothing but its speed."""
 
-import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
-import time
 
 import diffrax
 import equinox as eqx
@@ -19,9 +17,10 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import solvers
+from jaxflow.engine import _calibration
 
 from . import schedules
-from .problems import teacher_task
+from .problems import teacher_task, TSIT5
 from .schedules import flow, NUM, numbers
 from .watching import lanes_all_together, watched_loss_below
 
@@ -66,6 +65,17 @@ def test_results_do_not_depend_on_the_schedule(
     assert_equal(numbers(found, np.array(order)), reference)
 
 
+def test_nor_do_those_of_the_default_solver(problem):
+    """Whose members are at different stages of different methods at one moment."""
+    order = np.arange(NUM)[::-1]
+    one_by_one = jf.Schedule(width=8, pools_per_device=1, steps_per_call=1)
+    found = flow(*problem, solver="auto", schedule=one_by_one)
+    assert np.any(found.stats.num_stabilized > 0)
+    wide = jf.Schedule(width=40, pools_per_device=2)
+    other = flow(*problem, order, solver="auto", schedule=wide)
+    assert_equal(numbers(other, order), numbers(found))
+
+
 @pytest.mark.parametrize(("width", "num_samples"), [(90, 8), (4, 22_000)])
 def test_large_lanes_go_one_by_one_and_nothing_else_changes(width, num_samples):
     """Wide networks and much data: one lane after another, whatever the pool."""
@@ -83,6 +93,7 @@ def test_large_lanes_go_one_by_one_and_nothing_else_changes(width, num_samples):
             record_at=[0.0, 1.0, 30.0],
             progress=False,
             schedule=jf.Schedule(**schedule),
+            **TSIT5,
         )
 
     one_by_one, at_once = set(), set()
@@ -144,14 +155,14 @@ def test_members_may_be_drawn_when_they_are_needed():
     settings = {"stop": jf.RescaledTime(1.0), "schedule": jf.Schedule(width=8)}
     drawn = jf.Initializations(network, 300, key=key)
     ensemble = jf.sample_ensemble(network, 300, key=key)
-    several = jf.gradient_flow(drawn, task, **settings)
-    at_once = jf.gradient_flow(ensemble, task, **settings)
+    several = jf.gradient_flow(drawn, task, **settings, **TSIT5)
+    at_once = jf.gradient_flow(ensemble, task, **settings, **TSIT5)
 
     def networks():
         for i in range(300):
             yield jax.tree_util.tree_map(lambda leaf, i=i: leaf[i], ensemble)
 
-    iterated = jf.gradient_flow(networks(), task, **settings)
+    iterated = jf.gradient_flow(networks(), task, **settings, **TSIT5)
     for found in (several, iterated):
         np.testing.assert_array_equal(found.log_norm, at_once.log_norm)
         np.testing.assert_array_equal(found.stats.num_steps, at_once.stats.num_steps)
@@ -167,7 +178,7 @@ def test_members_do_not_depend_on_how_many_are_drawn():
 def test_no_members_at_all():
     network, task = teacher_task(sizes=(3, 4, 1))
     nobody = jf.Initializations(network, 0, key=jax.random.key(0))
-    solution = jf.gradient_flow(nobody, task, stop=jf.RescaledTime(1.0))
+    solution = jf.gradient_flow(nobody, task, stop=jf.RescaledTime(1.0), **TSIT5)
     assert solution.loss.shape == solution.status.shape == (0,)
     assert solution.directions.weights[0].shape == (0, 4, 3)
     assert solution.dataset.sizes["init"] == 0
@@ -182,12 +193,12 @@ def test_settings_of_the_calling_thread_hold():
     try:
         ensemble = jf.sample_ensemble(network, 3, key=jax.random.key(0))
         stop = jf.RescaledTime(1.0)
-        assert jf.gradient_flow(ensemble, task, stop=stop).loss.dtype == np.float32
+        assert jf.gradient_flow(ensemble, task, stop=stop, **TSIT5).loss.dtype == np.float32
         with jax.enable_x64(True):
             in_double = jax.tree_util.tree_map(
                 lambda leaf: jnp.asarray(leaf, jnp.float64), ensemble
             )
-            double = jf.gradient_flow(in_double, task, stop=stop)
+            double = jf.gradient_flow(in_double, task, stop=stop, **TSIT5)
         assert double.loss.dtype == np.float64
     finally:
         jax.config.update("jax_enable_x64", True)
@@ -238,6 +249,7 @@ def test_no_wider_than_members_need(
         max_steps=5,
         schedule=jf.Schedule(**schedule),
         progress=False,
+        **TSIT5,
     )
     assert seen == widths
     assert len(started) == workers
@@ -263,6 +275,7 @@ def test_wide_pools_narrow_in_steps(problem):
             max_steps=60,
             schedule=jf.Schedule(width=width, pools_per_device=1, steps_per_call=1),
             progress=False,
+            **TSIT5,
         )
     assert seen == {504, 64, 8}
 
@@ -284,6 +297,7 @@ def test_the_best_width_is_measured_once(monkeypatch, tmp_path):
             max_steps=3,
             schedule=jf.Schedule(pools_per_device=1),
             progress=False,
+            **TSIT5,
         )
         return max(see)
 
@@ -302,12 +316,20 @@ def test_the_best_width_is_measured_once(monkeypatch, tmp_path):
     assert second() == 24 and stored() == 24
     file.write_text("damaged")
     assert third() == stored() != 24
-    for content in (b'{"width": 1048575}', b"[" * 990, b"\xff", b"[]", b'{"width": true}'):
-        file.write_bytes(content)
-        assert 8 <= process()() == stored() <= 128
     file.unlink()
     os.mkfifo(file)  # which would wait for somebody to write
     assert 8 <= process()() == stored() <= 128
+
+
+def test_no_width_is_read_from_a_file_that_holds_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "jaxflow" / "widths" / "key.json"
+    file.parent.mkdir(parents=True)
+    for content in (b'{"width": 1048575}', b"[" * 990, b"\xff", b"[]", b'{"width": true}'):
+        file.write_bytes(content)
+        assert _calibration._read("key", (8, 128)) is None
+    file.write_bytes(b'{"width": 24}')
+    assert _calibration._read("key", (8, 128)) == 24
 
 
 class _Oscillator(eqx.Module):
@@ -359,31 +381,6 @@ def test_other_methods_are_left_as_they_are():
         assert solvers.write_out(method) is method
     # Too long to write out, but without bookkeeping for backpropagation.
     assert solvers.write_out(diffrax.Dopri8()).scan_kind == "lax"
-
-
-def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
-    clock = itertools.count(0.0, 31.0)  # half a minute between any two looks at it
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    network, task = teacher_task(sizes=(3, 4, 1))
-    ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
-    stop = jf.LossBelow([0.4] * 8 + [0.0])
-    settings = {"scale": 0.1, "stop": stop, "max_steps": 60}
-    jf.gradient_flow(ensemble, task, **settings)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("Gradient flow: 9 of 9 done, 0 in flight, ")
-    assert "members/s" in lines[-1] and "VJPs/s" in lines[-1]
-    jf.gradient_flow(ensemble, task, progress=False, **settings)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_progress_bar_shows_what_is_going_on(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    network, task = teacher_task(sizes=(3, 4, 1))
-    ensemble = jf.sample_ensemble(network, 9, key=jax.random.key(0))
-    settings = {"scale": 0.1, "stop": jf.LossBelow(0.0), "max_steps": 60}
-    jf.gradient_flow(ensemble, task, progress=True, **settings)
-    shown = capsys.readouterr().err
-    assert "9/9" in shown and "9 failed" in shown and "0 in flight" in shown
 
 
 def test_an_error_in_a_worker_reaches_the_caller(problem):

@@ -19,7 +19,7 @@ import jaxflow as jf
 
 from . import problems
 from .comparing import assert_same
-from .problems import teacher_task
+from .problems import teacher_task, TSIT5
 
 KEY = jax.random.key(3)
 
@@ -27,6 +27,8 @@ KEY = jax.random.key(3)
 def simulation(num=24, *, start=0, equation=None, stop=None, record=None, **options):
     network, task = teacher_task(sizes=(3, 4, 1))
     drawn = jf.Initializations(network, num, key=KEY, start=start)
+    if equation is None:
+        options.setdefault("stepping", jf.Stepping(**TSIT5))
     return jf.Simulation(
         jf.GradientFlow() if equation is None else equation,
         options.pop("networks", drawn),
@@ -78,6 +80,8 @@ def test_a_part_of_a_part_and_an_ensemble():
     sim = simulation(networks=ensemble, task=task)
     assert_same(run(sim)[12:15], run(sim[10:20][2:5]))
     assert len(sim[10:20]) == 10
+    with pytest.raises(jf.InputError, match=r"members: found \[7:5\], none of 24"):
+        simulation()[7:5]
     with pytest.raises(jf.InputError, match="slice"):
         sim[3]
     with pytest.raises(jf.InputError, match="an ensemble"):
@@ -368,7 +372,7 @@ def test_times_can_be_recorded_over():
             scale=0.1,
             stop=jf.Time(50.0),
             record=record,
-            stepping=jf.Stepping(rtol=1e-9, atol=1e-12),
+            stepping=jf.Stepping(**TSIT5, rtol=1e-9, atol=1e-12),
         )
         solution = run(sim)
         assert solution.dataset["norm"].dims == ("init", "time")
@@ -378,7 +382,7 @@ def test_times_can_be_recorded_over():
                     4,
                     scale=0.1,
                     stop=jf.Time(time),
-                    stepping=jf.Stepping(rtol=1e-9, atol=1e-12),
+                    stepping=jf.Stepping(**TSIT5, rtol=1e-9, atol=1e-12),
                 )
             )
             np.testing.assert_allclose(np.log(norm), ended.log_norm, rtol=1e-6)
@@ -390,19 +394,16 @@ def test_times_can_be_recorded_over():
 
 def test_record_without_a_quantity_runs_over_that_of_the_call():
     network, task = teacher_task(sizes=(3, 4, 1))
-    calls = {
-        over: jf.gradient_flow(
-            network,
-            task,
-            stop=jf.Time(1.0),
-            record=jf.Record({"norm": jf.norm}, [0.0, 0.5], over),
-            record_over="time",
-            progress=False,
+
+    def call(over):
+        record = jf.Record({"norm": jf.norm}, [0.0, 0.5], over)
+        return jf.gradient_flow(
+            network, task, stop=jf.Time(1.0), record=record, record_over="time", **TSIT5
         )
-        for over in (None, "log_norm")
-    }
-    found = {over: solution.records.over for over, solution in calls.items()}
-    assert found == {None: "time", "log_norm": "log_norm"}
+
+    assert call(None).records.over == "time"
+    with pytest.raises(jf.InputError, match="'time' beside a Record over 'log_norm'"):
+        call("log_norm")
 
 
 def test_two_stops_of_one_kind_are_two():

@@ -166,13 +166,15 @@ def test_task_keeps_floating_types(dtype):
     assert (task.inputs.dtype, task.targets.dtype) == (dtype, dtype)
 
 
-def test_task_turns_whole_numbers_into_floats_but_labels():
+def test_task_turns_whole_targets_into_floats_but_labels():
     square = jf.Task(np.ones((4, 2), int), np.array([1, 2, 3, 4]))
-    assert (square.inputs.dtype, square.targets.dtype) == (np.float64, np.float64)
+    assert (square.inputs.dtype, square.targets.dtype) == (np.int64, np.float64)
     labels = jf.Task(np.ones((4, 2), int), np.array([0, 1, 2, 0]), "cross_entropy")
     assert jnp.issubdtype(labels.targets.dtype, jnp.integer)
     single = labels.astype(jnp.float32)
-    assert (single.inputs.dtype, single.targets.dtype) == (jnp.float32, np.int64)
+    assert (single.inputs.dtype, single.targets.dtype) == (np.int64, np.int64)
+    square = square.astype(jnp.float32)
+    assert (square.inputs.dtype, square.targets.dtype) == (np.int64, np.float32)
 
 
 def test_task_takes_lists(as_users_have_it):
@@ -207,7 +209,8 @@ GOOD, HALF = inputs(), np.full(4, 0.5)
         ("targets", r"\(3,\)", GOOD, np.ones(3), "square"),
         ("targets", r"\(5, 1\)", GOOD, np.ones((5, 1)), "square"),
         ("targets", r"\(4, 0\)", GOOD, np.ones((4, 0)), "square"),
-        ("targets", r"\(4, 1, 1\)", GOOD, np.ones((4, 1, 1)), "square"),
+        ("targets", "several arrays", GOOD, {"a": HALF, "b": HALF}, "square"),
+        ("targets", "several arrays", GOOD, (HALF, HALF), "logistic"),
         ("targets", r"shape \(\)", GOOD, np.float64(1.0), "square"),
         ("targets", r"2 \* y - 1", GOOD, np.array([0, 1, 1, 0]), "logistic"),
         ("targets", r"2 \* y - 1", GOOD, np.array([0.0, 1, 1, 0]), "exponential"),
@@ -216,7 +219,7 @@ GOOD, HALF = inputs(), np.full(4, 0.5)
         ("targets", "0.5", GOOD, HALF, "exponential"),
         ("targets", "float64", GOOD, np.array([0.0, 1.0, 2.0, 0.0]), "cross_entropy"),
         ("targets", "-1", GOOD, np.array([0, 1, -1, 0]), "cross_entropy"),
-        ("targets", r"\(4, 3\)", GOOD, np.eye(4, 3, dtype=int), "cross_entropy"),
+        ("targets", "several arrays", GOOD, {"a": np.ones(4, int)}, "cross_entropy"),
         ("loss", "'mse'.*'square'.*'cross_entropy'", GOOD, HALF, "mse"),
         ("loss", "AbstractLoss", GOOD, HALF, jf.SquareLoss),
         ("loss", "AbstractLoss", GOOD, HALF, lambda prediction, target: 0.0),

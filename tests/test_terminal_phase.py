@@ -10,6 +10,8 @@ from sklearn.svm import SVC
 
 import jaxflow as jf
 
+from .problems import TSIT5
+
 _residuals = eqx.filter_jit(eqx.filter_vmap(jf.margin_kkt_residual, in_axes=(0, None)))
 
 LOG_GOOGOL = 100 * np.log(10.0)
@@ -211,7 +213,13 @@ def test_one_weight_and_one_sample(scale):
         lambda leaf: jnp.stack([leaf] * 3) if eqx.is_array(leaf) else leaf, _linear([1.0])
     )
     solution = jf.gradient_flow(
-        starts, task, scale=scale, stop=jf.LogTime(ends), ensemble=True, schedule=FEW
+        starts,
+        task,
+        scale=scale,
+        stop=jf.LogTime(ends),
+        ensemble=True,
+        schedule=FEW,
+        **TSIT5,
     )
     assert set(solution.status) == {"LogTime"}
     np.testing.assert_allclose(solution.log_time, ends, rtol=1e-12)
@@ -228,7 +236,12 @@ def test_deep_chain_by_quadrature(dtype, accuracy):
     chain = eqx.tree_at(lambda n: n.factors, chain, (weight,) * depth)
     task = jf.Task(np.array([[x]]), np.ones(1), loss="exponential")
     solution = jf.gradient_flow(
-        chain, task, scale=scale, stop=jf.LogTime(LOG_GOOGOL), ensemble=False
+        chain,
+        task,
+        scale=scale,
+        stop=jf.LogTime(LOG_GOOGOL),
+        ensemble=False,
+        **TSIT5,
     )
     assert solution.status == "LogTime"
     end = np.exp(float(solution.log_norm)) / depth**0.5
@@ -270,7 +283,12 @@ def test_linear_classifier_becomes_the_support_vector_machine(linear_data):
         lambda leaf: jnp.stack([leaf[0]] * 3) if eqx.is_array(leaf) else leaf, starts
     )
     solution = jf.gradient_flow(
-        same, task, stop=jf.LogTime(ends), ensemble=True, schedule=FEW
+        same,
+        task,
+        stop=jf.LogTime(ends),
+        ensemble=True,
+        schedule=FEW,
+        **TSIT5,
     )
     assert set(solution.status) == {"LogTime"}
     weights = _products(solution)
@@ -301,7 +319,12 @@ def test_deep_linear_network(linear_data):
     )
     scales = np.array([1e-3, 0.1, 1.0, 1.0])
     solution = jf.gradient_flow(
-        starts, task, scale=scales, stop=jf.LogTime(ends), schedule=FEW
+        starts,
+        task,
+        scale=scales,
+        stop=jf.LogTime(ends),
+        schedule=FEW,
+        **TSIT5,
     )
     assert set(solution.status) == {"LogTime"}
     errors = np.linalg.norm(_unit(_products(solution)) - best, axis=1)
@@ -344,6 +367,7 @@ def test_ensemble_to_a_googol(dtype):
         },
         record_at=grid,
         record_over="log_time",
+        **TSIT5,
     )
     done = solution.status == "LogTime"
     # One member has margins from 220 to 16,000, too far apart for single precision.
@@ -395,6 +419,7 @@ def converged():
         scale=0.1,
         stop=[jf.MarginConverged(tolerances), jf.LogTime(LOG_GOOGOL)],
         schedule=FEW,
+        **TSIT5,
     )
     return task, tolerances, solution
 
@@ -433,6 +458,7 @@ def test_a_gradient_that_underflows_does_not_look_like_rest():
         task,
         stop=[_Unreachable(), jf.Stationary(1e-12, gradient=0.0), jf.LogTime(1000.0)],
         schedule=FEW,
+        **TSIT5,
     )
     assert set(solution.status) == {"LogTime"}
     assert np.all(solution.loss == 0)  # e^-1000

@@ -49,11 +49,10 @@ _remembered: dict[Hashable, int] = {}
 def best_width(problem: Problem, one: Start, devices: tuple[Device, ...]) -> int:
     """The width that gives most vector field evaluations a second on these devices.
 
-    **Arguments:**
-
-    - `problem`: what all members share.
-    - `one`: a member before its start, for shapes and a point to evaluate at.
-    - `devices`: one for each pool, which are timed at the same time.
+    Arguments:
+        problem: what all members share.
+        one: a member before its start, for shapes and a point to evaluate at.
+        devices: one for each pool, which are timed at the same time.
     """
     key = key_of((problem.flow, one), *devices)
     if key not in _remembered:

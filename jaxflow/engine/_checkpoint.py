@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from ._pool import Pool
 
-_MAGIC = b"jaxflow lanes 2\n"
+_MAGIC = b"jaxflow lanes 4\n"
 """The first bytes of every file of lanes; another number for another form."""
 
 
@@ -37,10 +37,9 @@ def to_bytes(in_flight: InFlight) -> bytes:
 def from_bytes(stored: bytes, shapes: PyTree) -> InFlight | None:
     """The lanes that were stored; `None` if the bytes are not what was written.
 
-    **Arguments:**
-
-    - `stored`: what `to_bytes` gave, as read back.
-    - `shapes`: a pool of this run, of any width.
+    Arguments:
+        stored: what `to_bytes` gave, as read back.
+        shapes: a pool of this run, of any width.
     """
     head = len(_MAGIC)
     content = stored[head + 32 :]

@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import equinox as eqx
 import jax
 import numpy as np
 
-from .._arrays import by_structure
 from ..errors import StoreError
+from . import _status as status
 from ._calibration import best_width, default_width
 from ._checkpoint import from_bytes, InFlight, to_bytes
 from ._lane import Problem
-from ._pool import fill, join, Members, Outcome, pad, take
+from ._observer import AbstractObserver
+from ._pool import join, Members, Outcome, pad, take
 from ._programs import compile_programs, is_compiled, Programs
-from ._recording import Observer
 from ._schedule import Device, devices_of, Layout, layout, Schedule
 from ._worker import Batch, Report, Worker
 
@@ -44,6 +43,18 @@ class Progress(NamedTuple):
     failed: int
     in_flight: int
     steps: int  # attempted by members of this process, done or in flight
+    doing: str = ""  # what holds it up, such as compiling
+
+
+class PassedError(Exception):
+    """Members were to go on from where stop conditions hold already.
+
+    Given their numbers.
+    """
+
+    def __init__(self, indices: np.ndarray):
+        super().__init__(f"stop conditions hold already for {len(indices)} members")
+        self.indices = indices
 
 
 @runtime_checkable
@@ -90,48 +101,23 @@ def run(
     source: Source,
     sink: Sink,
     *,
-    observer: Observer | None = None,
+    observer: AbstractObserver | None = None,
     schedule: Schedule | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Run every member of a source to its end and give it to the sink.
 
-    **Arguments:**
-
-    - `problem`: what all members share.
-    - `source`, `sink`: where members come from, and go when they are done.
-    - `observer`: what is recorded; the source then gives recordings.
-    - `schedule`: how the run is spread over the machine.
-    - `on_progress`: called whenever something has happened.
+    Arguments:
+        problem: what all members share.
+        source: where members come from.
+        sink: where they go when they are done.
+        observer: what is recorded; the source then gives recordings.
+        schedule: how the run is spread over the machine.
+        on_progress: called whenever something has happened.
     """
     if not source.has(0):
         return
     _Driver(problem, source, sink, observer, schedule or Schedule(), on_progress).run()
-
-
-def nobody(problem: Problem, source: Source, observer: Observer | None) -> Outcome:
-    """The outcome of no members at all, of the shapes that those of a source would have."""
-    return _nobody(problem, observer, source.draw(np.zeros(1, np.int64)))
-
-
-@by_structure
-def _nobody(problem: Problem, observer: Observer | None, example: Members) -> Outcome:
-    present = np.zeros(1, bool)
-    pool = eqx.filter_eval_shape(fill, problem, observer, example, present)
-    lanes, recordings = pool.lanes, pool.recordings
-    work = jax.eval_shape(problem.stepper.cost, lanes.stepper_state, lanes.num_steps)
-    shapes = Outcome(
-        clock=lanes.clock,
-        state=lanes.state,
-        status=lanes.status,
-        num_steps=lanes.num_steps,
-        num_accepted=lanes.num_accepted,
-        work=work,
-        values=None if recordings is None else recordings.values,
-    )
-    return jax.tree_util.tree_map(
-        lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes
-    )
 
 
 class _Driver:
@@ -170,7 +156,8 @@ class _Driver:
                 worker.start()
             self._drive(workers, plan)
         except BaseException as error:
-            self._leave(workers, safe_to_save=not isinstance(error, StoreError))
+            safe = not isinstance(error, (StoreError, PassedError))
+            self._leave(workers, safe_to_save=safe)
             raise
 
     # -- members to workers --
@@ -256,13 +243,15 @@ class _Driver:
             self.in_flight[report.worker] = report.in_flight
         if report.outcome is None:
             return
+        if np.any(passed := report.outcome.status == status.PASSED):
+            raise PassedError(report.indices[passed])
         self.sink.add(report.indices, report.outcome)
         self.done_now.update(self.handed_out.intersection(report.indices.tolist()))
         self.num_done += len(report.indices)
         self.num_failed += int(np.sum(report.outcome.status < 0))
         self.steps_done += int(np.sum(report.outcome.num_steps, dtype=np.int64))
 
-    def _tell(self) -> None:
+    def _tell(self, doing: str = "") -> None:
         reports = self.last.values()
         self.on_progress(
             Progress(
@@ -271,6 +260,7 @@ class _Driver:
                 self.num_failed,
                 sum(report.num_live for report in reports),
                 self.steps_done + sum(report.live_steps for report in reports),
+                doing,
             )
         )
 
@@ -316,6 +306,7 @@ class _Driver:
             width = default_width(devices[0])
             if total is None or total >= _WORTH_MEASURING * width * len(devices):
                 one = take(self.example.starts, 0)
+                self._tell("measuring")
                 width = best_width(self.problem, one, devices)
             if total is not None:
                 # Every pool several times full: at the end of a run lanes are empty.
@@ -325,6 +316,8 @@ class _Driver:
     def compile(self, width: int, device: Device) -> Programs:
         """Programs for pools of this width."""
         members = pad(self.example, width)
+        if not self.is_compiled(width, device):
+            self._tell("compiling")
         return compile_programs(self.problem, self.observer, members, device)
 
     def is_compiled(self, width: int, device: Device) -> bool:

@@ -7,6 +7,7 @@ lane then waits for another that takes more stages.
 Everything in this file is about one lane; `_pool.py` maps it over many.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import diffrax
@@ -15,12 +16,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
-from .._arrays import select
+from .._arrays import computed_once, select
 from ..flows import AbstractFlow
-from ..solvers import AbstractStepper, Step
+from ..solvers import AbstractStepper, select_state, Step
 from ..stops import AbstractStop
 from . import _status as status
-from ._crossing import first_crossing
+from ._landing import (
+    clip_to_end,
+    crossings_of,
+    gaps_of,
+    is_searched,
+    last_clocks_of,
+    nearer_end,
+    seen_by,
+)
 
 
 class Problem(eqx.Module):
@@ -31,6 +40,8 @@ class Problem(eqx.Module):
     controller: diffrax.AbstractStepSizeController
     max_steps: Int[Array, ""]
     first_step: Float[Array, ""] | None  # None: the controller chooses
+    pauses: bool = eqx.field(static=True, default=False)
+    """Whether lanes wait before their end until they are kept, to go on from there."""
 
 
 class Start(eqx.Module):
@@ -52,14 +63,25 @@ class Lane(eqx.Module):
     controller_state: PyTree
     args: PyTree
     stops: tuple[AbstractStop, ...]
+    seen: dict[str, Float[Array, "*lanes"]]  # by stop conditions, at the state
     num_steps: Int[Array, "*lanes"]
     num_accepted: Int[Array, "*lanes"]
     blocked: Bool[Array, "*lanes"]  # a step from here ended in no number
+    landing: Bool[Array, "*lanes"]  # on the way to its end, which its stops have changed
     status: Int[Array, "*lanes"]
 
     @property
     def is_live(self) -> Bool[Array, "*lanes"]:
         return self.status == status.RUNNING
+
+    @property
+    def waits(self) -> Bool[Array, "*lanes"]:
+        """Whether it waits before its end until it is kept."""
+        return self.status == status.PAUSED
+
+    @property
+    def has_ended(self) -> Bool[Array, "*lanes"]:
+        return ~self.is_live & ~self.waits
 
 
 class Attempt(eqx.Module):
@@ -86,19 +108,26 @@ def start(problem: Problem, member: Start) -> Lane:
     velocity = flow.vector_field(clock, state, args)
     shown = flow.snapshot(clock, state, velocity, args)
     stops = tuple(stop.begin(shown) for stop in member.stops)
-    last_clock = jnp.min(_last_clocks(flow, stops, args, dtype), initial=jnp.inf)
+    last_clock = jnp.min(last_clocks_of(flow, stops, args, dtype), initial=jnp.inf)
+    # No controller is told where the member ends: diffrax's constant steps would become a
+    # little shorter, to fill the time, and those of a longer run would be other steps.
     next_clock, controller_state = problem.controller.init(
         terms,
         clock,
-        last_clock,
+        jnp.full_like(clock, jnp.inf),
         state,
         problem.first_step,
         args,
         lambda terms, t0, y0, args: terms.vf(t0, y0, args),
         stepper.error_order(terms),
     )
+    is_clipped = next_clock > last_clock
     next_clock = jnp.minimum(next_clock, last_clock).astype(dtype)
-    gaps = _gaps(flow, stops, clock, state, velocity, args, dtype)
+    code = jnp.where(
+        _all_finite(velocity),
+        _first_reached(gaps_of(stops, shown, dtype) >= 0),
+        status.NON_FINITE,
+    )
     return Lane(
         past=jnp.zeros_like(clock),
         clock=clock,
@@ -108,12 +137,12 @@ def start(problem: Problem, member: Start) -> Lane:
         controller_state=_as_arrays(controller_state),
         args=args,
         stops=stops,
+        seen=seen_by(stops, shown, dtype),
         num_steps=jnp.zeros((), jnp.int32),
         num_accepted=jnp.zeros((), jnp.int32),
         blocked=jnp.zeros((), bool),
-        status=jnp.where(
-            _all_finite(velocity), _first_reached(gaps >= 0), status.NON_FINITE
-        ),
+        landing=jnp.asarray(is_clipped | (code != status.RUNNING)),
+        status=code,
     )
 
 
@@ -122,6 +151,9 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
 
     The order of operations is that of diffrax's own loop. A lane that is done stays as
     it is. A step that is made one evaluation at a time may need several attempts.
+
+    Where lanes are kept, one stays as it is before the first attempt that ends it or that
+    would be another without its stop conditions: from there it can go on with later ones.
     """
     terms = problem.flow.terms(lane.args)
     step = problem.stepper.attempt(
@@ -129,8 +161,15 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
     )
     judged = judge(problem, lane, step)
     landed = land(problem, lane, step, judged)
-    advanced = settle(problem, lane, step, judged, landed)
+    advanced, is_free = settle(problem, lane, step, judged, landed)
     live = lane.is_live
+    if problem.pauses:
+        pauses = computed_once(live & ~lane.landing & ~is_free)
+        code = jnp.where(pauses, status.PAUSED, lane.status).astype(lane.status.dtype)
+        again = problem.stepper.again(lane.stepper_state)
+        stepper_state = select_state(pauses, again, lane.stepper_state)
+        lane = dataclasses.replace(lane, status=code, stepper_state=stepper_state)
+        live = computed_once(live & ~pauses)
     tried = Attempt(
         start=lane.clock,
         end=lane.next_clock,
@@ -138,7 +177,7 @@ def attempt(problem: Problem, lane: Lane) -> tuple[Lane, Attempt]:
         accepted=landed.accepted & live,
         arrival=landed.clock,
     )
-    return select(live, advanced, lane), tried
+    return select_state(live, advanced, lane), tried
 
 
 class Judged(NamedTuple):
@@ -182,6 +221,7 @@ class Landed(NamedTuple):
     accepted: Bool[Array, ""]
     state: PyTree
     clock: Real[Array, ""]  # the lane's own again, where the step was not accepted
+    seen: dict[str, Float[Array, ""]]  # by stop conditions at the end of the step
     reached: Bool[Array, " stops"]
     retried: Bool[Array, ""]  # to be tried again as far as `crossing`
     crossing: Real[Array, ""]
@@ -194,12 +234,13 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
     dtype, begin, end = lane.clock.dtype, lane.clock, lane.next_clock
     dense = stepper.interpolation(begin, end, step.dense_info)
     velocity = dense.derivative(end)
-    gaps = _gaps(flow, lane.stops, end, step.candidate, velocity, lane.args, dtype)
-    last_clocks = _last_clocks(flow, lane.stops, lane.args, dtype)
+    shown = flow.snapshot(lane.past + end, step.candidate, velocity, lane.args)
+    gaps = gaps_of(lane.stops, shown, dtype)
+    last_clocks = last_clocks_of(flow, lane.stops, lane.args, dtype)
     usable = judged.kept & judged.finite
     passed = usable & ((gaps >= 0) | (end >= last_clocks))
     if stepper.divisible and any(is_searched(flow, s, lane.args) for s in lane.stops):
-        crossings = _crossings(flow, lane, dense, passed)
+        crossings = crossings_of(flow, lane, dense, passed)
         crossing = jnp.min(crossings)
         crossed = crossing < end
         # A crossing well inside the step is reached by a step of its own, of full
@@ -215,11 +256,17 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
     else:  # no dense output is read, so that none is computed
         crossing, arrival, state, reached = end, end, step.candidate, passed
         retried = jnp.zeros((), bool)
-    accepted = usable & ~retried
+    if stepper.divisible and flow.repeatable:
+        nearer = nearer_end(lane, gaps, passed)
+        retried |= nearer < jnp.minimum(crossing, arrival)
+        crossing = jnp.minimum(crossing, nearer)
+    retried = computed_once(retried)
+    accepted = computed_once(usable & ~retried)
     return Landed(
         accepted=accepted,
         state=select(accepted, state, lane.state),
         clock=jnp.where(accepted, arrival, begin),
+        seen=seen_by(lane.stops, shown, dtype),
         reached=reached & accepted,
         retried=retried,
         crossing=crossing,
@@ -229,11 +276,14 @@ def land(problem: Problem, lane: Lane, step: Step, judged: Judged) -> Landed:
 
 def settle(
     problem: Problem, lane: Lane, step: Step, judged: Judged, landed: Landed
-) -> Lane:
-    """The lane before its next attempt: the next step's length, and whether it is done."""
+) -> tuple[Lane, Bool[Array, ""]]:
+    """The lane before its next attempt: the next step's length, and whether it is done.
+
+    And whether it is free: not done, and the same if its stop conditions were later ones.
+    """
     dtype, clock = lane.clock.dtype, landed.clock
     stepper_state = step.settle(landed.accepted)
-    next_clock = _next_clock(problem, lane, step, judged, landed, stepper_state)
+    next_clock, by_stops = _next_clock(problem, lane, step, judged, landed, stepper_state)
     # A step of a few units in the last place of the clock leads nowhere. Not `<=`: a next
     # clock that is NaN is no progress either.
     least = 8 * jnp.finfo(dtype).eps * jnp.abs(clock)
@@ -242,11 +292,12 @@ def settle(
     # deep network moves slowly at first, and a large clock would round short steps away.
     reset = jnp.isinf(landed.last_clock)
     num_steps = lane.num_steps + step.ready.astype(jnp.int32)
+    spent = problem.stepper.steps_spent(stepper_state, num_steps)
     # Up to a wall of no numbers steps become ever shorter, and grow again where they were
     # accepted, without end. The member stands at it once they lead nowhere.
     moved = landed.accepted & _differ(landed.state, lane.state)
     blocked = ~moved & (lane.blocked | (step.ready & ~judged.finite))
-    return Lane(
+    advanced = Lane(
         past=lane.past + jnp.where(reset, clock, 0.0),
         clock=jnp.where(reset, 0.0, clock),
         next_clock=jnp.where(reset, next_clock - clock, next_clock),
@@ -257,30 +308,37 @@ def settle(
         ),
         args=lane.args,
         stops=lane.stops,
+        seen=select(landed.accepted, landed.seen, lane.seen),
         num_steps=num_steps,
         num_accepted=lane.num_accepted + landed.accepted.astype(jnp.int32),
         blocked=blocked,
+        landing=lane.landing | by_stops,
         status=_first_that_holds(
             (jnp.any(landed.reached), _first_reached(landed.reached)),
             (judged.kept & ~judged.finite, status.NON_FINITE),
             (judged.kept & _failed(step.result), status.SOLVER_FAILED),
             (step.ready & judged.failed, status.STEP_TOO_SMALL),
             (blocked & landed.accepted, status.NON_FINITE),
+            (_rests(problem, lane, stepper_state), status.RESTS_AT_KINK),
             (stuck & ~judged.finite, status.NON_FINITE),
             (stuck, status.STEP_TOO_SMALL),
-            (num_steps >= problem.max_steps, status.MAX_STEPS),
+            (step.ready & (spent >= problem.max_steps), status.MAX_STEPS),
         ),
     )
+    return advanced, ~by_stops & advanced.is_live
 
 
-def _next_clock(problem, lane, step, judged, landed, stepper_state) -> Real[Array, ""]:
+def _next_clock(problem, lane, step, judged, landed, stepper_state):
+    """Where the next step should end, and whether that is due to stop conditions."""
     proposal = judged.proposal
     longest = problem.stepper.longest_step(stepper_state)
     if longest is not None:
         proposal = jnp.minimum(proposal, landed.clock + longest)
-    proposal = _clip_to_end(landed.clock, proposal, landed.last_clock, judged.kept)
-    next_clock = jnp.where(landed.retried, landed.crossing, proposal)
-    return jnp.where(step.ready, next_clock.astype(lane.clock.dtype), lane.next_clock)
+    clipped = clip_to_end(landed.clock, proposal, landed.last_clock, judged.kept)
+    next_clock = jnp.where(landed.retried, landed.crossing, clipped)
+    by_stops = landed.retried | (clipped != proposal)
+    next_clock = jnp.where(step.ready, next_clock.astype(lane.clock.dtype), lane.next_clock)
+    return next_clock, step.ready & by_stops
 
 
 _NEAR = 1e-4
@@ -288,52 +346,12 @@ _NEAR = 1e-4
 as the state at that end. Chosen."""
 
 
-def _gaps(flow, stops, clock, state, velocity, args, dtype) -> Float[Array, " stops"]:
-    snapshot = flow.snapshot(clock, state, velocity, args)
-    gaps = [jnp.asarray(stop.gap(snapshot)).astype(dtype) for stop in stops]
-    return jnp.stack(gaps) if gaps else jnp.zeros(0, dtype)
-
-
-def _last_clocks(flow, stops, args, dtype) -> Float[Array, " stops"]:
-    """Where the conditions end the member; infinity where only integration can tell."""
-    found = [stop.clock(flow, args) for stop in stops]
-    clocks = [jnp.asarray(jnp.inf if c is None else c).astype(dtype) for c in found]
-    return jnp.stack(clocks) if clocks else jnp.zeros(0, dtype)
-
-
-def is_searched(flow: AbstractFlow, stop: AbstractStop, args: PyTree) -> bool:
-    """Whether the end has to be found inside a step."""
-    return stop.exact and stop.clock(flow, args) is None
-
-
-def _crossings(flow, lane, dense, wanted) -> Float[Array, " stops"]:
-    """Where each condition that is searched is met; infinity for the others."""
-
-    def one(stop, wanted):
-        if not is_searched(flow, stop, lane.args):
-            return jnp.full_like(lane.clock, jnp.inf)
-
-        def gap(clock):
-            state = dense.evaluate(clock)
-            # No exact condition reads the velocity; anything of its shape will do.
-            return stop.gap(flow.snapshot(clock, state, state, lane.args))
-
-        clock = first_crossing(gap, lane.clock, lane.next_clock, wanted)
-        return jnp.where(wanted, clock, jnp.inf)
-
-    found = [one(stop, wanted[i]) for i, stop in enumerate(lane.stops)]
-    return jnp.stack(found) if found else jnp.zeros(0, lane.clock.dtype)
-
-
-def _clip_to_end(clock, next_clock, last_clock, kept):
-    """Step onto the last clock rather than past it or just short of it.
-
-    diffrax's rule: a step that would end within 100 units in the last place of the end
-    ends there; after a rejection, go half of the way.
-    """
-    floor = last_clock * (1 - 50 * jnp.finfo(clock.dtype).eps)
-    clipped = jnp.where(kept, last_clock, clock + 0.5 * (last_clock - clock))
-    return jnp.where(next_clock > floor, clipped, next_clock)
+def _rests(problem, lane, stepper_state) -> Bool[Array, ""]:
+    """Whether a member that is to come to rest has, as far as it can."""
+    rests = problem.stepper.rests(stepper_state)
+    if rests is None or not any(stop.at_rest for stop in lane.stops):
+        return jnp.zeros((), bool)
+    return rests
 
 
 def _first_reached(reached: Bool[Array, " stops"]) -> Int[Array, ""]:

@@ -19,8 +19,8 @@ from jaxtyping import PyTree
 from .._compiled import check_process, LastUsed, settings
 from .._decompositions import lower
 from ._lane import Problem
+from ._observer import AbstractObserver
 from ._pool import advance, fill, Members, Outcome, outcome, Pool, refill
-from ._recording import Observer
 from ._schedule import Device
 
 
@@ -35,7 +35,7 @@ class Programs(NamedTuple):
     ]  # of (pool, num_attempts, enough): see `advance`
     refill: Callable[..., Pool]  # of (pool, fresh, source); the pool is donated
     put: Callable[..., Any]  # arrays onto the device
-    outcome: Callable[[Pool, np.ndarray], Outcome]  # of (pool, rows), in NumPy
+    outcome: Callable[..., Outcome]  # of (pool, rows), in NumPy
     shapes: PyTree  # of a pool
     seconds: float  # that compilation took
 
@@ -48,6 +48,9 @@ class _Compiled(NamedTuple):
     seconds: float
 
 
+_fills: LastUsed[Callable] = LastUsed(32)
+"""Programs that fill pools with members that go on from another run."""
+
 _kept: LastUsed[_Compiled] = LastUsed(32)
 """Sets of programs, of about 7 MB each for small networks. Chosen: a run has one set for
 each width, of which it uses up to three."""
@@ -55,7 +58,7 @@ each width, of which it uses up to three."""
 
 def compile_programs(
     problem: Problem,
-    observer: Observer | None,
+    observer: AbstractObserver | None,
     members: Members,
     device: Device,
 ) -> Programs:
@@ -63,9 +66,14 @@ def compile_programs(
     check_process()
     shared, structure = eqx.partition((problem, observer), eqx.is_array)
     width = len(jax.tree_util.tree_leaves(members.starts)[0])
-    key = key_of((problem, observer, members), device)
-    make = functools.partial(_compile, shared, structure, members, width, device)
+    key = _key_of(problem, observer, members, device)
+    starting = members._replace(kept=None)
+    make = functools.partial(_compile, shared, structure, starting, width, device)
     compiled = _kept.get(key, make)
+    fill = compiled.fill
+    if members.kept is not None:
+        make = functools.partial(_compile_fill, shared, structure, members, width, device)
+        fill = _fills.get(key_of((problem, observer, members), device), make)
     put = lambda tree: jax.device_put(tree, device)
     shared = put(shared)
     # Small arguments stay NumPy arrays: a compiled call takes them to its device faster
@@ -78,7 +86,7 @@ def compile_programs(
     return Programs(
         width=width,
         device=device,
-        fill=lambda members, present: compiled.fill(shared, members, present),
+        fill=lambda members, present: fill(shared, members, present),
         advance=advance,
         refill=lambda pool, fresh, source: compiled.refill(pool, fresh, source),
         put=put,
@@ -89,42 +97,62 @@ def compile_programs(
 
 
 def is_compiled(
-    problem: Problem, observer: Observer | None, members: Members, device: Device
+    problem: Problem, observer: AbstractObserver | None, members: Members, device: Device
 ) -> bool:
     """Whether programs for pools as wide as `members` are there already."""
-    return key_of((problem, observer, members), device) in _kept
+    return _key_of(problem, observer, members, device) in _kept
+
+
+def _key_of(problem, observer, members: Members, device: Device) -> Hashable:
+    # The same programs run members that go on and those that start.
+    return key_of((problem, observer, members._replace(kept=None)), device)
 
 
 def forget_programs() -> None:
     """Forget every compiled program."""
     _kept.clear()
+    _fills.clear()
 
 
-def _compile(shared, structure, members, width, device) -> _Compiled:
-    begun = time.perf_counter()
-    sharding = jax.sharding.SingleDeviceSharding(device)
+def _compile_fill(shared, structure, members, width, device) -> Callable:
+    """The program that fills a pool."""
+    return _lowered_fill(shared, structure, members, width, device)[0].compile()
 
-    def shape_of(leaf):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    def shapes_of(tree):
-        return jax.tree_util.tree_map(shape_of, tree)
+def _lowered_fill(shared, structure, members, width, device):
+    """The program that fills a pool, still to be compiled, and what it gives."""
+    shapes_of = functools.partial(_shapes_of, device=device)
 
     def fill_lanes(shared, members, present):
         problem, observer = eqx.combine(shared, structure)
         return fill(problem, observer, members, present)
 
+    arguments = shapes_of((shared, members, np.zeros(width, bool)))
+    return lower(fill_lanes, *arguments), shapes_of(jax.eval_shape(fill_lanes, *arguments))
+
+
+def _shapes_of(tree: PyTree, device: Device) -> PyTree:
+    sharding = jax.sharding.SingleDeviceSharding(device)
+
+    def shape_of(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree_util.tree_map(shape_of, tree)
+
+
+def _compile(shared, structure, members, width, device) -> _Compiled:
+    begun = time.perf_counter()
+
     def advance_lanes(shared, pool, num_attempts, enough):
         problem, observer = eqx.combine(shared, structure)
         return advance(problem, observer, pool, num_attempts, enough)
 
+    filled, pool = _lowered_fill(shared, structure, members, width, device)
+    shapes_of = functools.partial(_shapes_of, device=device)
     numbers = shapes_of(shared)
-    whole = shape_of(np.zeros((), np.int32))
-    arguments = (numbers, shapes_of(members), shape_of(np.zeros(width, bool)))
-    filled = lower(fill_lanes, *arguments)
-    pool = shapes_of(jax.eval_shape(fill_lanes, *arguments))
+    whole = shapes_of(np.zeros((), np.int32))
     advanced = lower(advance_lanes, numbers, pool, whole, whole, donate=(1,))
-    source = shape_of(np.zeros(width, np.int32))
+    source = shapes_of(np.zeros(width, np.int32))
     refilled = lower(refill, pool, pool, source, donate=(0,))
     return _Compiled(
         filled.compile(),

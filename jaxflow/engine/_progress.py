@@ -1,17 +1,29 @@
-"""A progress bar for a run; where there is no terminal, a line now and then."""
+"""How far a run has come: a bar where it can move, else a line now and then."""
 
 import contextlib
+import importlib.util
+import itertools
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import rich.console
 import rich.progress
+import rich.progress_bar
+import rich.table
+import rich.text
 
 from ._driver import Progress
 
 _SECONDS_BETWEEN_LINES = 30.0
 """Chosen, so that the log of a run of hours stays readable."""
+
+_LINE = 80
+"""Characters of a line where there is no terminal. Chosen: what a log is read at."""
+
+_LEAST_BAR, _LONGEST_BAR = 6, 40
+"""Characters of a bar. Chosen for the eye."""
 
 
 @contextlib.contextmanager
@@ -20,115 +32,161 @@ def progress_bar(
 ) -> Iterator[Callable[[Progress], None]]:
     """Show how far a run has come, on the error stream.
 
-    Members done, in flight and failed, members and vector-Jacobian products per second,
-    and the time left.
+    Members done, what is going on (compiling, say), members failed, the time left, members
+    per second, members in flight and vector-Jacobian products per second: as much of that
+    as fits in a line.
 
-    **Arguments:**
+    Arguments:
+        description: what is being run.
+        show: `True` or `None` for a bar on a terminal and in a notebook that has
+            `ipywidgets`, and a line every half a minute elsewhere, with `True` at the
+            beginning and at the end too. `False` for nothing.
+        vjps_per_step: products in an attempted step, if that is known.
 
-    - `description`: what is being run.
-    - `show`: `True` for a bar, `False` for nothing; `None` for a bar on a terminal and a
-      line every half a minute elsewhere.
-    - `vjps_per_step`: products in an attempted step, if that is known.
-
-    **Returns:** a context manager that gives a function to call with each `Progress`.
+    Returns:
+        A context manager that gives a function to call with each `Progress`.
     """
     if show is False:
         yield lambda progress: None
-    elif show or sys.stderr.isatty():
-        bar = _bar()
-        with contextlib.ExitStack() as stack:
-            # First, so that it is done last and whatever happens: where Ctrl-C comes while
-            # a bar begins, nobody ends it, and it has hidden the cursor.
-            stack.callback(bar.console.show_cursor)
-            stack.enter_context(bar)
-            line = bar.add_task(description, total=None, details="")
-            speed = _Speed(vjps_per_step)
-            yield lambda progress: bar.update(
-                line,
-                completed=progress.done,
-                total=progress.total,
-                details=_details(progress, speed),
-            )
-    else:
-        yield _Lines(description, _Speed(vjps_per_step))
+        return
+    console = rich.console.Console(stderr=True)
+    state = _State(description, vjps_per_step)
+    with (_bar if _can_move(console) else _lines)(state, console, bool(show)):
+        yield state.update
 
 
-def _bar() -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TextColumn("{task.fields[details]}"),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TimeRemainingColumn(),
-        console=rich.console.Console(stderr=True),
-    )
+def _can_move(console: rich.console.Console) -> bool:
+    """Whether what was written can be written over."""
+    if console.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return console.is_interactive
 
 
-class _Lines:
-    """Prints a line of progress when the last one is old enough."""
-
-    def __init__(self, description: str, speed: "_Speed"):
-        self._description = description
-        self._speed = speed
-        self._last = time.monotonic()
-
-    def __call__(self, progress: Progress) -> None:
-        details = _details(progress, self._speed)
-        now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN_LINES:
-            return
-        self._last = now
-        total = "" if progress.total is None else f" of {progress.total:,}"
-        left = self._speed.seconds_left(progress)
-        time_left = "" if left is None else f", about {_duration(left)} left"
-        print(
-            f"{self._description}: {progress.done:,}{total} done, {details}{time_left}",
-            file=sys.stderr,
-            flush=True,
-        )
+@contextlib.contextmanager
+def _bar(state: "_State", console: rich.console.Console, show: bool) -> Iterator[None]:
+    bar = rich.progress.Progress(_Line(state, console), console=console)
+    with contextlib.ExitStack() as stack:
+        # First, so that it is done last and whatever happens: where Ctrl-C comes while
+        # a bar begins, nobody ends it, and it has hidden the cursor.
+        stack.callback(console.show_cursor)
+        stack.enter_context(bar)
+        stack.callback(bar.refresh)  # in a notebook rich does not show how it ended
+        bar.add_task(state.description, total=None)
+        yield
 
 
-class _Speed:
-    """Members and products per second since the first report of a run."""
+@contextlib.contextmanager
+def _lines(state: "_State", console: rich.console.Console, show: bool) -> Iterator[None]:
+    """A line now and then, by a thread: while a program is compiled nobody reports."""
+    say = lambda: print(state.line(_LINE), file=sys.stderr, flush=True)
+    over = threading.Event()
 
-    def __init__(self, vjps_per_step: int | None):
+    def now_and_then() -> None:
+        while not over.wait(_SECONDS_BETWEEN_LINES):
+            say()
+
+    speaker = threading.Thread(target=now_and_then, daemon=True)
+    if show:
+        say()
+    try:
+        speaker.start()
+        yield
+    finally:
+        over.set()
+        speaker.join()
+        if show:
+            say()
+
+
+class _State:
+    """What a run last reported, in words."""
+
+    def __init__(self, description: str, vjps_per_step: int | None):
+        self.description = description
+        self.last = Progress(0, None, 0, 0, 0, "starting")
         self._vjps_per_step = vjps_per_step
+        self._started = time.monotonic()
         self._begun: float | None = None
         self._done_before = 0
 
-    def members(self, progress: Progress) -> float | None:
-        seconds = self._seconds(progress)
-        new = progress.done - self._done_before
-        return new / seconds if seconds and new else None
+    def update(self, progress: Progress) -> None:
+        if self._begun is None and not progress.doing:
+            # Members that an earlier run finished do not count for the speed of this one,
+            # and compiling is no part of it.
+            self._begun, self._done_before = time.monotonic(), progress.done
+        self.last = progress
 
-    def vjps(self, progress: Progress) -> float | None:
-        seconds = self._seconds(progress)
-        if not seconds or self._vjps_per_step is None:
-            return None
-        return progress.steps * self._vjps_per_step / seconds
+    @property
+    def head(self) -> str:
+        """The members done, and of what."""
+        total = "?" if self.last.total is None else f"{self.last.total:,}"
+        return f"{self.last.done:,}/{total} {self.description}"
 
-    def seconds_left(self, progress: Progress) -> float | None:
-        speed = self.members(progress)
-        if speed is None or progress.total is None:
-            return None
-        return (progress.total - progress.done) / speed
+    @property
+    def elapsed(self) -> str:
+        return _duration(time.monotonic() - self._started)
 
-    def _seconds(self, progress: Progress) -> float:
-        now = time.monotonic()
-        if self._begun is None:
-            # Members that an earlier run finished do not count for the speed of this one.
-            self._begun, self._done_before = now, progress.done
-        return now - self._begun
+    def line(self, width: int) -> str:
+        """All of it in a line without a bar."""
+        details = [f"after {self.elapsed}", *self._details()]
+        return f"{self.head}: {self.within(width - len(self.head) - 2, details)}"
+
+    def within(self, room: int, details: list[str] | None = None) -> str:
+        """The first details that there is room for."""
+        details = self._details() if details is None else details
+        texts = list(itertools.accumulate(details, lambda all, one: f"{all}, {one}"))
+        return next((text for text in reversed(texts) if len(text) <= room), "")
+
+    def _details(self) -> list[str]:
+        """What matters most goes first."""
+        last, found = self.last, []
+        if last.doing:
+            found.append(last.doing)
+        if last.failed:
+            found.append(f"{last.failed:,} failed")
+        seconds = 0.0 if self._begun is None else time.monotonic() - self._begun
+        new = last.done - self._done_before
+        if seconds and new:
+            if last.total is not None and last.done < last.total:
+                left = (last.total - last.done) * seconds / new
+                found.append(f"{_duration(left)} left")
+            found.append(f"{new / seconds:.3g} members/s")
+        if last.in_flight or not last.doing:
+            found.append(f"{last.in_flight:,} in flight")
+        if seconds and last.steps and self._vjps_per_step is not None:
+            found.append(f"{last.steps * self._vjps_per_step / seconds:,.3g} VJPs/s")
+        return found
 
 
-def _details(progress: Progress, speed: _Speed) -> str:
-    parts = [f"{progress.in_flight:,} in flight", f"{progress.failed:,} failed"]
-    if (members := speed.members(progress)) is not None:
-        parts.append(f"{members:.3g} members/s")
-    if vjps := speed.vjps(progress):
-        parts.append(f"{vjps:,.3g} VJPs/s")
-    return ", ".join(parts)
+class _Line(rich.progress.ProgressColumn):
+    """A line with a bar, whose count comes first: nothing that matters is cut off."""
+
+    max_refresh = None
+
+    def __init__(self, state: _State, console: rich.console.Console):
+        super().__init__()
+        self._state = state
+        self._console = console
+
+    def render(self, task: rich.progress.Task) -> rich.table.Table:
+        state, last = self._state, self._state.last
+        fixed = len(state.head) + len(state.elapsed) + 2
+        details = state.within(self._console.width - fixed - _LEAST_BAR - 2)
+        bar = self._console.width - fixed - len(details) - 2
+        line = rich.table.Table.grid(padding=(0, 1))
+        for _ in range(4):
+            line.add_column(no_wrap=True, overflow="ellipsis")
+        whole = rich.progress_bar.ProgressBar(
+            total=last.total,
+            completed=last.done,
+            width=min(max(bar, 1), _LONGEST_BAR),
+            pulse=bool(last.doing),
+            animation_time=task.get_time(),
+        )
+        line.add_row(
+            rich.text.Text(state.head), whole, rich.text.Text(details), state.elapsed
+        )
+        return line
 
 
 def _duration(seconds: float) -> str:

@@ -24,20 +24,22 @@ class Schedule:
 
     Results do not depend on it, beyond rounding.
 
-    **Arguments:**
+    Arguments:
+        width: lanes in a pool. Measured for the problem on this machine if not given, and
+            remembered. On CPUs rounded up to a multiple of 8.
+        steps_per_call: most attempted steps between two harvests of finished lanes.
+        pools_per_device: pools on one device, each driven by a thread of its own. On CPUs
+            as many as cores if not given.
+        devices: where to run, of `jax.devices()`; all local devices if not given.
+        checkpoint_seconds: how often a run with `store=` saves the lanes in flight.
 
-    - `width`: lanes in a pool. Measured for the problem on this machine if not given, and
-      remembered. On CPUs rounded up to a multiple of 8.
-    - `steps_per_call`: most attempted steps between two harvests of finished lanes.
-    - `pools_per_device`: pools on one device, each driven by a thread of its own. On CPUs
-      as many as cores if not given.
-    - `devices`: where to run, of `jax.devices()`; all local devices if not given.
-    - `checkpoint_seconds`: how often a run with `store=` saves the lanes in flight.
+    Raises:
+        InputError: for numbers that are not positive, and without devices.
 
-    **Raises:** `InputError` for numbers that are not positive, and without devices.
-
-    >>> Schedule(width=64)
-    Schedule(width=64)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.Schedule(width=64)
+        Schedule(width=64)
     """
 
     width: int | None = None
@@ -76,7 +78,8 @@ class Schedule:
 def check_schedule(schedule: Any) -> Schedule:
     """How a run is spread over the machine; `None` leaves it open.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     if schedule is None:
         return Schedule()

@@ -9,6 +9,7 @@ import numpy as np
 from ..stops import AbstractStop
 
 RUNNING = 0
+RESTS_AT_KINK = -5
 MAX_STEPS = -1
 NON_FINITE = -2
 STEP_TOO_SMALL = -3
@@ -21,8 +22,18 @@ FAILURES = {
     SOLVER_FAILED: "solver_failed",
 }
 
+OTHERS = {RESTS_AT_KINK: "rests_at_kink"}
+"""What ends members besides: neither a condition nor a failure."""
+
 NOBODY = -100
 """The status of a lane without a member: it is not live, and has no outcome."""
+
+PAUSED = -101
+"""The status of a lane whose next attempt ends it, or is changed by its stop conditions. It
+waits until it is kept, and goes on to its end."""
+
+PASSED = -102
+"""The status of a member that was to go on from where stop conditions hold already."""
 
 
 class StatusNames(NamedTuple):
@@ -33,9 +44,9 @@ class StatusNames(NamedTuple):
 
 
 def status_names(stops: Sequence[AbstractStop]) -> StatusNames:
-    """Codes 1, 2, … are the stop conditions in their order; negative ones are failures."""
+    """Codes 1, 2, … are the stop conditions in their order; negative ones are not."""
     named = dict(enumerate(distinct_names([stop.name for stop in stops]), start=1))
-    named.update(FAILURES)
+    named.update(FAILURES | OTHERS)
     return StatusNames(tuple(named), tuple(named.values()))
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast, NamedTuple
 import jax
 import numpy as np
 
+from .._compiled import own_guards
 from . import _status as status
 from ._checkpoint import InFlight
 from ._pool import Members, Outcome, pad, Pool, take
@@ -86,7 +87,7 @@ class Worker(threading.Thread):
         self._more = True  # the driver has not said yet that the queue is empty
 
     def run(self) -> None:
-        with jax.enable_x64(self._double):
+        with jax.enable_x64(self._double), own_guards():
             self._run()
 
     def _run(self) -> None:

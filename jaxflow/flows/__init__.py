@@ -4,6 +4,7 @@ from ._abstract import (
     AbstractFlow as AbstractFlow,
     AbstractNetworkFlow as AbstractNetworkFlow,
     AbstractPlainFlow as AbstractPlainFlow,
+    MemberStart as MemberStart,
     NotShownError as NotShownError,
     Snapshot as Snapshot,
     snapshot as snapshot,
@@ -29,10 +30,18 @@ from ._geometry import (
 )
 from ._gradients import outputs_at as outputs_at, pull_back as pull_back
 from ._langevin import LangevinFlow as LangevinFlow
+from ._own import OwnFlow as OwnFlow, places_of as places_of, put as put
 from ._polar import PolarFlow as PolarFlow, PolarState as PolarState
 from ._randomized import (
     AbstractRandomizedFlow as AbstractRandomizedFlow,
     Randomized as Randomized,
 )
+from ._sides import (
+    Sides as Sides,
+    sides_of_flow as sides_of_flow,
+    sides_of_loss as sides_of_loss,
+    sides_of_outputs as sides_of_outputs,
+)
 from ._stochastic_descent import StochasticDescentFlow as StochasticDescentFlow
+from ._tuned import TunedFlow as TunedFlow
 from ._watched import WatchedFlow as WatchedFlow

@@ -1,14 +1,15 @@
 """What a flow is, and what it shows of a member at one moment."""
 
 import abc
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree, Real
+from jaxtyping import Array, Bool, Float, PyTree, Real
 
 from ..networks import MemberNumber
 from ..solvers import ErrorView, Tolerances
@@ -100,6 +101,14 @@ class AbstractFlow(eqx.Module):
         return diffrax.ODETerm(self.vector_field)  # pyright: ignore[reportArgumentType]
 
 
+class MemberStart(NamedTuple):
+    """What a flow makes a member's `args` from; of many with a leading axis of members."""
+
+    log_scale: Any
+    number: MemberNumber
+    arrays: tuple[Any, ...] = ()  # of the member's own, beside its weights
+
+
 class AbstractNetworkFlow(AbstractFlow):
     """A flow of a network's parameters: it also has a way in, and a measure of errors."""
 
@@ -120,6 +129,13 @@ class AbstractNetworkFlow(AbstractFlow):
     def drives(state: Any) -> Any:
         """One for components that others depend on, zero for such as a clock."""
 
+    @property
+    def sides(self) -> Callable[[Any, Any], Bool[Array, " pairs"]] | None:
+        """A function of (state, args) that tells for everything at which the vector field
+        jumps, such as a neuron on a sample, on which side of its kink it is; `None` where
+        nothing is known to jump."""
+        return None
+
     @staticmethod
     @abc.abstractmethod
     def view_error(view: ErrorView, tolerances: Tolerances) -> ErrorView:
@@ -133,6 +149,15 @@ class AbstractNetworkFlow(AbstractFlow):
     def member_args(self, log_scale: Float[Array, ""], number: MemberNumber) -> Any:
         """The `args` of one member, from `log δ` and the member's number."""
         return log_scale
+
+    @property
+    def example_arrays(self) -> tuple[Any, ...]:
+        """Arrays of a member's own, as of one of them."""
+        return ()
+
+    def args_of(self, start: MemberStart) -> Any:
+        """The `args` of one member."""
+        return self.member_args(start.log_scale, start.number)
 
     def at_end(self, shown: Snapshot, at_rest: Array) -> dict[str, Float[Array, ""]]:
         """Final values that only this flow has, by the name of their column."""

@@ -27,6 +27,7 @@ from ..tasks import AbstractTask
 from ._abstract import AbstractNetworkFlow, Snapshot
 from ._elapsed import size_of_elapsed
 from ._polar import growth_and_direction, PolarFlow, PolarState
+from ._sides import sides_of_flow
 
 
 class BlockPolarState(NamedTuple):
@@ -39,7 +40,8 @@ class BlockPolarState(NamedTuple):
 class BlockPolarFlow(AbstractNetworkFlow):
     """Gradient flow of a homogeneous network in polar coordinates of its blocks.
 
-    **Arguments:** `block`, the number of each parameter's block.
+    Arguments:
+        block: the number of each parameter's block.
     """
 
     network: eqx.Module
@@ -51,6 +53,10 @@ class BlockPolarFlow(AbstractNetworkFlow):
     @property
     def shows(self) -> tuple[str, ...]:  # pyright: ignore
         return self._polar.shows
+
+    @property
+    def sides(self):
+        return sides_of_flow(self.network, self.task, self.weights, self.true_outputs)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> BlockPolarState:
         weights = flatten(network)
@@ -157,6 +163,12 @@ class BlockPolarFlow(AbstractNetworkFlow):
         """`e^(ρ_b - ρ)` for every parameter; zero in a block of zeros."""
         shares = jnp.where(empty, 0.0, jnp.exp(state.log_growths - log_growth))
         return shares[self.block]
+
+    def true_outputs(
+        self, state: BlockPolarState, args: Float[Array, ""]
+    ) -> Float[Array, "n out"]:
+        """`H(x; w)` of all samples."""
+        return self._polar.true_outputs(self._as_one(state), args)
 
     def _as_one(self, state: BlockPolarState) -> PolarState:
         """The same weights with one log-norm and one direction for all."""

@@ -17,6 +17,7 @@ from ..tasks import AbstractTask
 from ._abstract import AbstractPlainFlow, Snapshot, snapshot
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import downhill, outputs_at
+from ._sides import sides_of_flow, sides_of_loss
 
 Vector = Float[Array, " parameters"]
 
@@ -39,6 +40,12 @@ class CartesianFlow(AbstractCartesianFlow):
     task: AbstractTask
     order: int | float | None = eqx.field(static=True)
     shows = (*TIMES, *SHOWN_OF_WEIGHTS)
+
+    @property
+    def sides(self):
+        if self.order is None:
+            return sides_of_loss(self.network, self.task, self.weights)
+        return sides_of_flow(self.network, self.task, self.weights, self.true_outputs)
 
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> Vector:
         weights = flatten(network)
@@ -72,6 +79,11 @@ class CartesianFlow(AbstractCartesianFlow):
     def clock_at(self, quantity, value, args):
         return time_on_clock(quantity, value, self._log_unit_of_time(args))
 
+    def true_outputs(self, state: Vector, args: Float[Array, ""]) -> Float[Array, "n out"]:
+        """`H(x; w)` of all samples."""
+        outputs = outputs_at(self.network, self.task, state)
+        return self._true_outputs(outputs, args)
+
     def _true_outputs(self, outputs, args):
         """`H(x; w) = δ^L H(x; u)`."""
         return outputs if self.order is None else jnp.exp(self.order * args) * outputs
@@ -86,7 +98,7 @@ def time_on_clock(
 ) -> Float[Array, ""] | None:
     """The clock at a time, for a flow whose clock is the rescaled time.
 
-    **Arguments:** which of the three times has the `value`, and the logarithm of `t/s`.
+    Given which of the three times has the `value`, and the logarithm of `t/s`.
     """
     if quantity == "rescaled_time":
         return value

@@ -12,8 +12,9 @@ which is `τ` while the weights are small, and on which the gradient is
 
 which stays of order one. Nothing in it underflows: the loss only enters by its logarithm.
 
-**Source:** Lyu and Li (2020), arXiv:1906.05890, and Ji and Telgarsky (2020),
-arXiv:2006.06657, whose proofs measure time by `𝓛 dt`.
+Source:
+    Lyu and Li (2020), arXiv:1906.05890, and Ji and Telgarsky (2020), arXiv:2006.06657,
+    whose proofs measure time by `𝓛 dt`.
 """
 
 from typing import NamedTuple

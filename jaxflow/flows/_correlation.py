@@ -37,6 +37,7 @@ from ._polar import (
     SHOWN_IN_POLAR,
     unit,
 )
+from ._sides import sides_of_outputs
 
 
 def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
@@ -45,22 +46,25 @@ def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     With `z_i = -ℓ'(0, y_i)`: `y_i` for the square loss, `y_i/2` for the logistic, `y_i`
     for the exponential. Near the origin `-∇𝓛(w) ≈ ∇N(w)`.
 
-    **Arguments:**
+    Arguments:
+        network: one network, called on one sample.
+        task: the data and the loss.
 
-    - `network`: one network, called on one sample.
-    - `task`: the data and the loss.
+    Returns:
+        `N(w)`, a scalar.
 
-    **Returns:** `N(w)`, a scalar.
+    Raises:
+        InputError: for arguments that do not fit, such as an ensemble.
 
-    **Raises:** `InputError` for arguments that do not fit, such as an ensemble.
+    Source:
+        arXiv:2403.08121, section 3 (neural correlation function).
 
-    **Source:** arXiv:2403.08121, section 3 (neural correlation function).
-
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))
-    >>> bool(ncf(network, task) == network.weights[0][0, 0])
-    True
+    Examples:
+        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jnp.eye(2), jnp.array([1.0, 0.0]))
+        >>> bool(jf.ncf(network, task) == network.weights[0][0, 0])
+        True
     """
     task = fitted(network, task)
     outputs = task.outputs(network)
@@ -69,7 +73,7 @@ def ncf(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
 
 def ncf_gradient(network: eqx.Module, task: AbstractTask) -> Float[Array, " parameters"]:
     """`∇N(w)` as one vector, in the order of the network's leaves."""
-    task = task.astype(parameter_dtype(network))
+    task = task.astype(parameter_dtype(network)).shaped_for(network)
     return pull_back(network, task, flatten(network), task.correlation_weights)
 
 
@@ -79,6 +83,10 @@ class AbstractCorrelationFlow(AbstractPolarFlow):
     network: eqx.AbstractVar[eqx.Module]
     task: eqx.AbstractVar[AbstractTask]
     order: eqx.AbstractVar[int | float]
+
+    @property
+    def sides(self):
+        return sides_of_outputs(self.network, self.task, self.weights)
 
     @abc.abstractmethod
     def residual(self, outputs: Float[Array, "n out"], args) -> Float[Array, "n out"]:

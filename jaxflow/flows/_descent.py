@@ -4,6 +4,10 @@ The vector field is `-∇𝓛(w)` in the physical weights; an optimizer turns it
 (`jaxflow.solvers.Updates`), so descent runs in the same lanes as every flow.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
@@ -16,6 +20,29 @@ from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import downhill, outputs_at
 
 Vector = Float[Array, " parameters"]
+
+
+class DescentTerm(diffrax.AbstractTerm):
+    """The negative gradient of a loss, with the loss itself.
+
+    Some optimizers ask for its value, or search along a line.
+
+    Arguments:
+        field: a function of (clock, weights, args).
+        loss: a function of the same.
+    """
+
+    field: Callable[[Real[Array, ""], Vector, Any], Vector]
+    loss: Callable[[Real[Array, ""], Vector, Any], Float[Array, ""]]
+
+    def vf(self, t, y, args):
+        return self.field(jnp.asarray(t), y, args)
+
+    def contr(self, t0, t1, **kwargs):
+        return t1 - t0
+
+    def prod(self, vf, control):
+        return control * vf
 
 
 class DescentFlow(AbstractCartesianFlow):
@@ -37,6 +64,15 @@ class DescentFlow(AbstractCartesianFlow):
     ) -> Vector:
         return downhill(self.network, self.task, state)
 
+    def loss(
+        self, clock: Real[Array, ""], state: Vector, args: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """The loss that the field is the negative gradient of."""
+        return self.task.total_loss(outputs_at(self.network, self.task, state))
+
+    def terms(self, args: Float[Array, ""]) -> diffrax.AbstractTerm:
+        return DescentTerm(self.vector_field, self.loss)  # pyright: ignore[reportCallIssue]
+
     def snapshot(
         self,
         clock: Real[Array, ""],
@@ -49,7 +85,7 @@ class DescentFlow(AbstractCartesianFlow):
             direction,
             clock=clock,
             log_norm=log_norm,
-            loss=self.task.total_loss(outputs_at(self.network, self.task, state)),
+            loss=self.loss(clock, state, args),
             gradient_norm=safe_norm(velocity),
             turning_rate=safe_norm(tangent_part(velocity, direction)),
         )

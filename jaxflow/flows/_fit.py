@@ -13,8 +13,9 @@ from ..tasks import AbstractTask, check_task
 def fitted(network: Any, task: Any) -> AbstractTask:
     """The task in the network's floating type, once it is known that they fit.
 
-    **Raises:** `InputError` for what is no network, no task, an ensemble, or a network
-    that cannot be trained on the task.
+    Raises:
+        InputError: for what is no network, no task, an ensemble, or a network that cannot
+            be trained on the task.
     """
     check_one(network)
     check_task(task)
@@ -25,7 +26,7 @@ def fitted(network: Any, task: Any) -> AbstractTask:
         if (reason := task.misfit(network)) is not None:
             found = f"a module that does not fit the task ({reason})"
             raise InputError("network", found, task.asks_for)
-    return task
+    return task.shaped_for(network)
 
 
 @by_structure

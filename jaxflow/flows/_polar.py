@@ -44,6 +44,7 @@ from ._elapsed import (
 )
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
 from ._gradients import outputs_and_pull, outputs_at, where_defined
+from ._sides import sides_of_flow
 
 
 class PolarState(NamedTuple):
@@ -143,6 +144,10 @@ class PolarFlow(AbstractPolarFlow):
             return f"the loss {self.task.loss} has no margins"
         return None
 
+    @property
+    def sides(self):
+        return sides_of_flow(self.network, self.task, self.weights, self.true_outputs)
+
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
         return polar_state(network, lambda state: self._gradient(state, args), self.order)
 
@@ -186,6 +191,13 @@ class PolarFlow(AbstractPolarFlow):
         gradient = where_defined(pull_back(pull.coefficients), pull.defined_by)
         return PolarGradient(gradient, pull.log_pace)
 
+    def true_outputs(
+        self, state: PolarState, args: Float[Array, ""]
+    ) -> Float[Array, "n out"]:
+        """`H(x; w)` of all samples."""
+        at_unit = outputs_at(self.network, self.task, unit(state))
+        return self._true_outputs(at_unit, state, args)
+
     def _true_outputs(self, outputs, state, args):
         """`H(x; w) = e^(Lρ) H(x; v)`."""
         return jnp.exp(self.order * (state.log_growth + args)) * outputs
@@ -198,11 +210,10 @@ def polar_state(
 ) -> PolarState:
     """The state at `s = 0` of a member that starts at `δ` times this network.
 
-    **Arguments:**
-
-    - `network`: the weights `w₀`.
-    - `gradient`: `g` at a state, whatever the unit of time in it.
-    - `order`: the network's order `L`.
+    Arguments:
+        network: the weights `w₀`.
+        gradient: `g` at a state, whatever the unit of time in it.
+        order: the network's order `L`.
     """
     log_growth, direction = growth_and_direction(flatten(network))
     if order <= 1:  # zero weights may leave, and their direction is no number

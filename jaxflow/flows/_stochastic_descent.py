@@ -8,13 +8,15 @@ all others, and the loss of all samples is replaced by
 whose mean it is.
 """
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Real, UInt32
 
-from ._descent import DescentFlow
-from ._gradients import downhill
+from ..tasks import AbstractTask
+from ._descent import DescentFlow, DescentTerm
+from ._gradients import downhill, outputs_at
 from ._randomized import AbstractRandomizedFlow, Randomized
 
 Vector = Float[Array, " parameters"]
@@ -30,10 +32,23 @@ class StochasticDescentFlow(AbstractRandomizedFlow):
     def vector_field(
         self, clock: Real[Array, ""], state: Vector, args: Randomized
     ) -> Vector:
+        few, factor = self._few(clock, args)
+        return factor * downhill(self.network, few, state)
+
+    def loss(
+        self, clock: Real[Array, ""], state: Vector, args: Randomized
+    ) -> Float[Array, ""]:
+        """The loss of the samples that the field is computed from, times `n/b`."""
+        few, factor = self._few(clock, args)
+        return factor * few.total_loss(outputs_at(self.network, few, state))
+
+    def terms(self, args: Randomized) -> diffrax.AbstractTerm:
+        return DescentTerm(self.vector_field, self.loss)  # pyright: ignore[reportCallIssue]
+
+    def _few(self, clock, args) -> tuple[AbstractTask, float]:
         task = self.without_noise.task
         few = task.sample(self.key_of_step(clock, args), self.batch_size)
-        factor = task.num_samples / self.batch_size
-        return factor * downhill(self.network, few, state)
+        return few, task.num_samples / self.batch_size
 
     def key_of_step(self, clock: Real[Array, ""], args: Randomized) -> PRNGKeyArray:
         """The random key with which the samples of a step are drawn."""

@@ -34,6 +34,10 @@ class WatchedFlow(AbstractPolarFlow):
     def shows(self) -> tuple[str, ...]:  # pyright: ignore
         return (*self.polar.shows, "log_gradient", "gradient_rate")
 
+    @property
+    def sides(self):
+        return self.polar.sides
+
     def enter(self, network: eqx.Module, args: Float[Array, ""]) -> PolarState:
         return self.polar.enter(network, args)
 

@@ -1,21 +1,30 @@
 """From an ensemble to the KKT points that it flows to."""
 
+from __future__ import annotations
+
 import os
+from typing import Any, TypeVar
 
 import equinox as eqx
 
 from .._checks import check_flag
+from .._compiled import running
 from .._signals import ends_on_signals
+from .._telling import one_call, tell
 from ..engine import Schedule
 from ..networks import Initializations
 from ..tasks import Task
-from ._points import KKTPoints
+from ._points import KKTPoints, shortfall_of_points
 from ._search import begin_search as begin_search, Search as Search
 
+Network = TypeVar("Network", bound=eqx.Module)
 
+
+@running
 @ends_on_signals()
+@one_call()
 def find_kkt(
-    networks: eqx.Module | Initializations,
+    networks: Initializations[Network] | Network,
     task: Task,
     tol: float | None = None,
     *,
@@ -25,7 +34,8 @@ def find_kkt(
     schedule: Schedule | None = None,
     store: str | os.PathLike | None = None,
     progress: bool | None = None,
-) -> KKTPoints:
+    trainable: Any = None,
+) -> KKTPoints[Network]:
     """Distinct KKT points of the constrained neural correlation function.
 
     Unit vectors with `∇N(w) = λ w`, `λ = L N(w) > 0`, to which the δ → 0 flow leads from
@@ -47,36 +57,45 @@ def find_kkt(
     smoothed kinks and Newton's method, as an active set method in weights and slopes
     together, lands on the kinks themselves.
 
-    **Arguments:**
+    Arguments:
+        networks: an ensemble (or one network), or `Initializations`.
+        task: the data and the loss.
+        tol: the residual `‖∇N - λw‖ / ‖∇N‖` that a member has to reach; 1e-10 if not given,
+            1e-4 in float32.
+        max_steps: attempted steps of a flow after which a member gives up.
+        spectrum: whether to compute the Hessian at every point, which takes one
+            Hessian-vector product for each parameter; without it `index` is -1.
+        ensemble: as for `gradient_flow`.
+        schedule: as for `gradient_flow`.
+        store: as for `jaxflow.run`. It is that of the first flow, which a call that was
+            interrupted need not repeat.
+        progress: as for `gradient_flow`.
+        trainable: as for `gradient_flow`.
 
-    - `networks`: an ensemble (or one network), or `Initializations`.
-    - `task`: the data and the loss.
-    - `tol`: the residual `‖∇N - λw‖ / ‖∇N‖` that a member has to reach; 1e-10 if not
-      given, 1e-4 in float32.
-    - `max_steps`: attempted steps of a flow after which a member gives up.
-    - `spectrum`: whether to compute the Hessian at every point, which takes one
-      Hessian-vector product for each parameter; without it `index` is -1.
-    - `ensemble`, `schedule`, `store`, `progress`: as for `ncf_flow`; the store is that of
-      the first flow, which a call that was interrupted need not repeat.
+    Returns:
+        `KKTPoints`, best first, with the number of members that ended at each, those that
+        go to zero apart, and those that did not converge listed.
 
-    **Returns:** `KKTPoints`, best first, with the number of members that ended at each,
-    those that go to zero apart, and those that did not converge listed.
+    Raises:
+        InputError: for arguments that do not fit.
+        NotHomogeneousError: for a network that is not homogeneous.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for a
-    network that is not homogeneous.
+    Source:
+        arXiv:2403.08121, section 3 (KKT points of the constrained problem).
 
-    **Source:** arXiv:2403.08121, section 3 (KKT points of the constrained problem).
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
-    >>> points = find_kkt(jf.sample_ensemble(network, 8, key=jax.random.key(1)), task)
-    >>> [round(float(value), 6) for value in points.value], points.basin.tolist()
-    ([5.0], [8])
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+        >>> points = jf.find_kkt(
+        ...     jf.sample_ensemble(network, 8, key=jax.random.key(1)), task
+        ... )
+        >>> [round(float(value), 6) for value in points.value], points.basin.tolist()
+        ([5.0], [8])
     """
     spectrum = check_flag("spectrum", spectrum)
     search, starts = begin_search(
-        networks, task, tol, max_steps, ensemble, schedule, progress
+        networks, task, tol, max_steps, ensemble, schedule, progress, trainable
     )
     ends = search.ends(starts, store)
     numbers = search.distinct(ends)
@@ -86,4 +105,6 @@ def find_kkt(
         ends = search.away_from_saddles(ends, numbers, found)
         numbers = search.distinct(ends)
         found = search.second_order(ends, numbers)
-    return search.points(ends, numbers, found)
+    points = search.points(ends, numbers, found)
+    tell(shortfall_of_points(points, search.max_steps))
+    return points

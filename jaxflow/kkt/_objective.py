@@ -187,7 +187,8 @@ class KinkedObjective(AbstractObjective):
         grow becomes large or, if none grows, all that shrink are gone. Near a saddle the
         flow itself would need thousands of steps for that.
 
-        **Returns:** the unit vector, and whether there was nothing to wait for.
+        Returns:
+            The unit vector, and whether there was nothing to wait for.
         """
         smooth = smoothed(self.network, self.smoothing)
         gradient = ncf_gradient(unflattener(smooth)(vector), self.task)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 
@@ -18,12 +18,17 @@ from ..results import (
     Index,
     joined,
     MEMBERS,
+    Network_co,
+    Reason,
     same_bits,
     settings_of,
     Sheet,
+    shortfall,
+    some_of,
     stacked,
     stacked_networks,
     Summary,
+    Table,
 )
 
 CONVERGED = 0
@@ -41,10 +46,9 @@ _MOST_ROWS, _MOST_NAMED = 30, 8
 class _OfMembers(AbstractDeclaration):
     """An array over the members, all of which stay when points are picked.
 
-    **Arguments:**
-
-    - `column`: how it stands in the dataset.
-    - `are_points`: whether it holds numbers of points, which change with the points.
+    Arguments:
+        column: how it stands in the dataset.
+        are_points: whether it holds numbers of points, which change with the points.
     """
 
     column: Column
@@ -97,7 +101,7 @@ def _same_members(pieces: Sequence[Any]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class KKTPoints(AbstractResult):
+class KKTPoints(AbstractResult, Generic[Network_co]):
     """Distinct KKT points of the constrained neural correlation function, best first.
 
     Printing it shows a table. Arrays have a leading axis of points. `points[0]` is the best
@@ -113,7 +117,7 @@ class KKTPoints(AbstractResult):
         "share_high": Column((POINT,), "upper end of the 95% interval"),
     }
 
-    networks: Any = stacked_networks()
+    networks: Network_co = stacked_networks()
     """The points, stacked networks of unit norm."""
     value: np.ndarray = column(POINT, "N(w), the neural correlation function")
     """`N(w)`, (points,)."""
@@ -228,23 +232,18 @@ def _summary(points: KKTPoints) -> Summary:
         f"order {settings['order']:g})"
     )
     if not num:
-        return Summary(head + ": none with N > 0", after=(_others(points),))
-    more = (f"and {num - _MOST_ROWS} more",) if num > _MOST_ROWS else ()
-    return Summary(
-        head,
-        rows=tuple(_row(points, k) for k in range(min(num, _MOST_ROWS))),
+        return Summary(head + ": none with N > 0", (_others(points),))
+    table = Table(
+        tuple(_row(points, k) for k in range(min(num, _MOST_ROWS))),
         header=(
-            "value N",
-            "λ",
-            "residual",
-            "index",
-            "kinks",
-            "rank one",
-            "members",
-            "share",
+            *("value N", "λ", "residual", "index", "kinks"),
+            *("rank one", "members", "share"),
         ),
-        after=(*more, _others(points)),
     )
+    more = (f"and {num - _MOST_ROWS} more",) if num > _MOST_ROWS else ()
+    if len(points.not_converged):  # what failed goes first
+        return Summary(head, (_others(points), table, *more))
+    return Summary(head, (table, *more, _others(points)))
 
 
 def _row(points: KKTPoints, k: int) -> tuple[str, ...]:
@@ -271,21 +270,42 @@ def _others(points: KKTPoints) -> str:
     left_out = int(np.sum(points.ends == OTHER))
     elsewhere = f"; at points left out: {left_out:,}" if left_out else ""
     return (
-        f"go to zero: {points.num_zero_type:,}; not converged: {len(missing):,}{named}"
+        f"not converged: {len(missing):,}{named}; go to zero: {points.num_zero_type:,}"
         f"{elsewhere}"
     )
+
+
+def shortfall_of_points(points: KKTPoints, max_steps: int) -> str | None:
+    """What to tell a caller of members that did not converge."""
+    reached = points.member_residual[points.not_converged]
+    tol = points.settings["tol"]
+    far, unfinished = int(np.sum(reached <= tol)), reached[~(reached <= tol)]
+    reasons = []
+    if len(unfinished):
+        known = unfinished[np.isfinite(unfinished)]
+        at = f" at residuals {known.min():.1e} to {known.max():.1e}" if len(known) else ""
+        where = f"{at}, where tol is {tol:.0e}"
+        advice = f"Try more than max_steps={max_steps:,}, or a larger tol=."
+        reasons.append(Reason("not converged", len(unfinished), where, advice))
+    if far:
+        where = ", at the end of which the nearest KKT point is another's"
+        advice = f"Try more than max_steps={max_steps:,}."
+        reasons.append(Reason("a flow that ended too early", far, where, advice))
+    who = some_of(len(reached), points.num_members)
+    head = f"find_kkt: {who} came to no KKT point."
+    return shortfall(head, reasons, "Their numbers are points.not_converged.")
 
 
 def same_points(invariants: Sequence[np.ndarray], tolerance: float) -> np.ndarray:
     """Number the rows so that rows with the same invariants have the same number.
 
-    **Arguments:**
+    Arguments:
+        invariants: arrays with one row for each member; rows of one array are compared by
+            their distance, relative to the longer of the two.
+        tolerance: the relative distance up to which two rows are the same.
 
-    - `invariants`: arrays with one row for each member; rows of one array are compared by
-      their distance, relative to the longer of the two.
-    - `tolerance`: the relative distance up to which two rows are the same.
-
-    **Returns:** (members,) numbers from 0, in the order in which they first occur.
+    Returns:
+        (members,) numbers from 0, in the order in which they first occur.
     """
     count = len(invariants[0])
     numbers = np.full(count, -1)

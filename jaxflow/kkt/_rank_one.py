@@ -28,11 +28,12 @@ root of double rounding. Chosen."""
 class RankOne:
     """The numerical rank of every layer, and its leading singular vectors.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> print(rank_one(network))
-    layer 1: rank 3
-    layer 2: rank 1, 1 active (+1 -0)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> print(jf.kkt.rank_one(network))
+        layer 1: rank 3
+        layer 2: rank 1, 1 active (+1 -0)
     """
 
     ranks: tuple[int, ...]
@@ -77,22 +78,25 @@ class RankOne:
 def rank_one(network: eqx.Module, *, threshold: float = 1e-6) -> RankOne:
     """The rank of every layer, and the vectors `u_l`, `v_l` of layers of rank one.
 
-    **Arguments:**
+    Arguments:
+        network: one feed-forward network, or a module that is such a chain of matrices.
+        threshold: singular values of at least this share of the largest count.
 
-    - `network`: one feed-forward network, or a module that is such a chain of matrices.
-    - `threshold`: singular values of at least this share of the largest count.
+    Returns:
+        A `RankOne`; its vectors are leading singular vectors.
 
-    **Returns:** a `RankOne`; its vectors are leading singular vectors.
+    Raises:
+        InputError: for another kind of network, NaN in it, or a threshold outside of 0 to
+            1.
 
-    **Raises:** `InputError` for another kind of network, NaN in it, or a threshold outside
-    of 0 to 1.
+    Source:
+        arXiv:2403.08121, section 4.
 
-    **Source:** arXiv:2403.08121, section 4.
-
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((4, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> rank_one(network).is_rank_one
-    True
+    Examples:
+        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((4, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> jf.kkt.rank_one(network).is_rank_one
+        True
     """
     chain = _feed_forward(network)
     threshold = check_share("threshold", threshold)
@@ -163,26 +167,29 @@ def rank_one_conditions(
     with `h_{l-1,i}` the input of layer `l`, `A_l^± = Σ_i c_{l+1,i} σ(±τ_{l,i})` and
     `G_l^± = Σ_i c_{l+1,i} σ'(±τ_{l,i}) h_{l-1,i}`.
 
-    **Arguments:**
+    Arguments:
+        network: a feed-forward network, a `FeedForward` or a module that is such a chain of
+            matrices, with a (leaky) ReLU that is not smoothed. For power 1 no sample may
+            lie on a kink, `τ_{l,i} ≠ 0`.
+        task: the data and the loss.
+        tolerance: the relative amount by which a condition may be missed.
 
-    - `network`: a feed-forward network, a `FeedForward` or a module that is such a chain of
-      matrices, with a (leaky) ReLU that is not smoothed. For power 1
-      no sample may lie on a kink, `τ_{l,i} ≠ 0`.
-    - `task`: the data and the loss.
-    - `tolerance`: the relative amount by which a condition may be missed.
+    Returns:
+        `RankOneConditions`, whose `hold` is the verdict.
 
-    **Returns:** `RankOneConditions`, whose `hold` is the verdict.
+    Raises:
+        InputError: for another kind of network or activation.
 
-    **Raises:** `InputError` for another kind of network or activation.
+    Source:
+        arXiv:2403.08121, section 4, for one-signed `u_l`; the general case is derived in
+        the documentation.
 
-    **Source:** arXiv:2403.08121, section 4, for one-signed `u_l`; the general case is
-    derived in the documentation.
-
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> task = jf.Task(jnp.eye(2), jnp.array([3.0, 4.0]))
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> bool(rank_one_conditions(network, task).hold)
-    False
+    Examples:
+        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> task = jf.Task(jnp.eye(2), jnp.array([3.0, 4.0]))
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> bool(jf.kkt.rank_one_conditions(network, task).hold)
+        False
     """
     check_task(task)
     tolerance = check_positive("tolerance", tolerance)

@@ -84,25 +84,28 @@ def reduced_kkt(
     found from random starts by Levenberg–Marquardt steps on the KKT system; points on kinks
     are not looked for there.
 
-    **Arguments:**
+    Arguments:
+        task: inputs (n, d), one target a sample.
+        activation: a `LeakyReLU` without smoothing.
+        depth: the number `D` of weight matrices, at least 1.
+        num_starts: random starts for each sign pattern, in dimensions above two.
+        key: for these; `jax.random.key(0)` if not given.
 
-    - `task`: inputs (n, d), one target a sample.
-    - `activation`: a `LeakyReLU` without smoothing.
-    - `depth`: the number `D` of weight matrices, at least 1.
-    - `num_starts`, `key`: random starts for each sign pattern, in dimensions above two;
-      `jax.random.key(0)` if not given.
+    Returns:
+        `ReducedPoints` for every sign pattern.
 
-    **Returns:** `ReducedPoints` for every sign pattern.
+    Raises:
+        InputError: for data, activations and depths that do not fit.
 
-    **Raises:** `InputError` for data, activations and depths that do not fit.
+    Source:
+        arXiv:2403.08121, section 4.
 
-    **Source:** arXiv:2403.08121, section 4.
-
-    >>> import jax.numpy as jnp, jaxflow as jf
-    >>> task = jf.Task(jnp.eye(2), jnp.array([3.0, 4.0]))
-    >>> points = reduced_kkt(task, jf.LeakyReLU(slope=1.0), depth=1)
-    >>> points.directions.round(6).tolist(), points.values.round(6).tolist()
-    ([[0.6, 0.8], [-0.6, -0.8]], [5.0, -5.0])
+    Examples:
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> task = jf.Task(jnp.eye(2), jnp.array([3.0, 4.0]))
+        >>> points = jf.kkt.reduced_kkt(task, jf.LeakyReLU(slope=1.0), depth=1)
+        >>> points.directions.round(6).tolist(), points.values.round(6).tolist()
+        ([[0.6, 0.8], [-0.6, -0.8]], [5.0, -5.0])
     """
     check_sharp("activation", activation)
     depth = check_whole("depth", depth, most=_DEEPEST)
@@ -157,28 +160,34 @@ def lift(
     `u_D = 1`. It is a KKT point of the constrained neural correlation function if `v` is
     one of the reduced problem.
 
-    **Arguments:**
+    Arguments:
+        direction: `v`, (d,), of unit norm.
+        signs: `ε_1 … ε_{D-1}`.
+        sizes: the widths `(d, d_1, …, d_{D-1}, 1)`.
+        activation: as in `reduced_kkt`.
+        neurons: for each hidden layer the numbers of the active neurons, which get equal
+            entries of `u_l`; for power 1 also `u_l` itself, a float array (d_l,) of entries
+            that are not negative. For powers of two and more the best points have one
+            active neuron in each layer: each further one multiplies `N` by a factor below
+            one.
+        dtype: of the weights; JAX's default float if not given.
 
-    - `direction`: `v`, (d,), of unit norm.
-    - `signs`: `ε_1 … ε_{D-1}`.
-    - `sizes`: the widths `(d, d_1, …, d_{D-1}, 1)`.
-    - `activation`: as in `reduced_kkt`.
-    - `neurons`: for each hidden layer the numbers of the active neurons, which get equal
-      entries of `u_l`; for power 1 also `u_l` itself, a float array (d_l,) of entries that
-      are not negative. For powers of two and more the best points have one active neuron in
-      each layer: each further one multiplies `N` by a factor below one.
-    - `dtype`: of the weights; JAX's default float if not given.
+    Returns:
+        A `FeedForward` network.
 
-    **Returns:** a `FeedForward` network.
+    Raises:
+        InputError: for arguments that do not fit.
 
-    **Raises:** `InputError` for arguments that do not fit.
+    Source:
+        arXiv:2403.08121, section 4.
 
-    **Source:** arXiv:2403.08121, section 4.
-
-    >>> import jaxflow as jf, numpy as np
-    >>> network = lift(np.array([0.6, 0.8]), [1], (2, 3, 1), jf.LeakyReLU(0.5), [[0, 2]])
-    >>> [round(float(norm) ** 2, 6) for norm in jf.layer_norms(network)]
-    [0.5, 0.5]
+    Examples:
+        >>> import jaxflow as jf, numpy as np
+        >>> network = jf.kkt.lift(
+        ...     np.array([0.6, 0.8]), [1], (2, 3, 1), jf.LeakyReLU(0.5), [[0, 2]]
+        ... )
+        >>> [round(float(norm) ** 2, 6) for norm in jf.layer_norms(network)]
+        [0.5, 0.5]
     """
     vector = check_numbers("direction", direction)
     sizes, dtype = check_sizes("sizes", sizes, least=2), check_dtype("dtype", dtype)

@@ -5,6 +5,7 @@ import functools
 import os
 from typing import Any, cast, NamedTuple
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from .._checks import check_flag, check_number, check_whole, shown
 from .._rows import map_rows
 from ..engine import check_schedule, Progress, progress_bar, Schedule
 from ..errors import InputError
+from ..flows import sides_of_outputs
 from ..networks import (
     as_jax,
     flatten_rows,
@@ -21,7 +23,7 @@ from ..networks import (
     smoothed,
     unflatten_rows,
 )
-from ..runs import as_networks, check_directions, ncf_flow, order_of
+from ..runs import as_networks, check_alike, check_directions, ncf_flow, order_of
 from ..stops import Stationary
 from ..tasks import Task
 from ._measures import (
@@ -80,15 +82,17 @@ def begin_search(
     ensemble: bool | None,
     schedule: Schedule | None,
     progress: bool | None,
+    trainable: Any,
 ) -> tuple["Search", np.ndarray]:
     """A search with checked arguments, and its members as rows of parameters."""
     if not isinstance(networks, (eqx.Module, Initializations)):
         expected = "an equinox.Module or a jaxflow.Initializations"
         raise InputError("networks", shown(networks), expected)
-    members = as_networks(networks, task, ensemble)
+    members = as_networks(networks, task, ensemble, trainable)
     assert members.num is not None
     check_directions(members, "KKT points are directions")
-    task = task.astype(members.dtype)
+    check_alike(members)
+    task = task.astype(members.dtype).shaped_for(members.one)
     search = Search(
         one=members.one,
         task=task,
@@ -145,11 +149,16 @@ class Search:
     def options(self) -> dict[str, Any]:
         """What all flows share."""
         return {
+            "solver": self._solver(self.one),
             "max_steps": self.max_steps,
             "ensemble": True,
             "schedule": self.schedule,
             "progress": self.progress,
         }
+
+    def _solver(self, one: eqx.Module) -> diffrax.AbstractSolver | None:
+        """No flow is stiff before its end; where there are kinks it has the default."""
+        return diffrax.Tsit5() if sides_of_outputs(one, self.task) is None else None
 
     @property
     def near_rest(self) -> Stationary:
@@ -252,6 +261,7 @@ class Search:
         if smoothing is not None:
             one = smoothed(self.objectives[0].network, smoothing)
             options["max_steps"] = min(self.max_steps, _STEPS_EACH)
+            options["solver"] = self._solver(one)
         networks = as_jax(unflatten_rows(one, rows))
         solution = ncf_flow(networks, self.task, stop=stop, store=store, **options)
         return flatten_rows(solution.directions), solution.status == Stationary.__name__
@@ -259,8 +269,9 @@ class Search:
     def _flow_past_kinks(self, rows, store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flow with smoothed kinks, until nothing is left for small neurons to do.
 
-        **Returns:** directions, which of them have come to rest, and the number of the
-        smoothing with which they did.
+        Returns:
+            Directions, which of them have come to rest, and the number of the smoothing
+            with which they did.
         """
         measure = eqx.Partial(measured, self.one, self.task)
         _, size, _ = map_rows(measure, rows)
@@ -336,6 +347,7 @@ class Search:
                 show = lambda done, begun=begun: on_progress(
                     Progress(begun + done, total, 0, 0, 0)
                 )
+                on_progress(Progress(begun, total, 0, 0, 0, "compiling"))
                 newton = eqx.Partial(finished, objective, tolerance)
                 ends, before[chosen] = map_rows(newton, rows[chosen], show)
                 for whole, part in zip(found, ends):

@@ -43,9 +43,11 @@ def second_order(objective: AbstractObjective, point: Finish) -> SecondOrder:
     with a side on which `N` rises adds a direction of ascent. Inactive neurons are left out
     where there are kinks: `N` is not differentiable twice at their zero weights.
 
-    **Arguments:** a `point` as `finish` gives it, in NumPy.
+    Arguments:
+        point: as `finish` gives it, in NumPy.
 
-    **Returns:** a `SecondOrder`.
+    Returns:
+        A `SecondOrder`.
     """
     vector = point.vector.astype(np.float64)
     columns, rises, gradient, parameters, pairs = map(

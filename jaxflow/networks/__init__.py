@@ -28,6 +28,7 @@ from ._ensembles import (
 )
 from ._feed_forward import FeedForward as FeedForward
 from ._homogeneity import order as order
+from ._kinks import choices as choices, kinks as kinks, marked as marked
 from ._layers import layer_matrices as layer_matrices
 from ._parameters import (
     as_jax as as_jax,
@@ -38,5 +39,6 @@ from ._parameters import (
     unflatten_rows as unflatten_rows,
     unflattener as unflattener,
 )
+from ._protocol import own_method as own_method
 from ._single import check_one as check_one
 from ._switches import switches as switches

@@ -1,7 +1,7 @@
 """The activations under which a bias-free network is homogeneous in its parameters."""
 
 from collections.abc import Callable
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, cast, TypeGuard, TypeVar
 
 import equinox as eqx
 import jax
@@ -48,19 +48,21 @@ class LeakyReLU(eqx.Module):
     which is homogeneous of order `power` in `w_j` and in `h`. The radius `m` belongs to
     the layer, so the layer passes its square.
 
-    **Arguments:**
+    Arguments:
+        slope: the slope on the negative side, from 0 to 1.
+        power: a whole number, at least 1.
+        smoothing: ε, not negative; 0 keeps the kink.
 
-    - `slope`: the slope on the negative side, from 0 to 1.
-    - `power`: a whole number, at least 1.
-    - `smoothing`: ε, not negative; 0 keeps the kink.
+    Raises:
+        InputError: for values outside these ranges.
 
-    **Raises:** `InputError` for values outside these ranges.
+    Source:
+        arXiv:2403.08121, section 2 (activation).
 
-    **Source:** arXiv:2403.08121, section 2 (activation).
-
-    >>> import jax.numpy as jnp
-    >>> LeakyReLU(slope=0.5, power=2)(jnp.array([-2.0, 3.0])).tolist()
-    [1.0, 9.0]
+    Examples:
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> jf.LeakyReLU(slope=0.5, power=2)(jnp.array([-2.0, 3.0])).tolist()
+        [1.0, 9.0]
     """
 
     slope: int | float = eqx.field(static=True, default=0.0, converter=_slope)
@@ -98,6 +100,18 @@ class LeakyReLU(eqx.Module):
         return self.slope * z + (1 - self.slope) * (z + root) / 2
 
 
+class Function(eqx.Module):
+    """A function of arrays as an activation: no leaf of the network, but its structure.
+
+    So `jax.vmap` and `jax.jit` take networks whose activation is `jax.nn.relu`, say.
+    """
+
+    function: Callable = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        return self.function(x)
+
+
 def check_activation(argument: str, activation: Any) -> Callable:
     """A function that gives an array for an array, of the same shape.
 
@@ -116,7 +130,9 @@ def check_activation(argument: str, activation: Any) -> Callable:
     if getattr(found, "shape", None) != (2,):
         failure = f"{shown(activation)}, which gives {shown(found)}"
         raise InputError(argument, failure, expected)
-    return activation
+    if isinstance(activation, eqx.Module):
+        return cast(Callable, activation)
+    return Function(activation)
 
 
 def needs_radius(activation: Any) -> bool:
@@ -142,8 +158,15 @@ def leaky_relus(module: Any) -> list[LeakyReLU]:
 
 def replace_kinked(module: Module, make: Callable[[LeakyReLU], Any]) -> Module:
     """The module with `make(activation)` for every `LeakyReLU` that has a kink."""
+    return replace_leaky_relus(module, lambda a: make(a) if has_kink(a) else a)
+
+
+def replace_leaky_relus(module: Module, make: Callable[[LeakyReLU], Any]) -> Module:
+    """The module with `make(activation)` for every `LeakyReLU`."""
     return jax.tree_util.tree_map(
-        lambda leaf: make(leaf) if has_kink(leaf) else leaf, module, is_leaf=_is_leaky_relu
+        lambda leaf: make(leaf) if _is_leaky_relu(leaf) else leaf,
+        module,
+        is_leaf=_is_leaky_relu,
     )
 
 

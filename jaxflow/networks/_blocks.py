@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike
 
+from .._trained import not_trained, parameters_of
 from ..errors import InputError
 from ._chains import as_feed_forward, check_inputs
 from ._feed_forward import FeedForward
@@ -23,18 +24,22 @@ def blocks(network: eqx.Module, inputs: ArrayLike | None = None) -> np.ndarray:
     networks of two layers have their hidden neurons, with the weights into and out of
     each. For all other networks each array (layer) is a block.
 
-    **Arguments:**
+    Arguments:
+        network: without a leading axis.
+        inputs: samples to find out its form at, as for `as_feed_forward`.
 
-    - `network`: without a leading axis.
-    - `inputs`: samples to find out its form at, as for `as_feed_forward`.
+    Returns:
+        Numbers `0, 1, …`, (parameters,).
 
-    **Returns:** numbers `0, 1, …`, (parameters,).
+    Raises:
+        InputError: if the module's own `blocks()` are not such numbers.
 
-    **Raises:** `InputError` if the module's own `blocks()` are not such numbers.
-
-    >>> import jax, jaxflow as jf
-    >>> blocks(jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))).tolist()
-    [0, 0, 1, 1, 2, 2, 0, 1, 2]
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> jf.networks.blocks(
+        ...     jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        ... ).tolist()
+        [0, 0, 1, 1, 2, 2, 0, 1, 2]
     """
     check_module(network)
     check_inputs(inputs)
@@ -64,7 +69,8 @@ def separable_blocks(
 def own_blocks(network: eqx.Module) -> np.ndarray | None:
     """What the module's own `blocks()` says, checked; `None` where it has none."""
     own = own_method(network, "blocks")
-    if own is None:
+    # Beside weights that are not trained a block of zeros need not stay zero.
+    if own is None or not_trained(network):
         return None
     told = own()
     numbers, size = _whole(told), sum(leaf.size for leaf in _arrays(network))
@@ -87,7 +93,7 @@ def _all_occur(numbers: np.ndarray) -> bool:
 
 
 def _arrays(network: eqx.Module) -> list[Any]:
-    return jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_inexact_array))
+    return jax.tree_util.tree_leaves(parameters_of(network))
 
 
 def _neurons(chain: FeedForward) -> np.ndarray:

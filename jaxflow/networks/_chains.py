@@ -21,6 +21,8 @@ from jaxtyping import ArrayLike
 from .._arrays import on_device
 from .._checks import check_numbers
 from .._compiled import compiled
+from .._samples import as_arrays, is_several, num_samples
+from .._trained import not_trained
 from ._activations import leaky_relus, LeakyReLU
 from ._feed_forward import FeedForward
 from ._parameters import check_module
@@ -42,24 +44,31 @@ def as_feed_forward(
     with these weights, at several random ones, up to rounding. The activation is the one
     `LeakyReLU` in the module, or any `max(x, slope x)**power` that it applies.
 
-    **Arguments:**
+    Arguments:
+        network: one network, called on one sample.
+        inputs: samples `(n, size)` to compare outputs at; random ones if not given.
 
-    - `network`: one network, called on one sample.
-    - `inputs`: samples `(n, size)` to compare outputs at; random ones if not given.
+    Returns:
+        A `FeedForward` whose `flatten` is that of the network; `None` for a module that is
+        none, as one with biases.
 
-    **Returns:** a `FeedForward` whose `flatten` is that of the network; `None` for a module
-    that is none, as one with biases.
-
-    >>> import equinox as eqx, jax, jaxflow as jf
-    >>> options = {"use_bias": False, "use_final_bias": False, "key": jax.random.key(0)}
-    >>> chain = as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, jax.nn.relu, **options))
-    >>> chain.sizes, chain.activation
-    ((3, 8, 8, 1), LeakyReLU(slope=0.0))
-    >>> as_feed_forward(eqx.nn.MLP(3, 1, 8, 2, key=jax.random.key(0))) is None
-    True
+    Examples:
+        >>> import equinox as eqx, jax, jaxflow as jf
+        >>> options = {"use_bias": False, "use_final_bias": False, "key": jax.random.key(0)}
+        >>> chain = jf.networks.as_feed_forward(
+        ...     eqx.nn.MLP(3, 1, 8, 2, jax.nn.relu, **options)
+        ... )
+        >>> chain.sizes, chain.activation
+        ((3, 8, 8, 1), LeakyReLU(slope=0.0))
+        >>> jf.networks.as_feed_forward(
+        ...     eqx.nn.MLP(3, 1, 8, 2, key=jax.random.key(0))
+        ... ) is None
+        True
     """
     check_module(network)
     check_inputs(inputs)
+    if not_trained(network):  # its parameters are not those of a chain
+        return None
     own = own_method(network, "as_feed_forward")
     given = None if own is None else own()
     if given is not None and _is_known(given):
@@ -78,9 +87,13 @@ def as_feed_forward(
 
 
 def check_inputs(inputs: Any) -> None:
-    """Samples, or none. **Raises:** `InputError`."""
+    """Samples, or none. Raises `InputError`."""
     # A task's are JAX arrays, and checked once: they may be many.
-    if inputs is not None and not isinstance(inputs, jax.Array):
+    if all(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(inputs)):
+        return
+    if is_several(inputs):
+        num_samples("inputs", as_arrays("inputs", inputs))
+    else:
         check_numbers("inputs", inputs)
 
 
@@ -120,6 +133,8 @@ def _samples(inputs: ArrayLike | None, weights: Sequence[Any]) -> np.ndarray | N
     size, dtype = weights[0].shape[1], weights[0].dtype
     if inputs is None:
         inputs = np.random.default_rng(0).standard_normal((_NUM_INPUTS, size))
+    if is_several(inputs):
+        return None
     samples = np.asarray(inputs)
     if samples.ndim != 2 or samples.shape[1] != size:
         return None

@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
+from .._arrays import as_float
 from .._checks import check_choice, check_dtype, check_key, check_sizes, check_whole
 from ..errors import InputError
 from ._activations import check_activation, needs_radius
@@ -20,23 +21,25 @@ class ConvNet(eqx.Module):
     `H(x) = W vec σ(K_C * … σ(K_1 * x))`, with `C` kernels and one matrix: of order
     `L = Σ_{l=1..C+1} p^(C+1-l)` in its parameters.
 
-    **Arguments:**
+    Arguments:
+        input_shape: of one sample, `(channels, *space)` with one or more axes of space.
+        channels: the number of channels after each convolution.
+        out_size: the number of outputs.
+        activation: a `LeakyReLU`, or any positively homogeneous function of arrays.
+        kernel_size: the same along every axis of space and for every layer.
+        stride: the same along every axis of space and for every layer.
+        padding: `"SAME"` or `"VALID"`.
+        key: a PRNG key; entries are drawn normal with variance 1/fan-in.
+        dtype: of the weights; JAX's default float if not given.
 
-    - `input_shape`: of one sample, `(channels, *space)` with one or more axes of space.
-    - `channels`: the number of channels after each convolution.
-    - `out_size`: the number of outputs.
-    - `activation`: a `LeakyReLU`, or any positively homogeneous function of arrays.
-    - `kernel_size`, `stride`: the same along every axis of space and for every layer.
-    - `padding`: `"SAME"` or `"VALID"`.
-    - `key`: a PRNG key; entries are drawn normal with variance 1/fan-in.
-    - `dtype`: of the weights; JAX's default float if not given.
+    Raises:
+        InputError: for sizes that are not positive or leave nothing to read out.
 
-    **Raises:** `InputError` for sizes that are not positive or leave nothing to read out.
-
-    >>> import jax, jaxflow as jf
-    >>> network = ConvNet((1, 8, 8), (4,), 3, jf.LeakyReLU(), key=jax.random.key(0))
-    >>> network(jax.numpy.ones((1, 8, 8))).shape, jf.order(network)
-    ((3,), 2)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.ConvNet((1, 8, 8), (4,), 3, jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network(jax.numpy.ones((1, 8, 8))).shape, jf.order(network)
+        ((3,), 2)
     """
 
     kernels: tuple[Float[Array, "out in *window"], ...]
@@ -92,7 +95,7 @@ class ConvNet(eqx.Module):
         flat = tuple(kernel.reshape(kernel.shape[0], -1) for kernel in self.kernels)
         return (*flat, self.readout)
 
-    def __call__(self, x: Float[Array, "in *space"], *, key=None) -> Float[Array, " out"]:
+    def __call__(self, x: Real[Array, "in *space"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         if x.shape != self.input_shape:
             raise InputError("x", f"shape {x.shape}", f"shape {self.input_shape}")
@@ -101,7 +104,7 @@ class ConvNet(eqx.Module):
         return self.readout @ self._features(x)
 
     def _features(self, x):
-        h = x
+        h = as_float(x, self.readout.dtype)
         for kernel in self.kernels:
             h = self._activate(kernel, h)
         return h.reshape(-1)

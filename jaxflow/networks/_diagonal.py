@@ -4,8 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
+from .._arrays import as_float
 from .._checks import check_dtype, check_key, check_whole
 from ..errors import InputError
 from ._drawing import gaussian
@@ -16,20 +17,21 @@ class DiagonalLinear(eqx.Module):
 
     `H(x)_k = ⟨w_{1,k} ⊙ w_{2,k} ⊙ … ⊙ w_{depth,k}, x⟩`, of order `L = depth`.
 
-    **Arguments:**
+    Arguments:
+        depth: the number of factors, at least 1.
+        in_size: the length of `x`.
+        out_size: the number of outputs, each with its own factors.
+        key: a PRNG key; entries are drawn standard normal.
+        dtype: of the weights; JAX's default float if not given.
 
-    - `depth`: the number of factors, at least 1.
-    - `in_size`: the length of `x`.
-    - `out_size`: the number of outputs, each with its own factors.
-    - `key`: a PRNG key; entries are drawn standard normal.
-    - `dtype`: of the weights; JAX's default float if not given.
+    Raises:
+        InputError: if a size is not a positive whole number.
 
-    **Raises:** `InputError` if a size is not a positive whole number.
-
-    >>> import jax, jaxflow as jf
-    >>> network = DiagonalLinear(3, 5, key=jax.random.key(0))
-    >>> network(jax.numpy.ones(5)).shape, jf.order(network)
-    ((1,), 3)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(3, 5, key=jax.random.key(0))
+        >>> network(jax.numpy.ones(5)).shape, jf.order(network)
+        ((1,), 3)
     """
 
     factors: tuple[Float[Array, "out in"], ...]
@@ -57,7 +59,7 @@ class DiagonalLinear(eqx.Module):
         """The coordinate of every parameter: the output is a sum over coordinates."""
         return np.concatenate([np.arange(factor.size) for factor in self.factors])
 
-    def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
+    def __call__(self, x: Real[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         shape = (self.factors[0].shape[-1],)
         if x.shape != shape:
@@ -67,4 +69,4 @@ class DiagonalLinear(eqx.Module):
         product = self.factors[0]
         for factor in self.factors[1:]:
             product = product * factor
-        return product @ x
+        return product @ as_float(x, product.dtype)

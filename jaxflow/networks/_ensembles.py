@@ -3,6 +3,8 @@
 Or a recipe for one, `Initializations`, for more members than memory holds.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -12,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from .._arrays import on_device
+from .._arrays import by_words
 from .._checks import check_key, check_positive, check_rows, check_whole, shown
 from .._compiled import compiled
+from .._trained import with_trainable
 from ..errors import InputError
 from ._parameters import (
     as_jax,
@@ -24,7 +27,7 @@ from ._parameters import (
     unflatten_rows,
     unflattener,
 )
-from ._single import check_one
+from ._single import check_one, seen
 
 Network = TypeVar("Network", bound=eqx.Module)
 
@@ -32,32 +35,39 @@ _MOST = 2**63 - 1  # members are numbered by 64-bit integers
 _MOST_AT_ONCE = 2**31 - 1  # in one ensemble in memory
 
 
-def sample_ensemble(network: Network, num: int, *, key: PRNGKeyArray) -> Network:
+def sample_ensemble(
+    network: Network, num: int, *, key: PRNGKeyArray, trainable: Any = None
+) -> Network:
     """Draw `num` initial directions for a network, uniform on the unit sphere.
 
     `w₀ = g / ‖g‖` with `g` standard normal over all parameters together, so `‖w₀‖ = 1`.
 
-    **Arguments:**
+    Arguments:
+        network: any Equinox module. Its parameters are the inexact arrays that a gradient
+            reaches; every member has the others, as they are.
+        num: the number of members, below 2³¹; `Initializations` has room for more.
+        key: a PRNG key. Member `i` is drawn from `jax.random.fold_in(key, i)`, so that it
+            does not depend on how many there are.
+        trainable: which arrays are parameters, as for `jaxflow.gradient_flow`.
 
-    - `network`: any Equinox module; its inexact arrays are the parameters.
-    - `num`: the number of members, below 2³¹; `Initializations` has room for more.
-    - `key`: a PRNG key. Member `i` is drawn from `jax.random.fold_in(key, i)`, so that it
-      does not depend on how many there are.
+    Returns:
+        The same module, every array with a leading axis of length `num`.
 
-    **Returns:** the same module, every array with a leading axis of length `num`.
+    Raises:
+        InputError: if `num` is out of range or a parameter is not floating.
 
-    **Raises:** `InputError` if `num` is out of range or a parameter is not floating.
+    Source:
+        arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
 
-    **Source:** arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
-    (5, 1, 3)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> jf.sample_ensemble(network, 5, key=jax.random.key(1)).factors[0].shape
+        (5, 1, 3)
     """
     num = check_whole("num", num, most=_MOST_AT_ONCE)
     check_one(network)
-    parameter_dtype(network)
+    network = _settled(network, trainable)
     return draw_members(network, check_key("key", key), np.arange(num))
 
 
@@ -72,33 +82,37 @@ class Initializations(Generic[Network]):
     `initializations[10:20]` are some of them, `len()` says how many there are, and they can
     be pickled, as far as the network can.
 
-    **Arguments:**
+    Arguments:
+        network: any Equinox module, with parameters as for `sample_ensemble`.
+        num: the number of members, which may be zero.
+        key: a PRNG key.
+        start: the number of the first member.
+        trainable: which arrays are parameters, as for `jaxflow.gradient_flow`.
 
-    - `network`: any Equinox module; its inexact arrays are the parameters.
-    - `num`: the number of members, which may be zero.
-    - `key`: a PRNG key.
-    - `start`: the number of the first member.
+    Raises:
+        InputError: if `num` or `start` is negative, a member's number is 2⁶³ or more, or a
+            parameter is not floating.
 
-    **Raises:** `InputError` if `num` or `start` is negative, a member's number is 2⁶³ or
-    more, or a parameter is not floating.
+    Source:
+        arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
 
-    **Source:** arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> many = Initializations(network, 1_000_000, key=jax.random.key(1))
-    >>> many
-    Initializations(1,000,000 of DiagonalLinear)
-    >>> many[10:20]
-    Initializations(10 of DiagonalLinear, from 10)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> many = jf.Initializations(network, 1_000_000, key=jax.random.key(1))
+        >>> many
+        Initializations(1,000,000 of DiagonalLinear)
+        >>> many[10:20]
+        Initializations(10 of DiagonalLinear, from 10)
     """
 
     network: Network
     num: int
     key: PRNGKeyArray = dataclasses.field(kw_only=True)
     start: int = dataclasses.field(kw_only=True, default=0)
+    trainable: dataclasses.InitVar[Any] = dataclasses.field(kw_only=True, default=None)
 
-    def __post_init__(self):
+    def __post_init__(self, trainable: Any):
         for name in ("num", "start"):
             whole = check_whole(name, getattr(self, name), least=0, most=_MOST)
             object.__setattr__(self, name, whole)
@@ -106,7 +120,7 @@ class Initializations(Generic[Network]):
             found = f"{self.num} members from {self.start}"
             raise InputError("num, start", found, "a sum of at most 2**63 - 1")
         check_one(self.network)
-        parameter_dtype(self.network)
+        object.__setattr__(self, "network", _settled(self.network, trainable))
         check_key("key", self.key)
 
     def __repr__(self) -> str:
@@ -148,6 +162,13 @@ class Initializations(Generic[Network]):
         if impl is not None:
             state["key"] = jax.random.wrap_key_data(jnp.asarray(state["key"]), impl=impl)
         vars(self).update(state)
+
+
+def _settled(network: Network, trainable: Any) -> Network:
+    """The network with what is trained in it known, and of one floating type."""
+    network = network if trainable is None else with_trainable(network, trainable)
+    parameter_dtype(network)
+    return seen(network) if trainable is None else network
 
 
 class MemberNumber(NamedTuple):
@@ -198,22 +219,26 @@ def slice_ensemble(
     `w₀ ∝ c + a p + b q` for `a`, `b` on a grid from `-extent` to `extent`, every one scaled
     to `‖w₀‖ = 1`.
 
-    **Arguments:**
+    Arguments:
+        center: the network `c`.
+        first: the network `p`, of the same structure.
+        second: the network `q`, likewise.
+        extent: the largest `|a|` and `|b|`, positive.
+        resolution: points along each side of the grid, at least 2.
 
-    - `center`, `first`, `second`: networks `c`, `p`, `q` of one structure.
-    - `extent`: the largest `|a|` and `|b|`, positive.
-    - `resolution`: points along each side of the grid, at least 2.
+    Returns:
+        The same module with a leading axis of `resolution²` members, row by row: `b` from
+        below, and `a` from the left in each.
 
-    **Returns:** the same module with a leading axis of `resolution²` members, row by row:
-    `b` from below, and `a` from the left in each.
+    Raises:
+        InputError: for an extent or a resolution that cannot be used, for networks of
+            different structure, and if a member has no direction.
 
-    **Raises:** `InputError` for an extent or a resolution that cannot be used, for networks
-    of different structure, and if a member has no direction.
-
-    >>> import jax, jaxflow as jf
-    >>> c, p, q = (jf.DiagonalLinear(1, 2, key=jax.random.key(k)) for k in range(3))
-    >>> slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
-    (25, 1, 2)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> c, p, q = (jf.DiagonalLinear(1, 2, key=jax.random.key(k)) for k in range(3))
+        >>> jf.slice_ensemble(c, p, q, extent=1.0, resolution=5).factors[0].shape
+        (25, 1, 2)
     """
     resolution = check_whole("resolution", resolution, least=2)
     extent = check_positive("extent", extent)
@@ -255,10 +280,11 @@ def member(ensemble: Network, index: int) -> Network:
     return members(ensemble, np.asarray(index))
 
 
-def members(ensemble: Network, rows: np.ndarray) -> Network:
-    """The networks at these places of an ensemble."""
+def members(ensemble: Network, rows: np.ndarray | None) -> Network:
+    """The networks at these places of an ensemble; `None` adds a leading axis."""
     # Through NumPy: indexing a JAX array compiles a program for every shape.
+    pick = lambda array: array[rows]
     return jax.tree_util.tree_map(
-        lambda leaf: on_device(np.asarray(leaf)[rows]) if eqx.is_array(leaf) else leaf,
+        lambda leaf: as_jax(by_words(pick, leaf)) if eqx.is_array(leaf) else leaf,
         ensemble,
     )

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
+from .._arrays import as_float
 from .._checks import check_dtype, check_key, check_sizes
 from ..errors import InputError
 from ._activations import check_activation, needs_radius
@@ -20,22 +21,26 @@ class FeedForward(eqx.Module):
     parameters for an activation of power `p`: `L = D` for `p = 1`,
     `L = (p^D - 1)/(p - 1)` for `p >= 2`.
 
-    **Arguments:**
+    Arguments:
+        sizes: the widths from input to output, `(d_0, …, d_D)`; at least two.
+        activation: a `LeakyReLU`, or any positively homogeneous function of arrays.
+        key: a PRNG key; entries of `W_l` are drawn normal with variance `1/d_{l-1}`.
+        dtype: of the weights; JAX's default float if not given.
 
-    - `sizes`: the widths from input to output, `(d_0, …, d_D)`; at least two.
-    - `activation`: a `LeakyReLU`, or any positively homogeneous function of arrays.
-    - `key`: a PRNG key; entries of `W_l` are drawn normal with variance `1/d_{l-1}`.
-    - `dtype`: of the weights; JAX's default float if not given.
+    Raises:
+        InputError: if `sizes` are not positive whole numbers, and for other arguments that
+            do not fit.
 
-    **Raises:** `InputError` if `sizes` are not positive whole numbers, and for other
-    arguments that do not fit.
+    Source:
+        arXiv:2403.08121, section 2.
 
-    **Source:** arXiv:2403.08121, section 2.
-
-    >>> import jax, jaxflow as jf
-    >>> network = FeedForward((10, 20, 20, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0))
-    >>> network(jax.numpy.ones(10)).shape, jf.order(network)
-    ((1,), 7)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward(
+        ...     (10, 20, 20, 1), jf.LeakyReLU(0.5, 2), key=jax.random.key(0)
+        ... )
+        >>> network(jax.numpy.ones(10)).shape, jf.order(network)
+        ((1,), 7)
     """
 
     weights: tuple[Float[Array, "out in"], ...]
@@ -71,13 +76,13 @@ class FeedForward(eqx.Module):
         """This network: it has the form that `jaxflow.networks.as_feed_forward` finds."""
         return self
 
-    def __call__(self, x: Float[Array, " in"], *, key=None) -> Float[Array, " out"]:
+    def __call__(self, x: Real[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""
         if x.shape != self.input_shape:
             raise InputError("x", f"shape {x.shape}", f"shape {self.input_shape}")
         if self.weights[0].ndim != 2:
             raise InputError("network", "an ensemble, called as a whole", "one network")
-        h = x
+        h = as_float(x, self.weights[0].dtype)
         for weight in self.weights[:-1]:
             h = self._activate(weight, h)
         return self.weights[-1] @ h

@@ -7,21 +7,33 @@ many of them and a piecewise one can satisfy the first law by accident:
     scaling            H(x; c w) = c^L H(x; w)
 """
 
+from __future__ import annotations
+
 import math
 from fractions import Fraction
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
+from jax.flatten_util import ravel_pytree
+from jaxtyping import PyTree
 
 from .._arrays import on_device
-from .._checks import check_numbers, check_whole
+from .._checks import check_whole
 from .._compiled import compiled
+from .._samples import as_samples, sample_of
+from .._trained import parameters_of, split, with_trainable
 from ..errors import InputError, NotHomogeneousError
 from ._parameters import parameter_dtype
-from ._single import accepts, check_one, declared_shape, refusal
+from ._single import (
+    accepts,
+    check_accepts,
+    check_one,
+    declared_shape,
+    seen_on_sample,
+)
 
 _NUM_POINTS, _NUM_INPUTS, _ATTEMPTS = 8, 8, 4
 """Random weights and samples, and how often they are drawn again while all outputs are
@@ -32,37 +44,49 @@ _SCALINGS = (0.5, 2.0)
 
 
 def order(
-    network: eqx.Module, inputs: ArrayLike | None = None, *, seed: int = 0
+    network: eqx.Module,
+    inputs: PyTree | None = None,
+    *,
+    seed: int = 0,
+    trainable: Any = None,
 ) -> int | float:
     """Find the order `L` of positive homogeneity of a network in its parameters.
 
     `H(x; c w) = c^L H(x; w)` for `c >= 0`, tested by Euler's identity
     `⟨w, ∇H⟩ = L H` and by scaling, at several random points.
 
-    **Arguments:**
+    Arguments:
+        network: any Equinox module, called on one sample.
+        inputs: samples `(n, *input_shape)` to test at. If not given, random ones of the
+            shape that the module names (`input_shape`, or Equinox's `in_size`) or, failing
+            that, of the only length that it accepts.
+        seed: of the random points.
+        trainable: a filter, as for `equinox.partition`, of the arrays that are parameters,
+            where not all are: `L` is the order in these, at the others as they are.
 
-    - `network`: any Equinox module, called on one sample.
-    - `inputs`: samples `(n, *input_shape)` to test at. If not given, random ones of the
-      shape that the module names (`input_shape`, or Equinox's `in_size`) or, failing
-      that, of the only length that it accepts.
-    - `seed`: of the random points.
+    Returns:
+        `L`, an `int` where it is whole.
 
-    **Returns:** `L`, an `int` where it is whole.
+    Raises:
+        NotHomogeneousError: with the measured `discrepancy`.
+        InputError: if the input shape cannot be found or the network is zero wherever it
+            was tried.
 
-    **Raises:** `NotHomogeneousError` with the measured `discrepancy`; `InputError` if the
-    input shape cannot be found or the network is zero wherever it was tried.
+    Source:
+        arXiv:2403.08121, section 2 (Euler's identity for homogeneous functions).
 
-    **Source:** arXiv:2403.08121, section 2 (Euler's identity for homogeneous functions).
-
-    >>> import equinox as eqx, jax, jaxflow as jf
-    >>> key = jax.random.key(0)
-    >>> order(jf.FeedForward((4, 8, 1), jf.LeakyReLU(0.0, 3), key=key))
-    4
-    >>> order(eqx.nn.MLP(4, 1, 8, 1, key=key))
-    Traceback (most recent call last):
-    jaxflow.errors.NotHomogeneousError: network: found ...
+    Examples:
+        >>> import equinox as eqx, jax, jaxflow as jf
+        >>> key = jax.random.key(0)
+        >>> jf.order(jf.FeedForward((4, 8, 1), jf.LeakyReLU(0.0, 3), key=key))
+        4
+        >>> jf.order(eqx.nn.MLP(4, 1, 8, 1, key=key))
+        Traceback (most recent call last):
+        jaxflow.errors.NotHomogeneousError: network: found ...
     """
     check_one(network)
+    if trainable is not None:
+        network = with_trainable(network, trainable)
     dtype = parameter_dtype(network)
     seed = check_whole("seed", seed, least=0)
     # NumPy's generator, as compiling JAX's takes longer than everything else here.
@@ -70,18 +94,12 @@ def order(
     if inputs is None:
         shape = _input_shape(network, dtype)
         inputs = random.standard_normal((_NUM_INPUTS, *shape))
-    else:
-        inputs = check_numbers("inputs", inputs)
-        if not inputs.ndim or not inputs.size:
-            found = f"an array of shape {inputs.shape}"
-            raise InputError("inputs", found, "samples (n, *input_shape)")
-    if (reason := refusal(network, inputs.shape[1:], dtype)) is not None:
-        found = f"samples of shape {inputs.shape[1:]}, on which the network fails: {reason}"
-        raise InputError("inputs", found, "samples (n, *input_shape)")
-    inputs = on_device(inputs[:_NUM_INPUTS], dtype)
+    inputs = as_samples(inputs, dtype, _NUM_INPUTS)
+    check_accepts(network, inputs)
+    network = seen_on_sample(network, sample_of(inputs))
     for _ in range(_ATTEMPTS):
         outputs, derivatives, scaled = jax.device_get(
-            _probe(_random_points(network, random), inputs)
+            _probe(_random_points(network, random), split(network)[1], inputs)
         )
         if not np.all(np.isfinite(outputs)):
             raise InputError(
@@ -95,36 +113,33 @@ def order(
 
 
 def _random_points(network, random):
-    """The network at random weights, stacked.
+    """Random weights for what is trained, stacked.
 
     Entries are normal with variance 1/fan-in, so that deep networks stay of order one.
     """
 
     def draw(leaf):
-        if not eqx.is_array(leaf):
-            return leaf
         fan_in = max(math.prod(leaf.shape[1:]), 1)
         points = random.standard_normal((_NUM_POINTS, *leaf.shape)) / fan_in**0.5
         return on_device(points, leaf.dtype)
 
-    return jax.tree_util.tree_map(draw, network)
+    return jax.tree_util.tree_map(draw, parameters_of(network))
 
 
 @compiled
-def _probe(points, inputs):
-    """Outputs, `⟨w, ∇H⟩` and `H(c w)` at every point, each (points, samples, …)."""
+def _probe(points, structure, inputs):
+    """Outputs, `⟨w, ∇H⟩` and `H(c w)` at every point, each (points, outputs)."""
 
-    def one(network):
-        parameters, structure = eqx.partition(network, eqx.is_inexact_array)
-
+    def one(parameters):
         def evaluate(weights):
-            return jax.vmap(eqx.combine(weights, structure))(inputs)
+            outputs = jax.vmap(eqx.combine(weights, structure))(inputs)
+            return ravel_pytree(outputs)[0]
 
         outputs, derivative = jax.jvp(evaluate, (parameters,), (parameters,))
         scaled = [evaluate(_times(c, parameters)) for c in _SCALINGS]
         return outputs, derivative, jnp.stack(scaled)
 
-    return eqx.filter_vmap(one)(points)
+    return jax.vmap(one)(points)
 
 
 def _times(factor, tree):

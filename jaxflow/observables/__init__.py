@@ -17,4 +17,5 @@ from ._weights import (
     norm as norm,
     singular_values as singular_values,
     stable_rank as stable_rank,
+    weights as weights,
 )

@@ -1,5 +1,7 @@
 """The loss as an observable."""
 
+from __future__ import annotations
+
 import equinox as eqx
 from jaxtyping import Array, Float
 
@@ -10,15 +12,22 @@ from ..tasks import AbstractTask
 def loss(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The loss `𝓛(w) = Σ_i ℓ(H(x_i; w), y_i)`, a sum over samples.
 
-    **Arguments:** one `network` and a `task`. **Returns:** a scalar.
+    Arguments:
+        network: one network.
+        task: the data and the loss.
 
-    **Raises:** `InputError` for arguments that do not fit, such as an ensemble.
+    Returns:
+        A scalar.
 
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jnp.zeros((3, 2)), jnp.ones(3))
-    >>> loss(network, task).item()
-    1.5
+    Raises:
+        InputError: for arguments that do not fit, such as an ensemble.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jnp.zeros((3, 2)), jnp.ones(3))
+        >>> jf.loss(network, task).item()
+        1.5
     """
     task = fitted(network, task)
     return task.total_loss(task.outputs(network))

@@ -6,8 +6,11 @@ gradient flow on separated data maximizes the margin: `w/‖w‖` tends to a KKT
 
     min ½ ‖w‖²  subject to  q_i(w) >= 1.
 
-**Source:** Lyu and Li (2020), arXiv:1906.05890; Ji and Telgarsky (2020), arXiv:2006.06657.
+Source:
+    Lyu and Li (2020), arXiv:1906.05890; Ji and Telgarsky (2020), arXiv:2006.06657.
 """
+
+from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -31,15 +34,22 @@ def _with_margins(network: eqx.Module, task: AbstractTask) -> AbstractTask:
 def margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The margin `q_min(w) = min_i q_i(w)`: positive if all samples are classified right.
 
-    **Arguments:** one `network` and a `task`. **Returns:** a scalar.
+    Arguments:
+        network: one network.
+        task: the data and the loss.
 
-    **Raises:** `InputError` for a loss without margins, and for an ensemble.
+    Returns:
+        A scalar.
 
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
-    >>> margin(network, jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")).item()
-    3.0
+    Raises:
+        InputError: for a loss without margins, and for an ensemble.
+
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
+        >>> jf.margin(network, jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")).item()
+        3.0
     """
     task = _with_margins(network, task)
     return jnp.min(task.margins(task.outputs(network)))
@@ -48,18 +58,26 @@ def margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
 def normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The normalized margin `q_min(w/‖w‖)`, which is `q_min(w)/‖w‖^L` for homogeneous `H`.
 
-    **Arguments:** one `network` and a `task`. **Returns:** a scalar.
+    Arguments:
+        network: one network.
+        task: the data and the loss.
 
-    **Raises:** `InputError` for a loss without margins, and for an ensemble.
+    Returns:
+        A scalar.
 
-    **Source:** Lyu and Li (2020), arXiv:1906.05890, section 3.
+    Raises:
+        InputError: for a loss without margins, and for an ensemble.
 
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
-    >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
-    >>> round(normalized_margin(network, task).item(), 6)
-    0.6
+    Source:
+        Lyu and Li (2020), arXiv:1906.05890, section 3.
+
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
+        >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
+        >>> round(jf.normalized_margin(network, task).item(), 6)
+        0.6
     """
     task = _with_margins(network, task)
     _, direction = log_norm_and_direction(flatten(network))
@@ -75,18 +93,28 @@ def smoothed_normalized_margin(network: eqx.Module, task: AbstractTask) -> Float
     limit. `‖w‖^L` is the ratio of the outputs at `w` and at `w/‖w‖`; minus infinity or NaN
     where they are zero.
 
-    **Arguments:** one homogeneous `network` and a `task`. **Returns:** a scalar.
+    Arguments:
+        network: one homogeneous network.
+        task: the data and the loss.
 
-    **Raises:** `InputError` for a loss without margins, and for an ensemble.
+    Returns:
+        A scalar.
 
-    **Source:** Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix A.
+    Raises:
+        InputError: for a loss without margins, and for an ensemble.
 
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[30.0, 40.0]]))
-    >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
-    >>> round(smoothed_normalized_margin(network, task).item(), 6)
-    0.599999
+    Source:
+        Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix A.
+
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = eqx.tree_at(
+        ...     lambda n: n.weights[0], network, jnp.array([[30.0, 40.0]])
+        ... )
+        >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
+        >>> round(jf.smoothed_normalized_margin(network, task).item(), 6)
+        0.599999
     """
     task = _with_margins(network, task)
     weights = flatten(network)
@@ -114,20 +142,26 @@ def margin_kkt_residual(network: eqx.Module, task: AbstractTask) -> Float[Array,
     Where `H` has kinks, `∇q_i` is what automatic differentiation makes of it: an element of
     Clarke's subdifferential need not be small on a kink although another one is.
 
-    **Arguments:** one homogeneous `network` and a `task`.
+    Arguments:
+        network: one homogeneous network.
+        task: the data and the loss.
 
-    **Returns:** a scalar from 0 to 1; 0 at KKT points with these multipliers only.
+    Returns:
+        A scalar from 0 to 1; 0 at KKT points with these multipliers only.
 
-    **Raises:** `InputError` for a loss without margins, and for an ensemble.
+    Raises:
+        InputError: for a loss without margins, and for an ensemble.
 
-    **Source:** Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
+    Source:
+        Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
 
-    >>> import jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 3.0]]))
-    >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
-    >>> round(margin_kkt_residual(network, task).item(), 6)
-    0.0
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 3.0]]))
+        >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
+        >>> round(jf.margin_kkt_residual(network, task).item(), 6)
+        0.0
     """
     task = _with_margins(network, task)
     weights = flatten(network)

@@ -4,6 +4,8 @@ All of them are safe at every scale: weights of size 1e-30 are divided by their 
 entry before they are squared, also in float32.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from jaxtyping import Array, Float
 
 from .._arrays import ratio
 from .._checks import check_flag
+from .._trained import parameters_of
 from ..errors import InputError
 from ..flows._geometry import log_norm_and_direction, safe_norm
 from ..networks import check_one, flatten, layer_matrices, num_members
@@ -23,19 +26,62 @@ from ..tasks import AbstractTask, check_task
 def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, ""]:
     """The norm `‖w‖` of all parameters together.
 
-    **Arguments:** one `network`; the task is not used. **Returns:** a scalar.
+    Arguments:
+        network: one network.
+        task: not used.
 
-    **Raises:** `InputError` for an ensemble, here and in the functions below: use
-    `jax.vmap(norm)(ensemble)`, or `equinox.filter_vmap`.
+    Returns:
+        A scalar.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> drawn = jf.sample_ensemble(network, 4, key=jax.random.key(1))
-    >>> jax.vmap(norm)(drawn).round(6).tolist()
-    [1.0, 1.0, 1.0, 1.0]
+    Raises:
+        InputError: for an ensemble, here and in the functions below: use
+            `jax.vmap(norm)(ensemble)`, or `equinox.filter_vmap`.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> drawn = jf.sample_ensemble(network, 4, key=jax.random.key(1))
+        >>> jax.vmap(jf.norm)(drawn).round(6).tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
     _check(network, task)
     return safe_norm(flatten(network))
+
+
+def weights(network: eqx.Module, task: AbstractTask | None = None) -> eqx.Module:
+    """The network itself, to be recorded: `record={"weights": jf.weights}`.
+
+    What is recorded is a network whose arrays have leading axes, one of the points and,
+    before it, one of the members. Arrays that are not trained, such as integers, are left
+    out.
+
+    Arguments:
+        network: one network.
+        task: not used.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: for an ensemble.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.ones(3))
+        >>> solution = jf.gradient_flow(
+        ...     network,
+        ...     task,
+        ...     stop=jf.Time(0.1),
+        ...     record={"weights": jf.weights},
+        ...     record_at=[0, 0.1],
+        ... )
+        >>> solution.records.values["weights"].factors[0].shape
+        (2, 1, 3)
+    """
+    _check(network, task)
+    trained = lambda leaf: not eqx.is_array(leaf) or eqx.is_inexact_array(leaf)
+    return eqx.filter(network, trained)
 
 
 def layer_norms(
@@ -46,12 +92,18 @@ def layer_norms(
     At a KKT point of the correlation function of a feed-forward network of power `p`,
     `‖W_l‖_F² = p^(D-l)/L`.
 
-    **Arguments:** one `network`; the task is not used. **Returns:** (layers,).
+    Arguments:
+        network: one network.
+        task: not used.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> layer_norms(network).shape
-    (2,)
+    Returns:
+        (layers,).
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> jf.layer_norms(network).shape
+        (2,)
     """
     _check(network, task)
     return jnp.stack([safe_norm(matrix.reshape(-1)) for matrix in layer_matrices(network)])
@@ -62,14 +114,18 @@ def singular_values(
 ) -> Float[Array, "layers rank"]:
     """The singular values of every layer, largest first.
 
-    **Arguments:** one `network`; the task is not used.
+    Arguments:
+        network: one network.
+        task: not used.
 
-    **Returns:** (layers, rank), with NaN where a layer has fewer than the largest has.
+    Returns:
+        (layers, rank), with NaN where a layer has fewer than the largest has.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> singular_values(network).shape
-    (2, 3)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> jf.singular_values(network).shape
+        (2, 3)
     """
     _check(network, task)
     matrices = layer_matrices(network)
@@ -84,13 +140,18 @@ def stable_rank(
 ) -> Float[Array, " layers"]:
     """The stable rank `‖W_l‖_F² / ‖W_l‖₂²` of every layer: 1 for a matrix of rank one.
 
-    **Arguments:** one `network`; the task is not used. **Returns:** (layers,), NaN for a
-    layer that is zero.
+    Arguments:
+        network: one network.
+        task: not used.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> round(float(stable_rank(network)[1]), 6)
-    1.0
+    Returns:
+        (layers,), NaN for a layer that is zero.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((4, 3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> round(float(jf.stable_rank(network)[1]), 6)
+        1.0
     """
     _check(network, task)
     values = _singular_values(layer_matrices(network))
@@ -100,15 +161,22 @@ def stable_rank(
 def cosine(network: eqx.Module, reference: eqx.Module) -> Float[Array, ""]:
     """The cosine `⟨w, r⟩ / (‖w‖ ‖r‖)` between the parameters of two networks.
 
-    **Arguments:** two networks of the same structure. **Returns:** a scalar.
+    Arguments:
+        first: one network.
+        second: another, of the same structure.
 
-    **Raises:** `InputError` for networks of different shapes, and for ensembles: use
-    `equinox.filter_vmap(cosine)(ensemble, references)`.
+    Returns:
+        A scalar.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> round(float(cosine(network, network)), 6)
-    1.0
+    Raises:
+        InputError: for networks of different shapes, and for ensembles: use
+            `equinox.filter_vmap(cosine)(ensemble, references)`.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> round(float(jf.cosine(network, network)), 6)
+        1.0
     """
     check_one(network)
     check_one(reference, "reference")
@@ -123,18 +191,18 @@ def cosine(network: eqx.Module, reference: eqx.Module) -> Float[Array, ""]:
 class CosineTo(eqx.Module):
     """An observable: the cosine between the weights and those of a given network.
 
-    **Arguments:**
+    Arguments:
+        reference: a network; or, with `per_member = True`, an ensemble that has one
+            reference for each member.
+        per_member: any recorder that is an Equinox module may have this attribute; where it
+            is true, all arrays of the recorder have a leading axis of members and each
+            member is given its own.
 
-    - `reference`: a network; or, with `per_member = True`, an ensemble that has one
-      reference for each member.
-    - `per_member`: any recorder that is an Equinox module may have this attribute; where
-      it is true, all arrays of the recorder have a leading axis of members and each
-      member is given its own.
-
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
-    >>> round(float(CosineTo(network)(network)), 6)
-    1.0
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
+        >>> round(float(jf.CosineTo(network)(network)), 6)
+        1.0
     """
 
     reference: eqx.Module
@@ -153,14 +221,14 @@ class CosineTo(eqx.Module):
 
 
 def _check(network: Any, task: Any) -> None:
-    """**Raises:** `InputError` for what is not one network, and for what is no task."""
+    """Raises `InputError` for what is not one network, and for what is no task."""
     check_one(network)
     if task is not None:
         check_task(task)
 
 
 def _shapes(network: eqx.Module) -> list[tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves(eqx.filter(network, eqx.is_inexact_array))
+    leaves = jax.tree_util.tree_leaves(parameters_of(network))
     return [leaf.shape for leaf in leaves]
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from .._checks import check_items, shown
 from ..errors import InputError
+from ._style import BLUE
 
 MOST_LINES = 60
 """Of more members than this the first are drawn."""
@@ -20,7 +21,8 @@ def dataset_of(
 ) -> xarray.Dataset:
     """That of a result, or a dataset itself, with the dimension `init` in any case.
 
-    **Raises:** `InputError` for something else, and without one of these names.
+    Raises:
+        InputError: for something else, and without one of these names.
     """
     dataset = None if isinstance(results, type) else getattr(results, "dataset", results)
     if not isinstance(dataset, xarray.Dataset):
@@ -32,7 +34,7 @@ def dataset_of(
 
 
 def check_axes(axes: Any, num: int) -> list[Axes]:
-    """So many axes. **Raises:** `InputError`."""
+    """So many axes. Raises `InputError`."""
     expected = f"{num} matplotlib axes"
     given = check_items("axes", axes, expected)
     if not all(isinstance(ax, Axes) for ax in given):
@@ -43,7 +45,7 @@ def check_axes(axes: Any, num: int) -> list[Axes]:
 
 
 def new_if_none(ax: Axes | None) -> Axes:
-    """These axes, or those of a new figure. **Raises:** `InputError`."""
+    """These axes, or those of a new figure. Raises `InputError`."""
     if ax is not None and not isinstance(ax, Axes):
         raise InputError("ax", shown(ax), "matplotlib axes")
     return plt.subplots(layout="constrained")[1] if ax is None else ax
@@ -62,16 +64,20 @@ def draw_members(
     x: np.ndarray | Sequence[np.ndarray],
     y: np.ndarray,
     middle: tuple[np.ndarray, np.ndarray],
-    color: str = "C0",
+    color: str = BLUE,
     style: str = "-",
 ) -> None:
     """A thin line for each member, and a thick one for what lies in their middle.
 
-    **Arguments:** `x` and `y`, (members, points); `middle`, the x and y of the thick line.
+    Arguments:
+        x: (members, points).
+        y: (members, points).
+        middle: the x and y of the thick line.
     """
     for one, other in list(zip(x, y))[:MOST_LINES]:
         ax.plot(one, other, color=color, alpha=0.25, linewidth=0.6)
-    ax.plot(*middle, style, color=color, linewidth=2, label="median")
+    if len(y) > 1:
+        ax.plot(*middle, style, color=color, linewidth=2, label="median")
 
 
 def median(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,9 @@ from ..early_phase import EarlyConvergence
 from ..errors import InputError
 from ..results import Solution
 from ._axes import check_axes, dataset_of, draw_members, median, panels
+from ._curves import Curves
 from ._recorded import recorded
+from ._style import legend, ORANGE
 
 _OF_EARLY_PHASE = (
     *("blow_up_time", "kkt_value", "rescaled_time", "scale"),
@@ -28,16 +30,17 @@ def early_phase(
     which is where everything happens: near `T*` the norm grows like
     `((L-2) L N (T* - s))^(-1/(L-2))`, drawn as a dashed line.
 
-    **Arguments:**
+    Arguments:
+        results: a `Solution` or dataset with the records `norm`, `cosine`, `loss` and
+            `stable_rank` over rescaled time, and with `blow_up_time` and `kkt_value`, as
+            the demo makes it.
+        axes: four matplotlib axes; a new figure if not given.
 
-    - `results`: a `Solution` or dataset with the records `norm`, `cosine`, `loss` and
-      `stable_rank` over rescaled time, and with `blow_up_time` and `kkt_value`, as the
-      demo makes it.
-    - `axes`: four matplotlib axes; a new figure if not given.
+    Returns:
+        The four axes.
 
-    **Returns:** the four axes.
-
-    **Raises:** `InputError` if one of these is missing.
+    Raises:
+        InputError: if one of these is missing.
     """
     expected = "a Solution with records, blow_up_time and kkt_value, as the demo makes it"
     dataset = dataset_of("results", results, expected, _OF_EARLY_PHASE)
@@ -63,7 +66,7 @@ def early_phase(
     norm.set_ylim(bottom=0.7 * float(dataset["scale"].values[0]))
     norm.set_yscale("log")
     norm.set(title="the weights stay tiny", ylabel=r"$\|w\|$")
-    norm.legend(frameon=False)
+    legend(norm)
     cosine.set(title="their direction converges to a KKT point", ylabel="cosine")
     cosine.axhline(1, color="k", linewidth=0.8, linestyle=":")
     loss.set(title="the loss does not move", ylabel=r"$\mathcal{L}(w)$")
@@ -87,12 +90,16 @@ def early_convergence(
     with `T` the time of escape: one line for each member, the median thick. Right,
     `1 - cosine` where `‖w‖ = √δ`, against δ.
 
-    **Arguments:** what `verify_early_convergence` found (its dataset alone has not the
-    curves of the left panel); two matplotlib `axes`, a new figure if not given.
+    Arguments:
+        result: what `verify_early_convergence` found; its dataset alone has not the curves
+            of the left panel.
+        axes: two matplotlib axes, a new figure if not given.
 
-    **Returns:** the axes.
+    Returns:
+        The axes.
 
-    **Raises:** `InputError` for something else.
+    Raises:
+        InputError: for something else.
     """
     if not isinstance(found, EarlyConvergence):
         raise InputError("found", shown(found), "what verify_early_convergence found")
@@ -107,12 +114,13 @@ def early_convergence(
     x = 1 - last["rescaled_time"].values / last["final_rescaled_time"].values[:, None]
     y = np.maximum(1 - last["cosine"].values, 1e-16)
     if going.any():
-        draw_members(left, x, y, (median(x), median(y)))
-        left.legend(frameon=False)
+        curves = Curves.of(x, y[..., None], x_log=True, y_log=True)
+        draw_members(left, x, y, (curves.places, curves.middle(0)))
+        legend(left)
         drawn = np.maximum(closest[:, going].T, 1e-16)
         middle = (scales, np.nanmedian(closest[:, going], axis=1))
-        draw_members(right, [scales] * len(drawn), drawn, middle, "C1", "o-")
-        right.legend(frameon=False)
+        draw_members(right, [scales] * len(drawn), drawn, middle, ORANGE, "o-")
+        legend(right)
     left.set(xscale="log", yscale="log", ylabel="1 - cosine to the KKT point")
     left.invert_xaxis()
     left.set_xlabel(f"share of the time to the escape that is left, δ = {scales[-1]:g}")

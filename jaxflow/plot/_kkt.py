@@ -2,16 +2,21 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .._checks import check_positive
 from ..errors import InputError
 from ..kkt import KKTPoints
 from ..kkt._points import NOT_CONVERGED, ZERO_TYPE
 from ._axes import dataset_of, new_if_none
+from ._style import BLUE, colors_of, legend
+
+_MOST_NAMED = 8
+"""Points that the legend of `stable_sets` names. Chosen."""
 
 
 def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) -> Axes:
@@ -20,26 +25,30 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
     Bars are Wilson's 95% intervals. Filled: second-order points; open: points with ascent
     directions. Disks have rank one in every layer, squares have not.
 
-    **Arguments:** `points` of `find_kkt`, or their dataset; matplotlib axes `ax`, new ones
-    if not given.
+    Arguments:
+        points: of `find_kkt`, or their dataset.
+        ax: matplotlib axes, new ones if not given.
 
-    **Returns:** the axes.
+    Returns:
+        The axes.
 
-    **Raises:** `InputError` for something else.
+    Raises:
+        InputError: for something else.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
-    >>> found = jf.find_kkt(jf.sample_ensemble(network, 4, key=jax.random.key(1)), task)
-    >>> kkt_points(found).get_xlabel()
-    'share of the sphere that flows there'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((3, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(3), jax.numpy.array([3.0, 0.0, 4.0]))
+        >>> found = jf.find_kkt(jf.sample_ensemble(network, 4, key=jax.random.key(1)), task)
+        >>> jf.plot.kkt_points(found).get_xlabel()
+        'share of the sphere that flows there'
     """
     names = ("share", "value", "share_low", "share_high", "rank_one", "index")
     dataset = dataset_of("points", points, "what find_kkt found", names)
     share, value, low, high, of_rank_one, index = (dataset[n].values for n in names)
     ax = new_if_none(ax)
     for rank_one, marker in ((True, "o"), (False, "s")):
-        for stable, fill in ((True, "C0"), (False, "white")):
+        for stable, fill in ((True, BLUE), (False, "white")):
             chosen = (of_rank_one == rank_one) & ((index <= 0) == stable)
             if not chosen.any():
                 continue
@@ -48,7 +57,7 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
                 value[chosen],
                 xerr=[(share - low)[chosen], (high - share)[chosen]],
                 fmt=marker,
-                color="C0",
+                color=BLUE,
                 markerfacecolor=fill,
                 elinewidth=1,
                 capsize=2,
@@ -56,14 +65,16 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
                 + ("" if stable else ", with ascent directions"),
             )
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g}%"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     if len(value) and value.max() > 30 * value.min():
         ax.set_yscale("log")
     ax.set_xlabel("share of the sphere that flows there")
     ax.set_ylabel("value $N(w)$")
     num_members = dataset.sizes["init"]
     ax.set_title(f"{len(value)} KKT points from {num_members:,} initializations")
-    if len(value):
-        ax.legend(frameon=False)
+    legend(ax)
     ax.grid(alpha=0.25)
     return ax
 
@@ -73,24 +84,26 @@ def stable_sets(
 ) -> Axes:
     """Draw which KKT point every initialization of a plane flows to.
 
-    **Arguments:**
+    Arguments:
+        points: what `find_kkt` gives for a `slice_ensemble`, or its dataset.
+        extent: that of the ensemble.
+        ax: matplotlib axes; new ones if not given.
 
-    - `points`: what `find_kkt` gives for a `slice_ensemble`, or its dataset.
-    - `extent`: that of the ensemble.
-    - `ax`: matplotlib axes; new ones if not given.
+    Returns:
+        The axes. Colors run through the points, best first; white goes to zero, grey did
+        not converge.
 
-    **Returns:** the axes. Colors run through the points, best first; white goes to zero,
-    grey did not converge.
+    Raises:
+        InputError: if the number of members is not a square, and for something else than
+            KKT points.
 
-    **Raises:** `InputError` if the number of members is not a square, and for something
-    else than KKT points.
-
-    >>> import jax, jaxflow as jf
-    >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
-    >>> plane = jf.slice_ensemble(c, p, q, extent=1.0, resolution=4)
-    >>> found = jf.find_kkt(plane, jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)))
-    >>> stable_sets(found).get_xlabel()
-    'a'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> c, p, q = (jf.DiagonalLinear(2, 2, key=jax.random.key(k)) for k in range(3))
+        >>> plane = jf.slice_ensemble(c, p, q, extent=1.0, resolution=4)
+        >>> found = jf.find_kkt(plane, jf.Task(jax.numpy.eye(2), jax.numpy.ones(2)))
+        >>> jf.plot.stable_sets(found).get_xlabel()
+        'a'
     """
     dataset = dataset_of("points", points, "what find_kkt found", ("value", "end"))
     extent = check_positive("extent", extent)
@@ -99,15 +112,21 @@ def stable_sets(
     if side**2 != len(ends):
         raise InputError("points", f"{len(ends)} members", "a square number")
     ax = new_if_none(ax)
-    colors = np.array([*plt.get_cmap("tab20").colors])[:, :3]  # pyright: ignore
-    colors = np.concatenate([colors[0::2], colors[1::2]])
+    colors = np.array([to_rgb(color) for color in colors_of(len(value))]).reshape(-1, 3)
+    colors = np.concatenate([colors, np.ones((1, 3))])  # if there is no point at all
     picture = colors[np.maximum(ends, 0) % len(colors)]
     picture[ends == ZERO_TYPE] = 1.0
     picture[ends == NOT_CONVERGED] = 0.5
     limits = (-extent, extent, -extent, extent)
     ax.imshow(picture.reshape(side, side, 3), origin="lower", extent=limits)
-    for color, height in list(zip(colors, value))[:10]:
+    # The best, and the last where there are more than have a name.
+    named = list(zip(colors, value))
+    for color, height in named if len(named) <= _MOST_NAMED else named[: _MOST_NAMED - 1]:
         ax.plot([], [], "s", color=color, label=f"{height:.4g}")
+    if len(named) > _MOST_NAMED:
+        color, height = named[-1]
+        label = f"… {height:.4g}, {len(named)} in all"
+        ax.plot([], [], "s", color=color, label=label)
     if np.any(ends == ZERO_TYPE):
         ax.plot([], [], "s", color="white", markeredgecolor="k", label="goes to zero")
     ax.legend(title="$N$", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

@@ -15,17 +15,21 @@ from ._axes import check_axes, panels
 def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Draw the layers of one network as heat maps, blue below and red above zero.
 
-    **Arguments:** one `network`; one matplotlib `axes` for each layer, a new figure if not
-    given.
+    Arguments:
+        network: one network.
+        axes: one matplotlib axes for each layer, a new figure if not given.
 
-    **Returns:** the axes.
+    Returns:
+        The axes.
 
-    **Raises:** `InputError` for an ensemble, and for another number of axes.
+    Raises:
+        InputError: for an ensemble, and for another number of axes.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> len(layers(network))
-    2
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> len(jf.plot.layers(network))
+        2
     """
     matrices = [np.asarray(matrix) for matrix in layer_matrices(network)]
     if axes is not None:

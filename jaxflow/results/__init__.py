@@ -6,6 +6,7 @@ from ._columns import (
     joined as joined,
     same_bits as same_bits,
 )
+from ._continuation import Continuation as Continuation
 from ._declarations import (
     AbstractDeclaration as AbstractDeclaration,
     AbstractOwner as AbstractOwner,
@@ -16,10 +17,14 @@ from ._declarations import (
     Sheet as Sheet,
 )
 from ._indexing import Given as Given, Index as Index
+from ._kept_lanes import lanes_reader as lanes_reader
 from ._loading import load as load, open_stored as open_stored
 from ._members import brief as brief, numbers as numbers
+from ._overview import where as where
+from ._pickling import by_name as by_name
 from ._records import (
     GRID_POINTS as GRID_POINTS,
+    recorded_variables as recorded_variables,
     Records as Records,
     Stats as Stats,
 )
@@ -31,9 +36,18 @@ from ._result import (
 )
 from ._run_store import RunStore as RunStore
 from ._settings import check_attributes as check_attributes, settings_of as settings_of
-from ._solution import RESERVED as RESERVED, Solution as Solution
+from ._shortfall import Reason as Reason, shortfall as shortfall, some_of as some_of
+from ._solution import (
+    Network_co as Network_co,
+    RESERVED as RESERVED,
+    Solution as Solution,
+)
 from ._status import (
     decode as decode,
+    ended_by as ended_by,
+    Ending as Ending,
+    endings as endings,
+    has_failed as has_failed,
     status_code as status_code,
     status_column as status_column,
     status_table as status_table,
@@ -53,6 +67,7 @@ from ._summary import (
     median as median,
     power_of_ten as power_of_ten,
     Summary as Summary,
+    Table as Table,
 )
 from ._weights import (
     check_storable as check_storable,

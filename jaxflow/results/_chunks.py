@@ -8,18 +8,20 @@ import zarr
 
 from ..stores import CheckedStore
 from ._declarations import MEMBERS
+from ._kept_lanes import GOING_ON
 from ._store import DIRECTIONS
 
 
 def member_arrays(root: zarr.Group) -> Iterator[Any]:
-    """All arrays whose first axis is that of the members."""
+    """All arrays whose first axis is that of the members, but for their numbers."""
     groups = [root]
-    if DIRECTIONS in root:
-        groups.append(root[DIRECTIONS])  # pyright: ignore[reportArgumentType]
+    for name in (DIRECTIONS, GOING_ON):
+        if name in root:
+            groups.append(root[name])  # pyright: ignore[reportArgumentType]
     for group in groups:
         for _, array in group.arrays():
             dims = getattr(array.metadata, "dimension_names", None) or ("",)
-            if dims[0] == MEMBERS and array.name.strip("/") != MEMBERS:
+            if dims[0] == MEMBERS and array.name.rpartition("/")[2] != MEMBERS:
                 yield array
 
 

@@ -99,17 +99,17 @@ def column(
 ) -> Any:
     """Declare a field that is an array.
 
-    **Arguments:**
-
-    - `dims`: the names of its dimensions; that of the members may stand at any place, and
-      is missing in the result of a single member.
-    - `text`, `units`: what a reader of the dataset should know of it.
-    - `name`: its name in the dataset, that of the field if not given.
-    - `optional`: whether it may be `None`.
-    - `fill`: what stands behind the end of shorter rows. Results whose other dimensions
-      are of different lengths can be joined only with it.
-    - `group`: the group of the tree it belongs to, in place of the dataset.
-    - `coordinate`: whether it is a coordinate.
+    Arguments:
+        dims: the names of its dimensions; that of the members may stand at any place, and
+            is missing in the result of a single member.
+        text: what a reader of the dataset should know of it.
+        units: its units, if it has any.
+        name: its name in the dataset, that of the field if not given.
+        optional: whether it may be `None`.
+        fill: what stands behind the end of shorter rows. Results whose other dimensions are
+            of different lengths can be joined only with it.
+        group: the group of the tree it belongs to, in place of the dataset.
+        coordinate: whether it is a coordinate.
     """
     dims = (dims,) if isinstance(dims, str) else tuple(dims)
     declaration = Column(dims, text, units, name, optional, fill, group, coordinate)
@@ -119,7 +119,7 @@ def column(
 def _check_all_or_none(
     name: str, values: Sequence[Any], owners: Sequence[AbstractOwner]
 ) -> None:
-    """**Raises:** `InputError` if some results have this field and some have not.
+    """Raises `InputError` if some results have this field and some have not.
 
     A result of no members at all misses nothing.
     """

@@ -71,6 +71,10 @@ class AbstractSource(abc.ABC):
     def networks(self, group: str) -> Callable[[], Any]:
         """The function that reads the networks in a group below this one."""
 
+    @abc.abstractmethod
+    def rebuilt(self, arrays: Mapping[str, Any], structure: str) -> Any:
+        """The tree of these arrays that has this structure."""
+
 
 @dataclasses.dataclass
 class Sheet:
@@ -116,7 +120,8 @@ class AbstractDeclaration(abc.ABC):
     ) -> Any:
         """The field of several results, one after the other.
 
-        **Raises:** `InputError` if they do not fit together.
+        Raises:
+            InputError: if they do not fit together.
         """
 
     @abc.abstractmethod
@@ -125,7 +130,7 @@ class AbstractDeclaration(abc.ABC):
 
     @abc.abstractmethod
     def read(self, name: str, source: AbstractSource) -> Any:
-        """The field from a dataset. **Raises:** `KeyError` if it is not there."""
+        """The field from a dataset. Raises `KeyError` if it is not there."""
 
 
 def declared(declaration: AbstractDeclaration, **options: Any) -> Any:

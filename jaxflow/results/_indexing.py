@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from .._arrays import on_device
+from .._arrays import by_words
 from ..errors import InputError
 
 Index = int | slice | np.ndarray
@@ -21,13 +21,13 @@ _EXPECTED = "a number, a slice, or an array of numbers or of booleans"
 def check_index(index: Any, length: int, of: str) -> Index:
     """An index of the caller's, as NumPy understands it, or a sentence that says why not.
 
-    **Arguments:**
+    Arguments:
+        index: what stands between the brackets.
+        length: how many members there are.
+        of: what they are members of, for the message.
 
-    - `index`: what stands between the brackets.
-    - `length`: how many members there are.
-    - `of`: what they are members of, for the message.
-
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     if isinstance(index, slice):
         try:
@@ -69,8 +69,7 @@ def pick_networks(networks: Any, index: Index) -> Any:
         if not eqx.is_array(leaf):
             return leaf
         # By NumPy: JAX would compile a program for every size.
-        found = pick(leaf, index)
-        return on_device(found) if isinstance(leaf, jax.Array) else found
+        return by_words(lambda array: pick(array, index), leaf)
 
     return jax.tree_util.tree_map(rows, networks)
 

@@ -5,6 +5,7 @@ that compute numbers from numbers. Nothing here opens a file, runs a command or 
 something that it was not given, and to find a name in it imports nothing.
 """
 
+import enum
 import functools
 import importlib
 import sys
@@ -25,16 +26,23 @@ _FUNCTIONS = {
         "tanh sinh cosh sin cos tan arctan arcsinh arctan2 exp exp2 expm1 log log1p log2 "
         "sqrt cbrt square abs absolute sign maximum minimum reciprocal negative positive "
         "sum mean prod max min clip sinc heaviside add subtract multiply divide power "
-        "logaddexp matmul dot"
+        "logaddexp matmul dot float16 bfloat16 float32 float64 int8 int16 int32 int64 "
+        "uint8 uint16 uint32 uint64 bool_ complex64 complex128"
     ),
     "jax.lax": (
         "tanh logistic erf erfc erf_inv exp expm1 log log1p sqrt rsqrt square abs sign sin "
-        "cos stop_gradient"
+        "cos stop_gradient Precision DotAlgorithmPreset RoundingMethod GatherScatterMode "
+        "ConvDimensionNumbers DotAlgorithm"
     ),
     "jax.scipy.special": "erf erfc expit logit ndtr log_ndtr gammaln i0e i1e xlogy",
     "optimistix": "rms_norm max_norm two_norm",
+    # Types of numbers.
+    "builtins": "bool int float complex",
+    "numpy": "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64",
     # What Equinox and diffrax have as defaults of their own modules.
+    "equinox": "Partial",
     "equinox.nn._mlp": "_identity",
+    "equinox.nn._shared": "SharedNode",
     "diffrax._root_finder._with_tols": "use_stepsize_tol",
 }
 _OWN = __name__.partition(".")[0]
@@ -61,11 +69,12 @@ def known_name(thing: Any) -> str | None:
 
 
 def _is_own(found: Any, module_name: str) -> bool:
-    """Whether it is a module of jaxflow's, or an observable."""
+    """Whether it is a module, an enumeration or a named tuple of jaxflow's, or an
+    observable."""
     if getattr(found, "__module__", None) != module_name:
         return False  # a name that it has imported from elsewhere
     if isinstance(found, type):
-        return issubclass(found, eqx.Module)
+        return issubclass(found, (eqx.Module, enum.Enum)) or hasattr(found, "_fields")
     return callable(found) and module_name.startswith(_OWN_FUNCTIONS)
 
 

@@ -1,5 +1,7 @@
 """Results from disk."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 from collections.abc import Iterable
@@ -28,27 +30,29 @@ def load(
     your own classes pass `network` or `trust`. Every byte is compared with what was
     written.
 
-    **Arguments:**
+    Arguments:
+        path: the folder of the store.
+        network: any network of the same structure. Its arrays are not read.
+        trust: modules of yours, or their names, whose classes and functions the file may
+            name; they are imported.
 
-    - `path`: the folder of the store.
-    - `network`: any network of the same structure. Its arrays are not read.
-    - `trust`: modules of yours, or their names, whose classes and functions the file may
-      name; they are imported.
+    Returns:
+        The `Solution`, `KKTPoints`, `EarlyConvergence` or `SaddleToSaddle`.
 
-    **Returns:** the `Solution`, `KKTPoints`, `EarlyConvergence` or `SaddleToSaddle`.
+    Raises:
+        StoreError: if there is no whole result at the path, or if its network cannot be
+            rebuilt.
 
-    **Raises:** `StoreError` if there is no whole result at the path, or if its network
-    cannot be rebuilt.
-
-    >>> import jax, jaxflow as jf, tempfile
-    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> solution = jf.gradient_flow(network, task, stop=[jf.RescaledTime(0.1)])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     solution.save(f"{folder}/run.zarr")
-    ...     again = load(f"{folder}/run.zarr")
-    >>> bool(again.loss == solution.loss)
-    True
+    Examples:
+        >>> import jax, jaxflow as jf, tempfile
+        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> solution = jf.gradient_flow(network, task, stop=[jf.RescaledTime(0.1)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     solution.save(f"{folder}/run.zarr")
+        ...     again = jf.load(f"{folder}/run.zarr")
+        >>> bool(again.loss == solution.loss)
+        True
     """
     folder, trusted = as_path(path, "path"), as_trust(trust)
     if network is not None and not isinstance(network, eqx.Module):

@@ -8,7 +8,7 @@ from ..errors import InputError
 
 
 def check_agree(name: str, values: Sequence[Any]) -> None:
-    """**Raises:** `InputError` if the values differ."""
+    """Raises `InputError` if the values differ."""
     different = list(dict.fromkeys(_text(value) for value in values))
     if len(different) > 1:
         found = f"{name} {' and '.join(different[:2])}"

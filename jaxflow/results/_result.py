@@ -27,6 +27,7 @@ from ._declarations import (
     write_fields,
 )
 from ._indexing import check_index, Index
+from ._pickling import by_name
 from ._summary import as_html, as_text, Summary
 
 Result = TypeVar("Result", bound="AbstractResult")
@@ -108,14 +109,25 @@ class AbstractResult(AbstractOwner):
         opens with `xarray.open_datatree`, and its `dataset` with `xarray.open_zarr`,
         without jaxflow.
 
-        **Arguments:** the `path` of a folder; `overwrite` replaces a store of jaxflow's
-        that is there, and nothing else.
+        A part of a network that has no name to find it by, such as a lambda, is left out:
+        `jaxflow.load` then asks for `network=`, a network of the same structure.
 
-        **Raises:** `StoreError` if the path exists, if it is not jaxflow's alone, or if a
-        part of the network (a lambda, say) cannot be described in a file.
+        Arguments:
+            path: of a folder.
+            overwrite: whether to replace a store of jaxflow's that is there, and nothing
+                else.
+
+        Raises:
+            StoreError: if the path exists, or if it is not jaxflow's alone.
         """
         folder = as_path(path, "path")
         store.write(folder, self.tree, overwrite=check_flag("overwrite", overwrite))
+
+    def __copy__(self: Result) -> Result:
+        return self  # a value; what a pickle holds is no result yet
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: by_name(part) for name, part in vars(self).items()}
 
     def __len__(self) -> int:
         if self.is_single:
@@ -127,7 +139,8 @@ class AbstractResult(AbstractOwner):
     def __getitem__(self: Result, index: Any) -> Result:
         """One member, or some of them by a slice, by numbers or by a mask.
 
-        **Raises:** `InputError` for an index that does not fit.
+        Raises:
+            InputError: for an index that does not fit.
         """
         checked = check_index(index, len(self), type(self).__name__)
         return type(self)(**select_fields(self, checked, self))
@@ -152,20 +165,24 @@ def concat(results: Iterable[Result]) -> Result:
     results agree. KKT points are not compared again: those that two results have in common
     are there twice.
 
-    **Arguments:** `results`, all of one kind, from networks that differ in their weights
-    only, with the same columns, records and grids.
+    Arguments:
+        results: all of one kind, from networks that differ in their weights only, with the
+            same columns, records and grids.
 
-    **Returns:** a result of their kind.
+    Returns:
+        A result of their kind.
 
-    **Raises:** `InputError` if there are none, or if they do not fit together.
+    Raises:
+        InputError: if there are none, or if they do not fit together.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
-    >>> ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> solution = jf.gradient_flow(ensemble, task, stop=[jf.RescaledTime(0.1)])
-    >>> len(concat([solution[:1], solution[2:]]))
-    3
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(3, 2, key=jax.random.key(0))
+        >>> ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> solution = jf.gradient_flow(ensemble, task, stop=[jf.RescaledTime(0.1)])
+        >>> len(jf.concat([solution[:1], solution[2:]]))
+        3
     """
     if not isinstance(results, Iterable):
         raise InputError("results", shown(results), "a list of results")
@@ -197,8 +214,9 @@ def kinds_of_results() -> dict[str, type[AbstractResult]]:
 def to_dataset(result: AbstractResult, statuses: Sequence[str] = ()) -> xarray.Dataset:
     """Everything but the weights.
 
-    **Arguments:** `statuses` that can occur, besides those that do: the type of the codes
-    holds all of them, and the meanings list them.
+    Arguments:
+        statuses: names that can occur, besides those that do: the type of the codes holds
+            all of them, and the meanings list them.
     """
     return _sheet(result, tuple(statuses)).dataset()
 
@@ -212,5 +230,5 @@ def _sheet(result: AbstractResult, statuses: tuple[str, ...]) -> Sheet:
 
 
 def read_result(cls: type[Result], source: AbstractSource) -> Result:
-    """A result from a group of a store. **Raises:** `KeyError` if a part is missing."""
+    """A result from a group of a store. Raises `KeyError` if a part is missing."""
     return cls(**read_fields(cls, source))

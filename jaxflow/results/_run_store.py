@@ -11,10 +11,9 @@ store is opened again, every file is compared with the manifest; members of whom
 not there as it was written are then no longer done.
 """
 
-import contextlib
 import json
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -32,17 +31,29 @@ from ..stores import (
     move_to,
     open_for_writing,
     put_back,
-    read_manifest,
-    Settled,
     unfinished,
 )
-from ._chunks import chunks, files_of, member_arrays, missing
+from ._chunks import files_of, member_arrays, missing
 from ._declarations import ABOUT, MEMBERS
+from ._kept_lanes import (
+    GOES_ON_ATTR,
+    GOING_ON,
+    LANES,
+    lanes_variable,
+    read_lanes,
+)
 from ._members import NUMBER_ATTRS
-from ._plain import differences, plain
+from ._plain import plain
 from ._status import STATUS
-from ._store import DIRECTIONS, IDENTITY_ATTR, UNFINISHED_ATTR, write_group
+from ._store import (
+    DIRECTIONS,
+    IDENTITY_ATTR,
+    SIMULATION,
+    UNFINISHED_ATTR,
+    write_group,
+)
 from ._weights import STRUCTURE_ATTR, weights_dataset
+from ._whole import checked_attributes, disk_errors, forget, is_empty, whole_members
 
 _IN_FLIGHT = f"{FILES}/in_flight"
 _CHUNK_BYTES = 2**22
@@ -54,14 +65,16 @@ _LARGEST = 2**26
 class RunStore:
     """A store of one run, new or begun already.
 
-    **Arguments:**
+    Arguments:
+        path: the folder of the store.
+        identity: all that makes this run what it is, by name, as numbers and strings.
+        total: how many members there are; `None` if nobody knows yet.
+        first: the number of the member in row 0, for a run of some members of many.
+        lengths: fields of the equation that say how long members go on; `None` if members
+            of an earlier run cannot.
 
-    - `path`: the folder of the store.
-    - `identity`: all that makes this run what it is, by name, as numbers and strings.
-    - `total`: how many members there are; `None` if nobody knows yet.
-    - `first`: the number of the member in row 0, for a run of some members of many.
-
-    **Raises:** `StoreError` if the folder holds something else, or another run.
+    Raises:
+        StoreError: if the folder holds something else, or another run.
     """
 
     def __init__(
@@ -70,14 +83,17 @@ class RunStore:
         identity: Mapping[str, Any],
         total: int | None,
         first: int = 0,
+        lengths: tuple[str, ...] | None = None,
     ):
         self.path = path
+        self._lengths = lengths
+        self._identity = json.loads(json.dumps(dict(identity)))
         self._total = total
         self._first = first
         self._lock = Lock(None)
         try:
-            with _disk_errors(path):
-                self._store = self._opened(json.loads(json.dumps(dict(identity))))
+            with disk_errors(path):
+                self._store = self._opened(self._identity)
                 self._root = self._open_root()
         except BaseException:
             self.close()
@@ -86,7 +102,7 @@ class RunStore:
     def _opened(self, identity: Mapping[str, Any]) -> CheckedStore:
         """The store, new or as it was left, and who is done in it."""
         put_back(self.path)
-        if not self.path.exists() or _is_empty(self.path):
+        if not self.path.exists() or is_empty(self.path):
             attributes = {IDENTITY_ATTR: identity, UNFINISHED_ATTR: True}
             with unfinished(self.path, attributes) as (store, held):
                 store.commit()
@@ -94,17 +110,18 @@ class RunStore:
                     self._lock = held.handed_over()
                     self._done = np.zeros(self._total or 0, bool)
                     return open_for_writing(self.path).store
-        attributes = _checked_attributes(self.path, identity)
+        attributes = checked_attributes(self.path, identity, self._lengths)
         settled = None
-        if not attributes[UNFINISHED_ATTR]:
+        is_other = attributes[IDENTITY_ATTR] != identity
+        if not attributes[UNFINISHED_ATTR] and not is_other:
             # A store that is whole is read where nothing can be written too.
             settled = open_for_writing(self.path, read_only=True)
         if settled is None or not settled.is_intact:
             self._lock = lock(self.path)
             settled = open_for_writing(self.path)
-        done, forgotten, stale = self._whole_members(settled)
+        done, forgotten, stale = whole_members(self.path, settled, self._total)
         if not settled.is_intact or np.any(forgotten):
-            _forget(settled.store, forgotten, stale)
+            forget(settled.store, forgotten, stale)
         self._done = done
         return settled.store
 
@@ -121,19 +138,70 @@ class RunStore:
     def is_finished(self) -> bool:
         return not self._root.attrs[UNFINISHED_ATTR] and bool(np.all(self._done))
 
+    @property
+    def is_of_earlier(self) -> bool:
+        """Whether it holds a run that differs in nothing but how long members go on."""
+        return self._root.attrs[IDENTITY_ATTR] != self._identity
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether members may go on from lanes of an earlier run."""
+        return self.is_of_earlier or bool(self._root.attrs.get(GOES_ON_ATTR))
+
+    @property
+    def lane_bytes(self) -> int | None:
+        """The bytes of a lane; `None` if it has none yet."""
+        found: Any = self._root.get(f"{GOING_ON}/{LANES}")
+        return None if found is None else found.shape[1]
+
+    def lanes(self, rows: np.ndarray, size: int) -> np.ndarray:
+        """The lanes from which these members go on, so many bytes each; zeros for who
+        starts."""
+        if self.lane_bytes is None:
+            return np.zeros((len(rows), size), np.uint8)
+        return read_lanes(self._root, rows)
+
+    def begin_again(self, indices: np.ndarray, lanes: np.ndarray) -> None:
+        """Make it the store of this run, in which nobody is done yet.
+
+        Given the rows and the lanes of members that were in flight.
+        """
+        with disk_errors(self.path):
+            # First nobody is done, with the run as it was. Who is killed before it is
+            # another has members that go on to where they were.
+            self._root.attrs.update({UNFINISHED_ATTR: True, GOES_ON_ATTR: True})
+            self._done[:] = False
+            if STATUS in self._root:
+                status: Any = self._root[STATUS]
+                status = status.with_config({"write_empty_chunks": True})
+                status[:] = 0
+            if len(indices):
+                self._write_lanes(indices, lanes)
+            self._store.remove(_IN_FLIGHT)
+            self._store.commit()
+            kept = {n: v for n, v in self._root.attrs.items() if n != ABOUT}
+            self._root.attrs.put({**kept, IDENTITY_ATTR: self._identity})
+            if SIMULATION in self._root:
+                del self._root[SIMULATION]
+            self._store.commit()
+
     def write(
-        self, indices: np.ndarray, dataset: xarray.Dataset, directions: eqx.Module
+        self,
+        indices: np.ndarray,
+        dataset: xarray.Dataset,
+        directions: eqx.Module,
+        lanes: np.ndarray | None = None,
     ) -> None:
         """Write members that are done.
 
-        **Arguments:**
-
-        - `indices`: their rows in the store, from 0.
-        - `dataset`: their rows, in that order, with every status that can occur.
-        - `directions`: their networks, stacked likewise.
+        Arguments:
+            indices: their rows in the store, from 0.
+            dataset: their rows, in that order, with every status that can occur.
+            directions: their networks, stacked likewise.
+            lanes: from which they can go on, bytes (num, …), if they are kept.
         """
         parameters = weights_dataset(directions, MEMBERS)
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             if ABOUT not in self._root.attrs:
                 self._root.attrs.update(dataset.attrs)
             self._make_room(int(np.max(indices, initial=-1)) + 1)
@@ -142,22 +210,26 @@ class RunStore:
                 group.attrs.update(parameters.attrs)
             for name, variable in parameters.variables.items():
                 self._write_rows(group, str(name), variable, indices)
+            if lanes is not None:
+                self._write_lanes(indices, lanes)
             for name, variable in dataset.variables.items():
                 if variable.dims[:1] == (MEMBERS,) and name != MEMBERS:
                     self._write_rows(self._root, str(name), variable, indices)
                 elif name != MEMBERS:
-                    self._write_whole(str(name), variable)
+                    self._write_whole(self._root, str(name), variable)
             self._store.commit(last=f"{STATUS}/")
         self._done[indices] = True
 
     def finish(self, total: int) -> None:
         """Mark the store as whole, with this many members."""
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             for array in self._arrays():
                 if array.shape[0] != total:
                     array.resize((total, *array.shape[1:]))
             numbers = self._first + np.arange(total, dtype=np.int64)
-            self._write_whole(MEMBERS, xarray.Variable((MEMBERS,), numbers, NUMBER_ATTRS))
+            variable = xarray.Variable((MEMBERS,), numbers, NUMBER_ATTRS)
+            for group in (self._root, self._root.require_group(DIRECTIONS)):
+                self._write_whole(group, MEMBERS, variable)
             self._store.remove(_IN_FLIGHT)
             self._store.commit()
             # Only now, as everything else is in its place.
@@ -170,7 +242,7 @@ class RunStore:
         ours = {n: v for n, v in root.items() if n.startswith(ABOUT)}
         others = {n: v for n, v in root.items() if n not in ours}
         if ABOUT in ours and json.dumps(others) != json.dumps(attrs):
-            with _disk_errors(self.path):
+            with disk_errors(self.path):
                 self._begin_to_write()
                 self._root.attrs.put({**ours, **attrs})
                 self._store.commit()
@@ -183,14 +255,14 @@ class RunStore:
             whole = False
         if whole:
             return
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._begin_to_write()
             write_group(self._store, name, dataset)
             self._store.commit()
 
     def save_in_flight(self, lanes: bytes) -> None:
         """Keep the lanes in flight in place of those kept before."""
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._store.put(_IN_FLIGHT, lanes)
             self._store.commit()
 
@@ -212,38 +284,6 @@ class RunStore:
             self._store = open_for_writing(self.path).store
             self._root = self._open_root()
 
-    # -- what is whole --
-
-    def _whole_members(self, settled: Settled) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Who is done, as all parts are there; of whom only the status says so; and files
-        that are older than the status of members in them."""
-        root = zarr.open_group(settled.store, mode="r")
-        arrays = list(member_arrays(root))
-        if STATUS not in root or not arrays:
-            nobody = np.zeros(self._total or 0, bool)
-            return nobody, nobody, []
-        status: Any = root[STATUS]
-        there = settled.store.sizes()
-        done = np.zeros(status.shape[0], bool)
-        told_last = np.zeros(len(done), bool)  # by a status that was being written last
-        for place, file in chunks(status):
-            if file in there:
-                done[place] = np.asarray(status[place]) != 0
-                told_last[place] = file in settled.newest
-        said, stale = done.copy(), []
-        for array in arrays:
-            if array.shape[0] != len(done):
-                raise StoreError(
-                    f"{self.path} is not a whole result: {array.name} is short."
-                )
-            for place, file in chunks(array):
-                if file not in there:
-                    done[place] = False
-                elif file in settled.older and np.any(said[place] & told_last[place]):
-                    done[place] = False
-                    stale.append(file)
-        return done, said & ~done, stale
-
     # -- arrays --
 
     def _arrays(self) -> Iterator[Any]:
@@ -258,7 +298,14 @@ class RunStore:
             array.resize((room, *array.shape[1:]))
         self._done = np.concatenate([self._done, np.zeros(room - len(self._done), bool)])
 
-    def _write_rows(self, group, name: str, variable: xarray.Variable, indices) -> None:
+    def _write_lanes(self, indices: np.ndarray, lanes: np.ndarray) -> None:
+        group = self._root.require_group(GOING_ON)
+        self._write_rows(group, LANES, lanes_variable(lanes), indices, everybody=True)
+
+    def _write_rows(
+        self, group, name: str, variable: xarray.Variable, indices, *, everybody=False
+    ) -> None:
+        """Given `everybody`, whether rows of who is not done are kept too."""
         values = np.asarray(variable.values)
         array: Any = group[name] if name in group else self._new(group, name, variable)
         # Said anew for an array that is opened again; a chunk that is not there is damage.
@@ -271,7 +318,7 @@ class RunStore:
             shape = (place.stop - place.start, *array.shape[1:])
             # The chunk as a whole, so that it is replaced in one piece, with zero for the
             # status of everybody who is not done.
-            known = self._done[place]
+            known = self._done[place] | everybody
             rows = np.full(shape, array.fill_value, array.dtype)
             if np.any(known):
                 rows[known] = np.asarray(array[place])[known]
@@ -298,11 +345,11 @@ class RunStore:
             config={"write_empty_chunks": True},
         )
 
-    def _write_whole(self, name: str, variable: xarray.Variable) -> None:
+    def _write_whole(self, group, name: str, variable: xarray.Variable) -> None:
         values = np.asarray(variable.values)
-        if name in self._root and self._holds(self._root[name], values):
+        if name in group and self._holds(group[name], values):
             return
-        array = self._root.create_array(
+        array = group.create_array(
             name,
             shape=variable.shape,
             dtype=variable.dtype,
@@ -318,69 +365,3 @@ class RunStore:
         there = self._store.sizes()
         whole = all(file in there for file in files_of(array))
         return bool(whole and np.array_equal(array[...], values))
-
-
-def _forget(store: CheckedStore, members: np.ndarray, stale: Iterable[str]) -> None:
-    """Have it on the disk that these members are not done, and the run has not finished.
-
-    Before anything else: a chunk that is written again holds some of its members first.
-    Stale files go from the manifest: whoever is killed before the status is written would
-    find them as they should be, and a status that tells of more.
-    """
-    for file in stale:
-        store.remove(file)
-    root = zarr.open_group(store, mode="r+")
-    root.attrs[UNFINISHED_ATTR] = True
-    if np.any(members):
-        status: Any = root[STATUS]
-        status = status.with_config({"write_empty_chunks": True})
-        for place, _ in chunks(status):
-            if np.any(members[place]):
-                status[place] = np.where(members[place], 0, status[place])
-    store.commit()
-
-
-def _checked_attributes(
-    path: pathlib.Path, identity: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """The attributes of the store of this run.
-
-    **Raises:** `StoreError` if a store is of no run, or of another one.
-    """
-    attributes: Mapping[str, Any] = {}
-    try:
-        if path.is_dir():
-            root = read_manifest(path).descriptions.get("zarr.json", {})
-            attributes = root.get("attributes", {})
-    except StoreError as error:
-        raise StoreError(
-            f"{path} exists and is no store of a run that this jaxflow can go on with: "
-            f"choose another name. ({error})"
-        ) from error
-    found = attributes.get(IDENTITY_ATTR)
-    if not isinstance(found, dict):
-        raise StoreError(f"{path} exists and is no store of a run: choose another name.")
-    if different := list(differences(found, identity)):
-        raise StoreError(
-            f"{path} holds another run: choose another name, or repeat the call "
-            "that made it. Differences:\n  " + "\n  ".join(different)
-        )
-    return attributes
-
-
-def _is_empty(path: pathlib.Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-@contextlib.contextmanager
-def _disk_errors(path: pathlib.Path):
-    """What the disk refuses, in words; what was written before is as it was."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}. What it holds is whole; "
-            "once the cause is gone, the same call goes on from there."
-        ) from error

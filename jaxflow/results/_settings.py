@@ -98,7 +98,7 @@ def attributes() -> Any:
 
 
 def check_attributes(attrs: Mapping[str, Any]) -> None:
-    """**Raises:** `InputError` for names that are reserved for jaxflow."""
+    """Raises `InputError` for names that are reserved for jaxflow."""
     for name in attrs:
         if str(name).startswith(ABOUT):
             raise InputError(

@@ -3,7 +3,7 @@
 codes               what ended the member
 -4 … -1             a failure
 0                   nothing yet: the member is not done
-1 … 127             a stop condition of jaxflow, or an end of `saddle_to_saddle`
+1 … 127             a stop condition of jaxflow, or another end that is no failure
 code + 128 (k - 1)  the k-th condition of the same class, such as `LossBelow_2`
 2²⁰ and above       a condition of somebody's own: a hash of its name
 """
@@ -48,6 +48,7 @@ _CODES = {
     "minimum": 20,
     "stays": 21,
     "max_saddles": 22,
+    "rests_at_kink": 23,
 }
 """They are in files: what has a code keeps it, and new names get new ones."""
 _REPEATED = 128
@@ -67,6 +68,42 @@ def status_code(name: str) -> int:
     return _OWN + int.from_bytes(digest[:8]) % (2**31 - _OWN)
 
 
+class Ending(NamedTuple):
+    """A way in which members ended."""
+
+    name: str
+    failed: bool
+    rows: np.ndarray  # a mask of the members
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} (failed)" if self.failed else self.name
+
+
+def endings(status: Any) -> list[Ending]:
+    """How members ended: failures first, and what most of them did before the rest."""
+    status = np.ravel(status).astype(str)
+    names, counts = np.unique(status, return_counts=True)
+    found = [(status_code(name) >= 0, -count, name) for name, count in zip(names, counts)]
+    return [
+        Ending(str(name), not as_asked, status == name)
+        for as_asked, _, name in sorted(found)
+    ]
+
+
+def ended_by(status: Any) -> str:
+    """The same in a line; of a single member without a count."""
+    if not np.ndim(status):
+        return endings(status)[0].label
+    return " · ".join(f"{end.label} {end.rows.sum():,}" for end in endings(status))
+
+
+def has_failed(status: Any) -> np.ndarray:
+    """Which members gave up, and ended by no condition; of the shape of `status`."""
+    status = np.asarray(status).astype(str)
+    return np.isin(status, [name for name, code in _CODES.items() if code < 0])
+
+
 class StatusTable(NamedTuple):
     """Codes and the names they stand for, side by side."""
 
@@ -77,7 +114,8 @@ class StatusTable(NamedTuple):
 def status_table(names: Iterable[str] = ()) -> StatusTable:
     """All codes that are fixed, and those of these names, in rising order.
 
-    **Raises:** `InputError` if two names share a code.
+    Raises:
+        InputError: if two names share a code.
     """
     by_code = {code: name for name, code in _CODES.items()}
     for name in names:
@@ -108,7 +146,8 @@ def encode(status: Any, names: Sequence[str] = ()) -> tuple[np.ndarray, StatusTa
 def decode(variable: xarray.DataArray) -> np.ndarray:
     """The statuses of codes, by what the variable says of itself.
 
-    **Raises:** `KeyError` if a code has no meaning.
+    Raises:
+        KeyError: if a code has no meaning.
     """
     meanings = dict(
         zip(

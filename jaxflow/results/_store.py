@@ -34,6 +34,7 @@ from ..stores import (
 )
 from ._declarations import ABOUT, AbstractSource, MEMBERS
 from ._indexing import Given, Index
+from ._kept_lanes import GOES_ON_ATTR
 from ._structure import rebuild, Trust
 from ._weights import rebuilt, STRUCTURE_ATTR
 
@@ -62,7 +63,7 @@ def write(path: pathlib.Path, tree: xarray.DataTree, *, overwrite: bool) -> None
             check_own(path)
         with unfinished(path, {}) as (store, _):
             for node in tree.subtree:
-                write_group(store, node.path, node.to_dataset(inherit=False))
+                write_group(store, node.path, _alone(node))
             store.commit()
             if move_to(path, store):
                 return
@@ -76,6 +77,20 @@ def write(path: pathlib.Path, tree: xarray.DataTree, *, overwrite: bool) -> None
             f"{path} cannot be written: {error.strerror or error}. What was there before "
             "is as it was."
         ) from error
+
+
+def _alone(node: xarray.DataTree) -> xarray.Dataset:
+    """The dataset of a group, with the coordinates that it has from groups above.
+
+    So that it has them when it is opened alone.
+    """
+    own = node.to_dataset(inherit=False)
+    above = {
+        name: coordinate
+        for name, coordinate in node.coords.items()
+        if name in own.dims and name not in own.variables
+    }
+    return own.assign_coords(above)
 
 
 def write_group(store: CheckedStore, group: str, dataset: xarray.Dataset) -> None:
@@ -143,7 +158,7 @@ class Group(AbstractSource):
         own = _renamed(self.place.dataset(self.group), dict(self.renamed))
         if self.parent is None:
             return own
-        # On disk a coordinate that a group shares with the one above is only there.
+        # In a tree a coordinate that a group shares with the one above is only there.
         above = {
             name: coordinate
             for name, coordinate in self.parent.dataset.coords.items()
@@ -156,7 +171,7 @@ class Group(AbstractSource):
         """The dataset without what is the store's own, if arrays are read when used."""
         if not self.place.lazily:
             return None
-        store = (UNFINISHED_ATTR, IDENTITY_ATTR)
+        store = (UNFINISHED_ATTR, IDENTITY_ATTR, GOES_ON_ATTR)
         kept = {n: v for n, v in self.dataset.attrs.items() if n not in store}
         return self.dataset.drop_attrs(deep=False).assign_attrs(kept)
 
@@ -183,18 +198,23 @@ class Group(AbstractSource):
         stored = StoredNetworks(self.place, path)
         return stored if self.place.lazily else Given(stored())
 
+    def rebuilt(self, arrays: Mapping[str, Any], structure: str) -> Any:
+        """The tree of these arrays that has this structure."""
+        # A network that the caller gave stands for networks only.
+        given = self.place.network if "class" in json.loads(structure) else None
+        return rebuilt(arrays, structure, given, self.place.trust)
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
     """A store, and how it is read.
 
-    **Arguments:**
-
-    - `store`: the store.
-    - `network`: of the same structure; `None` to rebuild it from its description.
-    - `trust`: whose code networks may be rebuilt with.
-    - `lazily`: whether to read arrays only when they are used.
-    - `picked`: which members are meant, one index after the other.
+    Arguments:
+        store: the store.
+        network: of the same structure; `None` to rebuild it from its description.
+        trust: whose code networks may be rebuilt with.
+        lazily: whether to read arrays only when they are used.
+        picked: which members are meant, one index after the other.
     """
 
     store: CheckedStore
@@ -259,7 +279,8 @@ class StoredNetworks:
 def read(path: pathlib.Path, network: Any, trust: Trust, *, lazily: bool) -> Group:
     """The root of the store at a path.
 
-    **Raises:** `StoreError` if there is no finished result there.
+    Raises:
+        StoreError: if there is no finished result there.
     """
     with damage(path):
         store = open_for_reading(standing(path))
@@ -277,7 +298,8 @@ def read(path: pathlib.Path, network: Any, trust: Trust, *, lazily: bool) -> Gro
 def rebuild_value(path: pathlib.Path, group: str, trust: Trust) -> Any:
     """What `weights_dataset` wrote into a group of a store, with NumPy arrays.
 
-    **Raises:** `StoreError` if it is not there or cannot be rebuilt.
+    Raises:
+        StoreError: if it is not there or cannot be rebuilt.
     """
     store = open_for_reading(standing(path))
     if f"{group}/zarr.json" not in store.places():

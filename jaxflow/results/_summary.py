@@ -1,27 +1,39 @@
 """A summary of a result, declared once and shown as text or in a notebook."""
 
 import html
+import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-_NAMES = 15  # wide enough for the names of rows
+_GAP = "  "
+
+
+class Table(NamedTuple):
+    """Rows of cells under a header, or without one."""
+
+    rows: tuple[tuple[str, ...], ...]
+    header: tuple[str, ...] = ()
+    align: str = ""
+    """One character for each column, `<` to the left and `>` to the right. What is not
+    said is to the right under a header and to the left without one."""
+    widths: tuple[int, ...] = ()
+    """The least width of each column of text."""
+
+    @property
+    def sides(self) -> list[str]:
+        """On which side each column stands."""
+        rest = itertools.repeat(">" if self.header else "<")
+        columns = max(map(len, (self.header, *self.rows)), default=0)
+        return list(itertools.islice(itertools.chain(self.align, rest), columns))
 
 
 class Summary(NamedTuple):
-    """What printing a result shows: a table between some lines of text.
-
-    Without a `header` the first cell of each row is its name.
-    """
+    """What printing a result shows: a headline, and below it lines of text and tables."""
 
     headline: str
-    rows: tuple[tuple[str, ...], ...] = ()
-    header: tuple[str, ...] = ()
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    widths: tuple[int, ...] = ()
-    """The least width of each column of text."""
+    parts: tuple[str | Table, ...] = ()
 
 
 def median(values: np.ndarray) -> float:
@@ -35,59 +47,62 @@ def median(values: np.ndarray) -> float:
     if not known.size:
         return math.nan
     low, high = known[(known.size - 1) // 2], known[known.size // 2]
-    return float((low + high) / 2 if np.isfinite(low) and np.isfinite(high) else low)
+    return float(low / 2 + high / 2 if np.isfinite(low) and np.isfinite(high) else low)
 
 
 def power_of_ten(exponent: float) -> str:
     """`10**exponent` in words, also where no float holds it."""
     if abs(exponent) < 4:
         return f"{10**exponent:.4g}"
-    # A mantissa of 9.995 or more would be written as 10.00.
-    whole = math.floor(exponent + 1 - math.log10(9.995))
-    return f"{10 ** (exponent - whole):.2f}e{whole:+d}"
+    whole = math.floor(exponent)
+    # Rounding may carry: whatever power of ten the mantissa is written with counts too.
+    digits, _, carried = f"{10.0 ** (float(exponent) - whole):.2e}".partition("e")
+    return f"{digits}e{whole + int(carried):+d}"
 
 
 def as_text(summary: Summary) -> str:
     """The summary in lines of text."""
-    lines = [
-        *summary.before,
-        *(_table(summary) if summary.header else _named_rows(summary)),
-        *summary.after,
-    ]
-    return "\n".join([summary.headline, *(f"  {line}" for line in lines)])
+    lines = itertools.chain.from_iterable(
+        [part] if isinstance(part, str) else _lines(part) for part in summary.parts
+    )
+    return "\n".join([summary.headline, *(f"  {line}".rstrip() for line in lines)])
 
 
-def _named_rows(summary: Summary) -> list[str]:
-    return [f"{name:<{_NAMES}}{'  '.join(cells)}" for name, *cells in summary.rows]
-
-
-def _table(summary: Summary) -> list[str]:
-    rows = [summary.header, *summary.rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    widths = [*map(max, widths, summary.widths or widths)]
+def _lines(table: Table) -> list[str]:
+    rows = [row for row in (table.header, *table.rows) if row]
+    columns = itertools.zip_longest(*rows, fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
+    least = itertools.chain(table.widths, itertools.repeat(0))
+    widths = [*map(max, widths, least)]
     return [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows
+        _GAP.join(f"{cell:{s}{w}}" for cell, s, w in zip(row, table.sides, widths))
+        for row in rows
     ]
 
 
 def as_html(summary: Summary) -> str:
-    """The same cells as an HTML table."""
-    rows = [_row("td", cells, bool(summary.header)) for cells in summary.rows]
-    header = [_row("th", summary.header, True)] if summary.header else []
+    """The same cells in HTML."""
     return "".join(
         [
             f"<div><strong>{html.escape(summary.headline)}</strong></div>",
-            *(f"<div>{html.escape(line)}</div>" for line in summary.before),
-            "<table>",
-            *header,
-            *rows,
-            "</table>",
-            *(f"<div>{html.escape(line)}</div>" for line in summary.after),
+            *(
+                f"<div>{html.escape(part)}</div>" if isinstance(part, str) else _html(part)
+                for part in summary.parts
+            ),
         ]
     )
 
 
-def _row(tag: str, cells: tuple[str, ...], to_the_right: bool) -> str:
-    style = f' style="text-align: {"right" if to_the_right else "left"}"'
-    inside = "".join(f"<{tag}{style}>{html.escape(cell)}</{tag}>" for cell in cells)
+def _html(table: Table) -> str:
+    header = [_row("th", table.header, table.sides)] if table.header else []
+    rows = [_row("td", row, table.sides) for row in table.rows]
+    return "".join(["<table>", *header, *rows, "</table>"])
+
+
+def _row(tag: str, cells: tuple[str, ...], sides: list[str]) -> str:
+    names = {"<": "left", ">": "right"}
+    inside = "".join(
+        f'<{tag} style="text-align: {names[side]}">{html.escape(cell)}</{tag}>'
+        for cell, side in zip(cells, sides)
+    )
     return f"<tr>{inside}</tr>"

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import xarray
 
-from .._arrays import on_device
+from .._arrays import by_words, is_key, on_device, words_of
+from .._trained import without_training
 from ..errors import InputError, StoreError
 from ._columns import joined
 from ._declarations import (
@@ -23,7 +24,7 @@ from ._declarations import (
     Sheet,
 )
 from ._indexing import Given, Index, pick_networks, rows_of
-from ._structure import describe, rebuild, Trust
+from ._structure import describe, described_not_trained, rebuild, Trust
 
 STRUCTURE_ATTR = "jaxflow_structure"
 """The attribute of a group of weights that describes the networks without their arrays."""
@@ -32,17 +33,22 @@ _TAKEN = ("init", "point", "rescaled_time", "log_norm", "log_time", "clock")
 """Coordinates of the dataset above, which a group of weights sees too."""
 
 
-def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
+def weights_dataset(
+    networks: Any, dimension: str | None, *, whole: bool = False
+) -> xarray.Dataset:
     """The arrays of networks, named by their paths: `weights_0` for `.weights[0]`.
 
-    **Arguments:**
+    Arguments:
+        networks: a network, or stacked networks.
+        dimension: the name of the leading axis of stacked networks.
+        whole: whether to refuse parts without a name, such as a lambda. Without it they are
+            marked as missing, and reading the networks needs one of the same structure.
 
-    - `networks`: a network, or stacked networks.
-    - `dimension`: the name of the leading axis of stacked networks.
+    Returns:
+        A dataset, with the structure of the networks in its attributes.
 
-    **Returns:** a dataset, with the structure of the networks in its attributes.
-
-    **Raises:** `StoreError` if a part of the network has no name to import it by.
+    Raises:
+        StoreError: if `whole`, and a part has no name to import it by.
     """
     leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(networks, eqx.is_array))
     names = _names(path for path, _ in leaves)
@@ -51,8 +57,26 @@ def weights_dataset(networks: Any, dimension: str | None) -> xarray.Dataset:
         name: _variable(name, leaf, dimension, jax.tree_util.keystr(path))
         for name, (path, leaf) in zip(names, leaves)
     }
-    structure = json.dumps(describe(networks, lambda leaf: by_leaf[id(leaf)]))
+    structure = json.dumps(
+        describe(networks, lambda leaf: by_leaf.get(id(leaf)), whole=whole)
+    )
     return xarray.Dataset(variables, attrs={STRUCTURE_ATTR: structure})
+
+
+def leaf_names(tree: Any) -> list[str]:
+    """Names for the arrays of a tree, in their order, as in `weights_dataset`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return _names(path for path, leaf in leaves if hasattr(leaf, "shape"))
+
+
+def described(tree: Any) -> str | None:
+    """The structure of a tree in a text; `None` if a part of it has no name in a file."""
+    leaves = [x for x in jax.tree_util.tree_leaves(tree) if hasattr(x, "shape")]
+    by_leaf = {id(x): name for x, name in zip(leaves, leaf_names(tree), strict=True)}
+    try:
+        return json.dumps(describe(tree, lambda leaf: by_leaf[id(leaf)], whole=True))
+    except StoreError:
+        return None
 
 
 def check_storable(network: eqx.Module) -> None:
@@ -68,14 +92,14 @@ def rebuilt(
 ) -> Any:
     """The networks that `weights_dataset` wrote.
 
-    **Arguments:**
+    Arguments:
+        arrays: by their names.
+        structure: the description in its attributes.
+        network: of the same structure; `None` to rebuild it from the description.
+        trust: modules whose code the description may name.
 
-    - `arrays`: by their names.
-    - `structure`: the description in its attributes.
-    - `network`: of the same structure; `None` to rebuild it from the description.
-    - `trust`: modules whose code the description may name.
-
-    **Raises:** `StoreError` if an array is missing, or if the network does not fit.
+    Raises:
+        StoreError: if an array is missing, or if the network does not fit.
     """
     moved = {name: on_device(array) for name, array in arrays.items()}
     _warn_of_narrowed(arrays, moved)
@@ -85,13 +109,15 @@ def rebuilt(
             raise StoreError(f"it has no {name}")
         return moved[name]
 
+    described = json.loads(structure)
     if network is None:
-        return rebuild(json.loads(structure), array, trust)
+        return rebuild(described, array, trust)
+    network = without_training(network, described_not_trained(described))
     arrays_of, rest = eqx.partition(network, eqx.is_array)
     leaves = jax.tree_util.tree_leaves_with_path(arrays_of)
     names = _names(path for path, _ in leaves)
     # The saved arrays may have one more axis, that of the members.
-    wanted = {name: leaf.shape for name, (_, leaf) in zip(names, leaves)}
+    wanted = {name: words_of(leaf).shape for name, (_, leaf) in zip(names, leaves)}
     fit = {
         name: stored.shape[stored.ndim - len(wanted.get(name, ())) :]
         for name, stored in moved.items()
@@ -100,7 +126,11 @@ def rebuilt(
         found = {name: stored.shape for name, stored in moved.items()}
         raise StoreError(f"it holds parameters {found}, the given network {wanted}")
     treedef = jax.tree_util.tree_structure(arrays_of)
-    return eqx.combine(treedef.unflatten([array(name) for name in names]), rest)
+    read = [
+        by_words(lambda _, name=name: array(name), leaf) if is_key(leaf) else array(name)
+        for name, (_, leaf) in zip(names, leaves)
+    ]
+    return eqx.combine(treedef.unflatten(read), rest)
 
 
 def _warn_of_narrowed(
@@ -135,16 +165,17 @@ def _names(paths: Iterable[Any]) -> list[str]:
 
 
 def _variable(name: str, leaf: Any, dimension: str | None, path: str) -> xarray.Variable:
-    stacked = dimension is not None
-    own = [f"{name}_axis_{axis}" for axis in range(leaf.ndim - stacked)]
+    stacked, words = dimension is not None, words_of(leaf)
+    own = [f"{name}_axis_{axis}" for axis in range(words.ndim - stacked)]
     attrs = {"long_name": f"the network's {path}", "units": "1", "path": path}
-    return xarray.Variable([dimension, *own] if stacked else own, np.asarray(leaf), attrs)
+    return xarray.Variable([dimension, *own] if stacked else own, words, attrs)
 
 
 def join_networks(networks: Sequence[Any], owners: Sequence[AbstractOwner]) -> Any:
     """Stacked networks, one after the other.
 
-    **Raises:** `InputError` if they are of different structures.
+    Raises:
+        InputError: if they are of different structures.
     """
     partitioned = [eqx.partition(each, eqx.is_array) for each in networks]
     first, *others = partitioned
@@ -160,11 +191,10 @@ def join_networks(networks: Sequence[Any], owners: Sequence[AbstractOwner]) -> A
 
     def stacked(path, *leaves):
         arrays = [
-            np.asarray(leaf)[None] if owner.is_single else np.asarray(leaf)
-            for leaf, owner in zip(leaves, owners)
+            array[None] if owner.is_single else array
+            for array, owner in zip(map(words_of, leaves), owners)
         ]
-        found = joined(jax.tree_util.keystr(path), arrays, 0)
-        return on_device(found) if isinstance(leaves[0], jax.Array) else found
+        return by_words(lambda _: joined(jax.tree_util.keystr(path), arrays, 0), leaves[0])
 
     parts = [arrays for arrays, _ in partitioned]
     return eqx.combine(jax.tree_util.tree_map_with_path(stacked, *parts), first[1])
@@ -223,7 +253,7 @@ def stacked_networks() -> Any:
 def reader(group: str) -> Any:
     """Declare a field that is a function without arguments, giving stacked networks.
 
-    **Arguments:** `group`, the name of their group and of the attribute of the result that
-    has them.
+    Arguments:
+        group: the name of their group and of the attribute of the result that has them.
     """
     return declared(_Reader(group))

@@ -55,13 +55,12 @@ class _Within(AbstractDeclaration):
 def within(cls: type[AbstractResult], *, repeated: bool = False, **renamed: str) -> Any:
     """Declare a field that is a result of its own, in a group below the dataset.
 
-    **Arguments:**
-
-    - `cls`: its kind.
-    - `repeated`: whether its members are those of the outer result several times, all of
-      them before they come again.
-    - `renamed`: names of the inner dataset that mean something else in the outer one, and
-      what they are called in the tree.
+    Arguments:
+        cls: its kind.
+        repeated: whether its members are those of the outer result several times, all of
+            them before they come again.
+        renamed: names of the inner dataset that mean something else in the outer one, and
+            what they are called in the tree.
     """
     return declared(_Within(cls, repeated, tuple(renamed.items())))
 

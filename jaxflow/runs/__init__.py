@@ -1,5 +1,6 @@
 """A run as a value, the equations, and the everyday calls that make and run them."""
 
+from ._accepted import as_networks as as_networks
 from ._correlation_limit import (
     CorrelationLimit as CorrelationLimit,
     ncf_flow as ncf_flow,
@@ -18,7 +19,7 @@ from ._gradient_flow import (
 from ._langevin import Langevin as Langevin, langevin_flow as langevin_flow
 from ._networks import (
     AbstractNetworks as AbstractNetworks,
-    as_networks as as_networks,
+    check_alike as check_alike,
     check_directions as check_directions,
 )
 from ._record import Record as Record

@@ -1,17 +1,23 @@
 """The everyday calls' keywords, made into the parts of a simulation."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 
 from .._checks import shown
 from ..errors import InputError
 from ..networks import Initializations
-from ._record import check_functions, check_grid, check_over, Record
+from ..results import Solution
+from ._record import check_at, check_functions, check_over, Record
 from ._stepping import MAX_STEPS, Stepping
 
-NetworksLike = eqx.Module | Initializations | Iterable[eqx.Module]
+Network = TypeVar("Network", bound=eqx.Module)
+NetworksLike = Initializations[Network] | Network | Iterable[Network]
+NetworksOrSolution = NetworksLike[Network] | Solution[Network]
+
+THAT_OF_SOLUTION: Any = None
+"""The default of arguments that can be left out where members of a `Solution` go on."""
 
 
 def given_stepping(
@@ -55,18 +61,24 @@ def given_record(
     record: Record | Mapping[str, Callable] | None, record_at: Any, record_over: Any
 ) -> Record | None:
     """One `Record` from a call's keywords."""
+    if record_over is not None:
+        check_over("record_over", record_over)
     if isinstance(record, Record):
         if record_at is not None:
-            raise InputError("record_at", "a grid beside a Record", "none")
-        check_over("record_over", record_over)
-        over = record_over if record.over is None else record.over
-        return Record(record.functions, record.at, over)
-    check_over("record_over", record_over)
+            raise InputError("record_at", f"{shown(record_at)} beside a Record", "none")
+        if record_over is None:
+            return record
+        if record.over is not None:
+            found = f"{shown(record_over)} beside a Record over {shown(record.over)}"
+            raise InputError("record_over", found, "one of the two")
+        return Record(record.functions, record.at, record_over, record.every)
     functions = {} if record is None else check_functions("record", record)
     if not functions:
         if record_at is not None:
             raise InputError("record", "none beside record_at", "functions to record")
         return None
     if record_at is None:
-        raise InputError("record_at", "none beside record", "a grid to record at")
-    return Record(functions, check_grid("record_at", record_at), record_over)
+        found, expected = "none beside record", "how many points to record, or a grid"
+        raise InputError("record_at", found, expected)
+    at = check_at("record_at", record_at, "every", None)
+    return Record(functions, at, record_over)

@@ -1,5 +1,7 @@
 """Gradient flow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,16 +12,26 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import check_choice, check_positive
+from .._compiled import running
+from .._trained import parameters_of
 from ..errors import InputError, NotHomogeneousError
 from ..flows import AbstractNetworkFlow, block_polar_flow, CartesianFlow, PolarFlow
-from ..networks import are_separable, blocks, order
+from ..networks import are_separable, blocks, member, order
 from ..results import Solution
 from ..solvers import AbstractStepper
 from ..stops import AbstractStop
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, given_stepping, NetworksLike
+from ._given import (
+    given_record,
+    given_scale,
+    given_stepping,
+    Network,
+    NetworksOrSolution,
+    THAT_OF_SOLUTION,
+)
+from ._going_on import goes_on
 from ._networks import AbstractNetworks, check_directions
 from ._record import Record
 from ._simulation import Simulation
@@ -31,20 +43,24 @@ _COORDINATES = ("auto", "polar", "block_polar", "cartesian")
 class GradientFlow(AbstractEquation):
     """`dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.
 
-    **Arguments:**
+    Arguments:
+        coordinates: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"` for
+            polar where that is possible; `"block_polar"` for a log-norm and a direction of
+            every block (hidden neuron of a two-layer network, coordinate of a diagonal one,
+            else layer), so that small blocks are as accurate as large ones. Weights that
+            are all zero stay there in any coordinates if the order is above one; else
+            `"auto"` is Cartesian.
 
-    - `coordinates`: `"polar"` for homogeneous networks, `"cartesian"` for all, `"auto"`
-      for polar where that is possible; `"block_polar"` for a log-norm and a direction of
-      every block (hidden neuron of a two-layer network, coordinate of a diagonal one, else
-      layer), so that small blocks are as accurate as large ones. Weights that are all zero
-      stay there in any coordinates if the order is above one; else `"auto"` is Cartesian.
+    Raises:
+        InputError: for other coordinates.
 
-    **Raises:** `InputError` for other coordinates.
+    Source:
+        arXiv:2403.08121, equation (1); polar form as in the documentation.
 
-    **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
-
-    >>> GradientFlow("polar").kind
-    'gradient flow'
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.GradientFlow("polar").kind
+        'gradient flow'
     """
 
     coordinates: str = eqx.field(static=True, default="auto")
@@ -101,9 +117,11 @@ class GradientFlow(AbstractEquation):
             ) from error
 
 
+@running
+@goes_on(GradientFlow)
 def gradient_flow(
-    networks: NetworksLike,
-    task: AbstractTask,
+    networks: NetworksOrSolution[Network],
+    task: AbstractTask | TaskPerMember = THAT_OF_SOLUTION,
     *,
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
@@ -113,59 +131,83 @@ def gradient_flow(
     max_steps: int = 10_000,
     coordinates: str = "auto",
     record: Record | Mapping[str, Callable] | None = None,
-    record_at: ArrayLike | Sequence | None = None,
-    record_over: str = "rescaled_time",
+    record_at: int | ArrayLike | Sequence | None = None,
+    record_over: str | None = None,
     stepping: Stepping | None = None,
     ensemble: bool | None = None,
+    trainable: Any = None,
     **execution: Unpack[Execution],
-) -> Solution:
+) -> Solution[Network]:
     """Gradient flow of the loss from many initializations at once.
 
     `dw/dt = -∇𝓛(w)`, `w(0) = δ w₀`.
 
-    **Arguments:**
+    Arguments:
+        networks: one Equinox module, or an ensemble: every array with a leading axis (num,
+            …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
+            members that come when they are needed: `Initializations`, or an iterator of
+            modules. Or a `Solution` of this function, whose members go on as if they had
+            never stopped; beside it only `stop`, `max_steps`, and what does not change
+            numbers.
+        task: the data and the loss; a `jaxflow.TaskPerMember` if each member has its own.
+        scale: the initialization scale δ, positive, scalar or (num,).
+        stop: stop conditions; a member ends at the first that it meets.
+        solver: any diffrax solver of ordinary differential equations; `"auto"` if not
+            given, which is Tsit5 while accuracy limits the steps, and stabilized or
+            implicit steps where stability does: on plateaus.
+        rtol: with `atol` the tolerance of a step. A weight's error (in polar coordinates
+            that of an entry of the direction) is measured against `atol + rtol |entry|`,
+            the errors of the logarithm of the norm against `atol + rtol`. 1e-6 if not
+            given, 1e-5 in float32; with kinks 3e-5 and 1e-4.
+        atol: 1e-9 if not given, 1e-7 in float32; with kinks 1e-3 times these `rtol`.
+        max_steps: attempted steps after which a member gives up; every 20 gradients of a
+            stabilized solver, or of `"auto"`, use up a step at least.
+        coordinates: as for `jaxflow.GradientFlow`.
+        record: named functions of (network, task), each giving one array, or a
+            `jaxflow.Record`.
+        record_at: how many points along each member's own path, such as 100; or an
+            increasing grid, (points,) or (num, points), of the quantity `record_over`:
+            `"rescaled_time"` (the default), `"time"`, `"log_time"` or `"log_norm"`.
+        record_over: see `record_at`.
+        stepping: a `jaxflow.Stepping`, for what is seldom needed: a step size controller,
+            the first step. It goes before `solver`, `rtol`, `atol` and `max_steps`.
+        ensemble: says whether `networks` is one, where its shapes leave that open.
+        trainable: a filter, as for `equinox.partition`, of what is trained: a function of
+            one leaf, or a pytree prefix of booleans. All else is kept as it is, and counts
+            in neither norm nor order; each member may have its own. Inexact arrays that a
+            gradient reaches if not given. The networks of the solution keep it, as
+            `not_trained`.
+        store: as for `jaxflow.run`.
+        progress: as for `jaxflow.run`.
+        schedule: as for `jaxflow.run`.
+        attrs: as for `jaxflow.run`.
 
-    - `networks`: one Equinox module, or an ensemble: every array with a leading axis
-      (num, …). Its parameters are `w₀`, of unit norm if `sample_ensemble` drew them. Or
-      members that come when they are needed: `Initializations`, or an iterator of
-      modules.
-    - `task`: the data and the loss.
-    - `scale`: the initialization scale δ, positive, scalar or (num,).
-    - `stop`: stop conditions; a member ends at the first that it meets.
-    - `solver`: any diffrax solver of ordinary differential equations; `Tsit5()` if not
-      given. `"auto"` is Tsit5 while accuracy limits the steps, and stabilized or implicit
-      steps where stability does: on plateaus.
-    - `rtol`, `atol`: tolerances of a step. A weight's error (in polar coordinates that of
-      an entry of the direction) is measured against `atol + rtol |entry|`, the errors of
-      the logarithm of the norm against `atol + rtol`. 1e-6 and 1e-9 if not given, 1e-5
-      and 1e-7 in float32.
-    - `max_steps`: attempted steps after which a member gives up.
-    - `coordinates`: as for `jaxflow.GradientFlow`.
-    - `record`: named functions of (network, task), each giving one array; `record_at`:
-      an increasing grid, (points,) or (num, points), of the quantity `record_over`:
-      `"rescaled_time"`, `"time"`, `"log_time"` or `"log_norm"`. Or a `jaxflow.Record`.
-    - `stepping`: a `jaxflow.Stepping`, for what is seldom needed: a step size controller,
-      the first step. It goes before `solver`, `rtol`, `atol` and `max_steps`.
-    - `ensemble`: says whether `networks` is one, where its shapes leave that open.
-    - `store`, `progress`, `schedule`, `attrs`: as for `jaxflow.run`.
+    Returns:
+        A `Solution`.
 
-    **Returns:** a `Solution`.
+    Raises:
+        InputError: for arguments that do not fit.
+        NotHomogeneousError: for polar coordinates with a network that is not homogeneous.
+        StoreError: for a store that holds another run or cannot be written.
 
-    **Raises:** `InputError` for arguments that do not fit, `NotHomogeneousError` for polar
-    coordinates with a network that is not homogeneous, `StoreError` for a store that
-    holds another run or cannot be written.
+    Source:
+        arXiv:2403.08121, equation (1); polar form as in the documentation.
 
-    **Source:** arXiv:2403.08121, equation (1); polar form as in the documentation.
-
-    >>> import jax, jaxflow as jf
-    >>> key = jax.random.key(0)
-    >>> network = jf.FeedForward((3, 8, 1), jf.LeakyReLU(0.5, 2), key=key)
-    >>> x = jf.data.sphere_points(10, 3, key=key)
-    >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
-    >>> ensemble = jf.sample_ensemble(network, 4, key=key)
-    >>> solution = gradient_flow(ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)])
-    >>> bool((solution.loss <= 0.45).all())
-    True
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> key = jax.random.key(0)
+        >>> network = jf.FeedForward((3, 8, 1), jf.LeakyReLU(0.5, 2), key=key)
+        >>> x = jf.data.sphere_points(10, 3, key=key)
+        >>> task = jf.data.teacher_student(network, x, target_norm=1.0)
+        >>> ensemble = jf.sample_ensemble(network, 4, key=key)
+        >>> solution = jf.gradient_flow(
+        ...     ensemble, task, scale=1e-20, stop=[jf.LossBelow(0.45)]
+        ... )
+        >>> bool((solution.loss <= 0.45).all())
+        True
+        >>> further = jf.gradient_flow(solution, stop=[jf.LossBelow(0.4)])
+        >>> bool((further.loss <= 0.4).all())
+        True
     """
     check_keywords("gradient_flow", execution)
     simulation = Simulation(
@@ -177,6 +219,7 @@ def gradient_flow(
         stepping=given_stepping(stepping, solver, rtol, atol, max_steps),
         record=given_record(record, record_at, record_over),
         ensemble=ensemble,
+        trainable=trainable,
     )
     return run(simulation, **execution)
 
@@ -184,13 +227,32 @@ def gradient_flow(
 def order_of(networks: AbstractNetworks, task: Any) -> int | float:
     """The order of the networks, with errors that name the caller's argument."""
     try:
-        return order(networks.one, task.inputs)
+        degrees = {order(one, task.inputs) for one in _examples(networks)}
     except NotHomogeneousError as error:
         raise NotHomogeneousError(
             "networks", error.found, error.expected, error.discrepancy
         ) from error
     except InputError as error:
         raise InputError("networks", error.found, error.expected) from error
+    if len(degrees) > 1:
+        found = f"members of orders {' and '.join(f'{d:g}' for d in sorted(degrees))}"
+        expected = "members of one order, with what is not trained in each"
+        raise NotHomogeneousError("networks", found, expected, float("nan"))
+    return degrees.pop()
+
+
+_MOST_EXAMPLES = 8
+"""Members whose order is measured where each has arrays of its own. Chosen: some."""
+
+
+def _examples(networks: AbstractNetworks) -> list[eqx.Module]:
+    """A network for all; several where what is not trained differs from one to another."""
+    if not networks.own_of(networks.one):
+        return [networks.one]
+    assert networks.num is not None
+    rows = np.unique(np.linspace(0, networks.num - 1, _MOST_EXAMPLES).round().astype(int))
+    some = networks.stacked(rows)
+    return [member(some, place) for place in range(len(rows))]
 
 
 def _check_blocks(networks: AbstractNetworks, task: Any) -> None:
@@ -201,7 +263,7 @@ def _check_blocks(networks: AbstractNetworks, task: Any) -> None:
     known = networks.num if networks.num is not None else 1
     ensemble = networks.stacked(np.arange(known)) if networks.is_held else networks.one
     axes = 1 if networks.is_held else 0
-    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(ensemble, eqx.is_inexact_array))
+    arrays = jax.tree_util.tree_leaves_with_path(parameters_of(ensemble))
     filled = np.array(
         [
             np.any(np.asarray(array) != 0, axis=tuple(range(axes, array.ndim)))

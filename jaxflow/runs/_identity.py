@@ -32,7 +32,8 @@ def identify(value: Any) -> dict[str, str]:
 
     The same in every process on the same versions of Python and of the packages.
 
-    **Raises:** `InputError` for a part that cannot be told from another.
+    Raises:
+        InputError: for a part that cannot be told from another.
     """
     return dict(_walk(value, "", (), {}))
 

@@ -1,5 +1,7 @@
 """Gradient flow with noise."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,15 +13,17 @@ import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray
 
 from .._checks import check_positive, shown
+from .._compiled import running
 from ..errors import InputError
 from ..flows import AbstractNetworkFlow, CartesianFlow, LangevinFlow
 from ..networks import parameter_dtype
 from ..results import Solution
 from ..stops import AbstractStop, Time
-from ..tasks import AbstractTask
+from ..tasks import AbstractTask, TaskPerMember
 from ._equation import AbstractEquation, Defaults
 from ._execution import check_keywords, Execution, run, Unpack
-from ._given import given_record, given_scale, NetworksLike
+from ._given import given_record, given_scale, Network, NetworksOrSolution, THAT_OF_SOLUTION
+from ._going_on import goes_on
 from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
@@ -29,14 +33,15 @@ from ._stepping import Stepping
 class Langevin(AbstractEquation):
     """`dw = -∇𝓛(w) dt + sqrt(2T) dB`, `w(0) = δ w₀`: overdamped Langevin dynamics.
 
-    **Arguments:** `temperature`, `time`, `step`, `key` and `solver` as for
-    `jaxflow.langevin_flow`.
+    Given `temperature`, `time`, `step`, `key` and `solver` as for `jaxflow.langevin_flow`.
 
-    **Raises:** `InputError` for arguments that do not fit.
+    Raises:
+        InputError: for arguments that do not fit.
 
-    >>> import jax
-    >>> Langevin(temperature=0.1, time=1.0, step=0.1, key=jax.random.key(0)).kind
-    'Langevin flow'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> jf.Langevin(temperature=0.1, time=1.0, step=0.1, key=jax.random.key(0)).kind
+        'Langevin flow'
     """
 
     temperature: float
@@ -45,6 +50,11 @@ class Langevin(AbstractEquation):
     key_data: np.ndarray
     solver: diffrax.AbstractSolver
     kind = "Langevin flow"
+    lasts = ("time",)
+    hints = {
+        "non_finite": "Steps that are too long diverge: try a shorter step=.",
+        Time.__name__: "Try a larger time=.",
+    }
 
     def __init__(
         self,
@@ -57,12 +67,7 @@ class Langevin(AbstractEquation):
     ):
         self.temperature = check_positive("temperature", temperature)
         self.time, self.step = check_positive("time", time), check_positive("step", step)
-        if self.step > self.time:
-            found, expected = f"{self.step:g}", f"at most the time {self.time:g}"
-            raise InputError("step", found, expected)
-        if self.time / self.step >= 2**31 - 2 or self.num_steps >= 2**31:
-            expected = f"a larger part of the time {self.time:g}"
-            raise InputError("step", f"{self.step:g}", expected)
+        _check_time(self.time, self.step)
         self.key_data = key_words(key)
         self.solver = diffrax.ShARK() if solver is None else solver
         _levy_area(self.solver)
@@ -70,7 +75,7 @@ class Langevin(AbstractEquation):
     @property
     def num_steps(self) -> int:
         """The most steps that a member takes, the last of which may be shorter."""
-        return math.ceil(self.time / self.step * (1 + 1e-9)) + 1
+        return _num_steps(self.time, self.step)
 
     def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
         return LangevinFlow(  # pyright: ignore[reportCallIssue]
@@ -91,62 +96,88 @@ class Langevin(AbstractEquation):
         )
         return Defaults(stepping, ends=(Time(self.time),), steps_are_given=True)
 
+    def checked_length(self, name, value):
+        return _check_time(check_positive(name, value), self.step)
+
     def describe(self):
         return {"temperature": self.temperature, "flow_coordinates": "cartesian"}
 
 
+def _num_steps(time: float, step: float) -> int:
+    return math.ceil(time / step * (1 + 1e-9)) + 1
+
+
+def _check_time(time: float, step: float) -> float:
+    """The time, if it holds steps of this size, and not too many."""
+    if step > time:
+        raise InputError("step", f"{step:g}", f"at most the time {time:g}")
+    if time / step >= 2**31 - 2 or _num_steps(time, step) >= 2**31:
+        raise InputError("step", f"{step:g}", f"a larger part of the time {time:g}")
+    return time
+
+
+@running
+@goes_on(Langevin)
 def langevin_flow(
-    networks: NetworksLike,
-    task: AbstractTask,
+    networks: NetworksOrSolution[Network],
+    task: AbstractTask | TaskPerMember = THAT_OF_SOLUTION,
     *,
-    temperature: float,
-    time: float,
-    step: float,
-    key: PRNGKeyArray,
+    temperature: float = THAT_OF_SOLUTION,
+    time: float = THAT_OF_SOLUTION,
+    step: float = THAT_OF_SOLUTION,
+    key: PRNGKeyArray = THAT_OF_SOLUTION,
     scale: ArrayLike | Sequence[float] = 1.0,
     stop: AbstractStop | Sequence[AbstractStop] = (),
     solver: diffrax.AbstractSolver | None = None,
     record: Record | Mapping[str, Callable] | None = None,
-    record_at: ArrayLike | Sequence | None = None,
-    record_over: str = "rescaled_time",
+    record_at: int | ArrayLike | Sequence | None = None,
+    record_over: str | None = None,
     ensemble: bool | None = None,
+    trainable: Any = None,
     **execution: Unpack[Execution],
-) -> Solution:
+) -> Solution[Network]:
     """Gradient flow with noise, overdamped Langevin dynamics, from many initializations.
 
     `dw = -∇𝓛(w) dt + sqrt(2T) dB`, `w(0) = δ w₀`. Its stationary density is proportional
     to `exp(-𝓛(w)/T)`, where that can be normalized.
 
-    **Arguments:** as for `gradient_flow`, and
+    The arguments are those of `gradient_flow`, and these:
 
-    - `temperature`: `T`, positive.
-    - `time`: the time `t` at which every member ends that has not met a stop condition.
-    - `step`: the size of a step, in units of `t`; all are of this size but the last.
-    - `key`: a random key. Every member has noise of its own.
-    - `stop`: conditions that look at the end of a step or at the time, not `NormAbove`.
-    - `solver`: a diffrax solver of stochastic differential equations, for additive noise;
-      `ShARK()` (strong order 1.5, two gradients in a step) if not given. `Euler()` is the
-      unadjusted Langevin algorithm.
-    - `record_over`: `"rescaled_time"`, which is the time `t` here, for every network, or
-      another quantity that increases along the path.
+    Arguments:
+        temperature: `T`, positive.
+        time: the time `t` at which every member ends that has not met a stop condition;
+            beside a `Solution`, counted from the start of its members.
+        step: the size of a step, in units of `t`; all are of this size but the last.
+        key: a random key. Every member has noise of its own.
+        stop: conditions that look at the end of a step or at the time, not `NormAbove`.
+        solver: a diffrax solver of stochastic differential equations, for additive noise;
+            `ShARK()` (strong order 1.5, two gradients in a step) if not given. `Euler()` is
+            the unadjusted Langevin algorithm.
+        record_at: how many points of each path, which are then every second step, every
+            fourth, …, or a grid over `record_over`: `"rescaled_time"`, which is the time
+            `t` here, for every network, or another quantity that increases along the path.
 
-    **Returns:** a `Solution`, in Cartesian coordinates; its rescaled time is `t`.
+    Returns:
+        A `Solution`, in Cartesian coordinates; its rescaled time is `t`.
 
-    **Raises:** `InputError` for arguments that do not fit.
+    Raises:
+        InputError: for arguments that do not fit.
 
-    **Source:** J. Foster, G. dos Reis and C. Strange, arXiv:2210.17543, equation (6.1), for
-    the solver.
+    Source:
+        J. Foster, G. dos Reis and C. Strange, arXiv:2210.17543, equation (6.1), for the
+        solver.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([1.0, 2.0]))
-    >>> ensemble = jf.sample_ensemble(network, 500, key=jax.random.key(1))
-    >>> end = langevin_flow(
-    ...     ensemble, task, temperature=0.01, time=5.0, step=0.1, key=jax.random.key(2)
-    ... )
-    >>> weights = end.networks.weights[0]
-    >>> bool(abs(weights[:, 0, 1].mean() - 2.0) < 0.03)
-    True
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.array([1.0, 2.0]))
+        >>> ensemble = jf.sample_ensemble(network, 500, key=jax.random.key(1))
+        >>> end = jf.langevin_flow(
+        ...     ensemble, task, temperature=0.01, time=5.0, step=0.1, key=jax.random.key(2)
+        ... )
+        >>> weights = end.networks.weights[0]
+        >>> bool(abs(weights[:, 0, 1].mean() - 2.0) < 0.03)
+        True
     """
     check_keywords("langevin_flow", execution)
     simulation = Simulation(
@@ -157,6 +188,7 @@ def langevin_flow(
         stop=stop,
         record=given_record(record, record_at, record_over),
         ensemble=ensemble,
+        trainable=trainable,
     )
     return run(simulation, **execution)
 

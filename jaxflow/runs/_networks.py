@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -10,20 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arrays import on_device
-from .._checks import check_flag
+from .._arrays import by_words, on_device, words_of
+from .._trained import parameters_of
 from ..errors import InputError
 from ..networks import (
+    as_jax,
     draw_members,
     flatten,
     flatten_rows,
-    Initializations,
     member,
     members,
-    num_members,
     parameter_dtype,
+    unflatten_rows,
 )
-from ..tasks import AbstractTask, check_task
 
 
 class AbstractNetworks(eqx.Module):
@@ -37,6 +36,8 @@ class AbstractNetworks(eqx.Module):
     """Whether the caller gave one network, so that results have no axis of members."""
     is_held: ClassVar[bool] = False
     """Whether all are in memory, at the caller's."""
+    pass_once: ClassVar[bool] = False
+    """Whether a network that has been given is gone."""
 
     @property
     @abc.abstractmethod
@@ -55,6 +56,21 @@ class AbstractNetworks(eqx.Module):
     def between(self, first: int, last: int) -> "AbstractNetworks":
         """Those in rows `first` to `last - 1`, with the numbers that they have here."""
 
+    def own_of(self, one: eqx.Module) -> list[Any]:
+        """The arrays of one network, beside its weights, that are not those of all."""
+        return []
+
+    def own(self, rows: np.ndarray) -> tuple[Any, ...]:
+        """The same arrays of the networks in these rows, with a leading axis.
+
+        Random keys are given as the integers that they are made of.
+        """
+        return ()
+
+    def at(self, rows: np.ndarray, vectors: np.ndarray) -> eqx.Module:
+        """The networks in these rows with other weights, stacked, in NumPy."""
+        return unflatten_rows(self.one, vectors)
+
     @property
     def has_zero(self) -> bool:
         """Whether some member's weights are known to be all zero; drawn ones never are."""
@@ -72,7 +88,7 @@ class AbstractNetworks(eqx.Module):
 
     def describe(self) -> dict[str, Any]:
         """What a result says of them."""
-        arrays = jax.tree_util.tree_leaves(eqx.filter(self.one, eqx.is_inexact_array))
+        arrays = jax.tree_util.tree_leaves(parameters_of(self.one))
         return {
             "network": type(self.one).__name__,
             "num_parameters": sum(array.size for array in arrays),
@@ -88,6 +104,27 @@ class StackedNetworks(AbstractNetworks):
     num_members: int = eqx.field(static=True)
     start: int = eqx.field(static=True, default=0)
     is_single: bool = eqx.field(static=True, default=False)
+    own_places: tuple[int, ...] = eqx.field(static=True, default=())
+    """Of leaves beside the weights that differ from member to member."""
+
+    def known_by(self) -> dict[str, Any]:
+        names = ("ensemble", "num_members", "start", "is_single")
+        return {name: getattr(self, name) for name in names}
+
+    def own_of(self, one):
+        leaves = jax.tree_util.tree_leaves(one)
+        return [leaves[place] for place in self.own_places]
+
+    def own(self, rows):
+        own = self.own_of(self.ensemble)
+        return tuple(on_device(words_of(leaf)[rows]) for leaf in own)
+
+    def at(self, rows, vectors):
+        networks = unflatten_rows(self.one, vectors)
+        leaves, structure = jax.tree_util.tree_flatten(networks)
+        for place, leaf in zip(self.own_places, self.own_of(self.ensemble)):
+            leaves[place] = by_words(lambda words: words[rows], leaf)
+        return structure.unflatten(leaves)
 
     @property
     def one(self) -> eqx.Module:  # pyright: ignore
@@ -113,9 +150,10 @@ class StackedNetworks(AbstractNetworks):
 
     def between(self, first, last):
         some = members(self.ensemble, np.arange(first, last))
-        return StackedNetworks(  # pyright: ignore[reportCallIssue]
-            some, last - first, self.start + first
-        )
+        return dataclasses.replace(
+            self, ensemble=some, num_members=last - first, start=self.start + first,
+            is_single=False,
+        )  # fmt: skip
 
 
 class DrawnNetworks(AbstractNetworks):
@@ -149,6 +187,7 @@ class IteratedNetworks(AbstractNetworks):
     As an iterator can be gone through once, so can they: they neither pickle nor compare.
     """
 
+    pass_once: ClassVar[bool] = True
     one: eqx.Module
     _queue: "_Queue" = eqx.field(static=True)
     start = 0
@@ -167,13 +206,14 @@ class IteratedNetworks(AbstractNetworks):
 
     def stacked(self, rows):
         networks = self._queue.take(rows)
-        return jax.tree_util.tree_map(
-            lambda *leaves: (
-                on_device(np.stack([np.asarray(leaf) for leaf in leaves]))
-                if eqx.is_array(leaves[0])
-                else leaves[0]
-            ),
-            *networks,
+        stack = lambda *leaves: by_words(
+            lambda _: np.stack([words_of(leaf) for leaf in leaves]), leaves[0]
+        )
+        return as_jax(
+            jax.tree_util.tree_map(
+                lambda *leaves: stack(*leaves) if eqx.is_array(leaves[0]) else leaves[0],
+                *networks,
+            )
         )
 
     def between(self, first, last):
@@ -218,24 +258,11 @@ class _Queue:
         return networks
 
 
-def as_networks(given: Any, task: AbstractTask, ensemble: bool | None) -> AbstractNetworks:
-    """Find out what the caller gave, and whether it fits the task."""
-    check_task(task)
-    ensemble = check_flag("ensemble", ensemble, optional=True)
-    if isinstance(given, AbstractNetworks):
-        return given
-    if isinstance(given, Initializations):
-        _check_one(given.network, task)
-        return _as_drawn(given)
-    if isinstance(given, eqx.Module):
-        return _as_stacked(given, task, ensemble)
-    if isinstance(given, Iterable) and not isinstance(given, (str, Mapping)):
-        return _as_iterated(given, task)
-    raise InputError(
-        "networks",
-        type(given).__name__,
-        "an equinox.Module, a jaxflow.Initializations, or an iterator of modules",
-    )
+def check_alike(networks: AbstractNetworks) -> None:
+    """Refuse members with frozen arrays of their own, where members are compared."""
+    if networks.own_of(networks.one):
+        found = "arrays that are not trained and differ from member to member"
+        raise InputError("networks", found, "one network's for all: members are compared")
 
 
 def check_directions(networks: AbstractNetworks, why: str) -> None:
@@ -245,109 +272,6 @@ def check_directions(networks: AbstractNetworks, why: str) -> None:
         raise InputError("networks", found, f"weights with a direction: {why}")
 
 
-def _as_drawn(given: Initializations) -> DrawnNetworks:
-    typed = jnp.issubdtype(given.key.dtype, jax.dtypes.prng_key)
-    key = given.key if typed else jax.random.wrap_key_data(given.key)
-    return DrawnNetworks(  # pyright: ignore[reportCallIssue]
-        given.network,
-        int(given.num),
-        np.asarray(jax.random.key_data(key)),
-        str(jax.random.key_impl(key)),
-        int(given.start),
-    )
-
-
-def _as_iterated(given: Iterable, task: AbstractTask) -> IteratedNetworks:
-    networks = iter(given)
-    one = next(networks, None)
-    if not isinstance(one, eqx.Module):
-        held = "nothing" if one is None else type(one).__name__
-        found = f"a {type(given).__name__} of {held}"
-        raise InputError("networks", found, "an iterator of equinox.Modules")
-    _check_one(one, task)
-    shapes = eqx.filter_eval_shape(lambda: one)
-
-    def check(row: int, network: Any) -> eqx.Module:
-        argument = f"networks[{row}]"
-        if not isinstance(network, eqx.Module):
-            raise InputError(argument, type(network).__name__, "an equinox.Module")
-        if not eqx.tree_equal(eqx.filter_eval_shape(lambda: network), shapes):
-            raise InputError(argument, "another structure", "that of the first network")
-        _check_finite_parameters(network)
-        return network
-
-    queue = _Queue(networks, one, check)
-    return IteratedNetworks(one, queue)  # pyright: ignore[reportCallIssue]
-
-
-def _as_stacked(networks: eqx.Module, task: AbstractTask, ensemble: bool | None):
-    """Find out whether this is one network or an ensemble."""
-    task = task.astype(_check_dtype(networks))
-    _check_finite_parameters(networks)
-    excluded = "excluded by the argument ensemble"
-    as_one = excluded if ensemble is True else task.misfit(networks)
-    as_many = excluded if ensemble is False else _misfit_of_ensemble(networks, task)
-    if as_one is None and as_many is None:
-        raise InputError(
-            "networks",
-            "arrays that fit the task as one network and as an ensemble",
-            "ensemble=True or ensemble=False beside them",
-        )
-    if as_one is not None and as_many is not None:
-        reasons = f"as one network: {as_one}; as an ensemble: {as_many}"
-        raise _misfit_error(reasons, task)
-    is_single = as_one is None
-    if is_single:
-        # Through NumPy: JAX would compile a program for every shape.
-        networks = jax.tree_util.tree_map(
-            lambda leaf: on_device(np.asarray(leaf)[None]) if eqx.is_array(leaf) else leaf,
-            networks,
-        )
-    num = num_members(networks)
-    return StackedNetworks(  # pyright: ignore[reportCallIssue]
-        networks, num, is_single=is_single
-    )
-
-
-def _check_one(network: eqx.Module, task: AbstractTask) -> None:
-    """Whether one network fits the task."""
-    dtype = _check_dtype(network)
-    _check_finite_parameters(network)
-    if (reason := task.astype(dtype).misfit(network)) is not None:
-        raise _misfit_error(f"one network: {reason}", task)
-
-
-def _check_dtype(networks: eqx.Module) -> Any:
-    dtype = jnp.dtype(parameter_dtype(networks, "networks"))
-    if dtype.itemsize < 4:
-        raise InputError("networks", f"parameters of {dtype}", "float32 or float64")
-    return dtype
-
-
-def _check_finite_parameters(networks: eqx.Module) -> None:
-    arrays = jax.tree_util.tree_leaves_with_path(eqx.filter(networks, eqx.is_array))
-    for path, array in arrays:
-        where = jax.tree_util.keystr(path)
-        if array.size == 0:
-            expected = "at least one member and one parameter"
-            raise InputError("networks", f"an empty array at {where}", expected)
-        bad = int(np.sum(~np.isfinite(np.asarray(array))))
-        if bad:
-            found = f"{bad} parameters that are NaN or infinite at {where}"
-            raise InputError("networks", found, "finite weights")
-
-
-def _misfit_error(reasons: str, task: AbstractTask) -> InputError:
-    return InputError(
-        "networks",
-        f"a module that does not fit the task ({reasons})",
-        task.asks_for,
-    )
-
-
-def _misfit_of_ensemble(networks: eqx.Module, task: AbstractTask) -> str | None:
-    try:
-        num_members(networks)
-    except InputError as error:
-        return error.found
-    return task.misfit(member(networks, 0))
+def queued(networks: Iterator[Any], one: eqx.Module, check: Callable) -> IteratedNetworks:
+    """The first network and those that an iterator still gives, each looked at."""
+    return IteratedNetworks(one, _Queue(networks, one, check))  # pyright: ignore

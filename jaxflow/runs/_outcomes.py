@@ -1,5 +1,6 @@
 """From what the engine gives back to a `Solution`."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,12 +12,19 @@ from jaxtyping import PyTree
 
 from .._compiled import compiled
 from .._rows import map_lanes
-from ..engine import join, Outcome, Problem, status_names, take, with_loss
-from ..networks import unflatten_rows
+from ..engine import (
+    join,
+    Outcome,
+    Problem,
+    RESTS_AT_KINK,
+    status_names,
+    take,
+    with_loss,
+)
 from ..results import brief, Given, Records, Solution, Stats
 from ..solvers import EVALUATIONS_OF_CHOICE, Work
 from ._simulation import Simulation
-from ._source import starts_of
+from ._source import MemberSource, starts_of
 
 _LEAST, _PIECE = 8, 256
 """Members are evaluated in pieces of at least and at most so many. Few sizes are compiled,
@@ -28,8 +36,8 @@ _FINAL = ("log_norm", "rescaled_time", "log_time", "loss")
 class Outcomes:
     """Makes solutions of any members of one run.
 
-    **Arguments:** the simulation, its problem, and what results keep: `settings` of the
-    run and the caller's `attrs`.
+    Given the simulation, its problem, and what results keep: `settings` of the run and the
+    caller's `attrs`.
     """
 
     def __init__(
@@ -40,7 +48,7 @@ class Outcomes:
         attrs: Mapping[str, Any],
     ):
         self._simulation = simulation
-        self._one, self._dtype = simulation.networks.one, simulation.networks.dtype
+        self._dtype = simulation.networks.dtype
         self._problem = problem
         self._settings = settings
         self._attrs = attrs
@@ -48,8 +56,10 @@ class Outcomes:
         self._at_rest = [False, *(stop.at_rest for stop in simulation.stops)]
         self._dims = {}
         if (record := simulation.record) is not None:
-            examples = record.examples(simulation.networks, simulation.task)
+            examples = record.examples(simulation.networks, simulation.task.example)
             self._dims = record.dims(examples)
+            self._rest = record.rest(simulation.networks, simulation.task.example)
+            self._places = record.places(problem)
 
     @property
     def statuses(self) -> tuple[str, ...]:
@@ -60,14 +70,17 @@ class Outcomes:
         """The solution of the members in these rows."""
         simulation, flow = self._simulation, self._problem.flow
         at_rest = np.array(self._at_rest)[np.maximum(outcome.status, 0)]
+        at_rest |= outcome.status == RESTS_AT_KINK
         starts = starts_of(simulation, rows)
-        final = _in_pieces(_final, flow, (outcome.clock, outcome.state, starts, at_rest))
+        with jax.debug_nans(False):  # what nobody can know of a member is NaN in a result
+            ends = (outcome.clock, outcome.state, starts, at_rest)
+            final = _in_pieces(_final, flow, ends)
         none = np.full(len(rows), np.nan, self._dtype)
         codes = with_loss(outcome.status, final.quantities.get("loss"))
         known = {name: final.quantities.get(name, none) for name in _FINAL}
         return Solution(
             kind=simulation.equation.kind,
-            read_directions=Given(unflatten_rows(self._one, final.direction)),
+            read_directions=Given(simulation.networks.at(rows, final.direction)),
             scale=simulation.scale.of(rows).values,
             status=np.array([self._names[int(code)] for code in codes], dtype=str),
             stats=self._stats(outcome),
@@ -78,6 +91,19 @@ class Outcomes:
             members=brief(rows + simulation.networks.start),
             **known,
         )
+
+    def losses_at_start(self, source: MemberSource, rows: np.ndarray) -> np.ndarray:
+        """The losses with which the members in these rows began."""
+
+        def of_piece(piece: np.ndarray) -> np.ndarray:
+            states = jax.device_get(source.draw(piece).starts.state)
+            starts = starts_of(self._simulation, source.rows(piece))
+            zeros = np.zeros(len(piece))
+            members = (zeros.astype(self._dtype), states, starts, zeros.astype(bool))
+            return _in_pieces(_final, self._problem.flow, members).quantities["loss"]
+
+        num = max(1, -(-len(rows) // _PIECE))
+        return np.concatenate([of_piece(piece) for piece in np.array_split(rows, num)])
 
     def _stats(self, outcome: Outcome) -> Stats:
         work: Work = outcome.work
@@ -98,14 +124,11 @@ class Outcomes:
         record = self._simulation.record
         if record is None:
             return None
-        assert record.over is not None
-        return Records(
-            over=record.over,
-            grid=record.grids(rows),
-            # In the caller's order; JAX sorts the keys of dicts.
-            values={name: outcome.values[name] for name in record.functions},
-            dims=self._dims,
-        )
+        # In the caller's order; JAX sorts the keys of dicts.
+        names = tuple(record.functions)
+        found = self._places.records(rows, outcome.values, names, self._dims)
+        whole = {n: eqx.combine(found.values[n], self._rest[n]) for n in names}
+        return dataclasses.replace(found, values=whole)
 
 
 class _Final(NamedTuple):
@@ -120,7 +143,7 @@ def _final(flow, members) -> _Final:
 
     def one(member):
         clock, state, start, at_rest = member
-        args = flow.member_args(*start)
+        args = flow.args_of(start)
         velocity = flow.vector_field(clock, state, args)
         shown = flow.snapshot(clock, state, velocity, args)
         quantities = {k: v for k, v in shown.quantities.items() if k in _FINAL}

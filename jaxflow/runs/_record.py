@@ -1,7 +1,7 @@
-"""What is recorded along the way, and where."""
+"""What is recorded along the way."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, NamedTuple, TypeGuard
 
 import equinox as eqx
 import jax
@@ -9,85 +9,116 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._checks import check_numbers, shown
-from ..engine import empty_recordings, Observer, Recording
+from .._checks import check_numbers, check_whole, is_whole, shown
+from ..engine import Problem
 from ..errors import InputError
-from ..flows import Snapshot
+from ..flows import places_of, put, Snapshot
 from ..networks import member, members, num_members, unflattener
 from ..observables import dimensions
-from ..results import RESERVED
+from ..results import recorded_variables, RESERVED
 from ..tasks import AbstractTask
 from ._networks import AbstractNetworks
 from ._numbers import of_rows
+from ._places import AbstractPlaces, AlongPath, OnGrid
 
 
 class Record(eqx.Module):
-    """Functions of (network, task) to be recorded on a grid along each member's path.
+    """Functions of (network, task) to be recorded along each member's path.
 
-    **Arguments:**
+    Arguments:
+        functions: by name, each giving one real array, or a pytree of such, as
+            `jaxflow.weights` gives whole networks.
+        at: how many points along each member's own path, 2 or more; or an increasing grid,
+            (points,), or (num, points) with one for each member.
+        over: the quantity that a grid runs over: `"rescaled_time"`, `"time"`, `"log_time"`,
+            `"log_norm"`, or another that the flow shows (`jaxflow.quantities`). What the
+            equation has for a clock if not given. So many points are spread evenly over
+            that quantity if it is given, and over the path if not.
+        every: in place of `at`: the start, every so many accepted steps, and the end.
 
-    - `functions`: by name, each giving one real array.
-    - `at`: an increasing grid, (points,), or (num, points) with one for each member.
-    - `over`: the quantity that the grid runs over: `"rescaled_time"`, `"time"`,
-      `"log_time"`, `"log_norm"`, or another that the flow shows (`jaxflow.quantities`).
-      What the equation has for a clock if not given.
+    Points along the path are spread over what changes: an e-fold of the norm, of the loss
+    or of the time counts as much as a turn of the weights by one radian, though no step
+    counts more than a half. Updates of an optimizer and steps with noise count one each.
+    The first and the last state are always among the points. A member that makes enough
+    steps gets between half of `at` and `at` points, others eight a step or fewer.
 
-    **Raises:** `InputError` for what cannot be recorded, at once or where it is used.
+    Raises:
+        InputError: for what cannot be recorded, at once or where it is used.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> record = jf.Record({"norm": jf.norm}, [0.0, 0.5], over="time")
-    >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
-    >>> solution.records.values["norm"].shape
-    (2,)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> record = jf.Record({"norm": jf.norm}, [0.0, 0.5], over="time")
+        >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
+        >>> solution.records.values["norm"].shape
+        (2,)
+        >>> record = jf.Record({"norm": jf.norm}, 20)
+        >>> solution = jf.gradient_flow(network, task, stop=jf.Time(0.5), record=record)
+        >>> solution.dataset["time"].values[[0, solution.records.count - 1]].round(
+        ...     6
+        ... ).tolist()
+        [0.0, 0.5]
     """
 
     functions: Mapping[str, Callable]
-    at: Any
+    at: Any = None
     over: str | None = eqx.field(static=True, default=None)
+    every: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         check_functions("functions", self.functions)
-        check_grid("at", self.at)
+        check_at("at", self.at, "every", self.every)
         if self.over is not None:
             check_over("over", self.over)
 
     def settled(
-        self, default_over: str, networks: AbstractNetworks, task: AbstractTask
+        self,
+        default_over: str,
+        networks: AbstractNetworks,
+        task: AbstractTask,
+        max_steps: int,
     ) -> "Record":
         """Checked, with its grid as an array."""
-        over = default_over if self.over is None else self.over
-        at = check_grid("record_at", self.at)
-        if at.ndim == 2 and len(at) != networks.num:
-            own = "" if networks.num is None else f" or ({networks.num}, points)"
-            raise InputError("record_at", f"shape {at.shape}", f"(points,){own}")
-        settled = Record(dict(self.functions), at, over)
+        at = check_at("record_at", self.at, "every", self.every)
+        over = self.over
+        if np.ndim(at):
+            over = default_over if over is None else over
+            if at.ndim == 2 and len(at) != networks.num:
+                own = "" if networks.num is None else f" or ({networks.num}, points)"
+                raise InputError("record_at", f"shape {at.shape}", f"(points,){own}")
+        if self.every is not None and _rows_of_steps(self.every, max_steps) > MOST_ROWS:
+            found = f"{self.every} of up to {max_steps:,} steps"
+            expected = f"at most {MOST_ROWS:,} points: fewer max_steps, or at= so many"
+            raise InputError("every", found, expected)
+        settled = Record(dict(self.functions), at, over, self.every)
         if over in settled.functions:
             found = f"the name {over!r}, over which the grid runs"
             raise InputError("record", found, "another name")
-        _check_names(settled.functions, settled.examples(networks, task))
+        _check_names(settled.dims(settled.examples(networks, task)))
         return settled
 
-    def examples(
-        self, networks: AbstractNetworks, task: AbstractTask
-    ) -> dict[str, jax.ShapeDtypeStruct]:
-        """What one member records at one point."""
+    def examples(self, networks: AbstractNetworks, task: AbstractTask) -> dict[str, Any]:
+        """What one member records at one point: an array, or a pytree of arrays."""
         return {
-            name: _example(name, function, networks, task)
+            name: _example(name, function, networks, task)[0]
+            for name, function in self.functions.items()
+        }
+
+    def rest(self, networks: AbstractNetworks, task: AbstractTask) -> dict[str, Any]:
+        """What recorded pytrees have beside arrays, such as the functions of a network."""
+        return {
+            name: _example(name, function, networks, task)[1]
             for name, function in self.functions.items()
         }
 
     def dims(self, examples: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-        """By name, what the axes of a recorded value are."""
+        """What the axes of recorded values are, by the names of their variables."""
         return {
-            name: dimensions(name, function, len(examples[name].shape))
-            for name, function in self.functions.items()
+            variable: dimensions(variable, self.functions[name], len(leaf.shape))
+            for name, example in examples.items()
+            for variable, leaf in recorded_variables(name, example).items()
         }
-
-    def grids(self, rows: np.ndarray) -> np.ndarray:
-        """The grid of these members: (points,), or (members, points) if each has one."""
-        return self.at if self.at.ndim == 1 else of_rows(self.at, rows)
 
     def of(self, rows: np.ndarray) -> "Record":
         """What belongs to these members."""
@@ -95,23 +126,42 @@ class Record(eqx.Module):
             name: members(function, rows) if is_per_member(function) else function
             for name, function in self.functions.items()
         }
-        return Record(functions, self.grids(rows), self.over)
+        at = of_rows(self.at, rows) if np.ndim(self.at) == 2 else self.at
+        return Record(functions, at, self.over, self.every)
 
-    def observer(self, network: eqx.Module, task: AbstractTask) -> Observer:
-        """What the engine asks at every point."""
-        assert self.over is not None
+    def places(self, problem: Problem) -> AbstractPlaces:
+        """Where members are looked at."""
+        if np.ndim(self.at):
+            assert self.over is not None
+            return OnGrid(self.at, self.over)
+        rows = self.at
+        if self.every is not None:
+            rows = _rows_of_steps(self.every, int(problem.max_steps))
+        return AlongPath(rows, self.every, self.over, problem)
+
+    def observe(
+        self, network: eqx.Module, task: AbstractTask, own: Sequence[Any]
+    ) -> "_Observe":
+        """The function of snapshots that the engine asks.
+
+        Given the network and the task of one member, and the arrays in them that others
+        have their own of.
+        """
         shared = {k: _parted(f)[1] for k, f in self.functions.items()}
-        return Observer(_Observe(shared, network, task), self.over)
+        return _Observe(shared, network, task, places_of(own, (network, task)))
 
-    def recordings(
-        self, rows: np.ndarray, examples: Mapping[str, Any], dtype: Any
-    ) -> Recording:
-        """Recordings of these members before their start."""
-        own = {k: _parted(f)[0] for k, f in self.functions.items()}
-        own = jax.tree_util.tree_map(lambda leaf: of_rows(leaf, rows), own)
-        grids = self.grids(rows).astype(dtype)
-        grids = np.broadcast_to(grids, (len(rows), grids.shape[-1]))
-        return empty_recordings(grids, own, dict(examples))
+    def own(self, rows: np.ndarray, arrays: tuple[Any, ...]) -> "_Own":
+        """What of the functions is these members' own, beside `arrays`."""
+        functions = {k: _parted(f)[0] for k, f in self.functions.items()}
+        functions = jax.tree_util.tree_map(lambda leaf: of_rows(leaf, rows), functions)
+        return _Own(functions, arrays)
+
+
+class _Own(NamedTuple):
+    """What of an observer is a member's own."""
+
+    functions: dict[str, PyTree]
+    arrays: tuple[Any, ...]
 
 
 class _Observe(eqx.Module):
@@ -120,22 +170,27 @@ class _Observe(eqx.Module):
     functions: Mapping[str, Any]  # without the arrays that differ from member to member
     network: eqx.Module
     task: AbstractTask
+    places: Any = eqx.field(static=True)  # of members' own arrays in network and task
 
-    def __call__(self, shown: Snapshot, own: PyTree) -> dict[str, Array]:
+    def __call__(self, shown: Snapshot, own: _Own) -> dict[str, PyTree[Array]]:
         assert shown.direction is not None
         dtype = shown.direction.dtype
         weights = jnp.exp(shown.log_norm) * shown.direction
-        network = unflattener(self.network)(weights)
+        of_one, task = put((self.network, self.task), self.places, own.arrays)
+        network, given = unflattener(of_one)(weights), own.functions
         functions = {
-            name: function if own[name] is None else eqx.combine(own[name], function)
+            name: function if given[name] is None else eqx.combine(given[name], function)
             for name, function in self.functions.items()
         }
-        return {
-            name: jnp.asarray(
-                _called(f"record[{name!r}]", function, network, self.task)
-            ).astype(dtype)
-            for name, function in functions.items()
-        }
+
+        def found(name, function):
+            value = _called(f"record[{name!r}]", function, network, task)
+            if jax.tree_util.all_leaves([value]):
+                return jnp.asarray(value).astype(dtype)
+            cast = lambda leaf: leaf.astype(dtype)
+            return jax.tree_util.tree_map(cast, eqx.filter(value, eqx.is_array))
+
+        return {name: found(name, function) for name, function in functions.items()}
 
 
 def _parted(function: Callable) -> tuple[PyTree, PyTree]:
@@ -165,7 +220,8 @@ def _called(argument: str, function: Callable, network: Any, task: Any) -> Any:
 def check_functions(argument: str, functions: Any) -> dict[str, Callable]:
     """Functions by name, as far as can be seen without a network.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     if not isinstance(functions, Mapping):
         raise InputError(argument, shown(functions), "a dict of named functions")
@@ -179,38 +235,68 @@ def check_functions(argument: str, functions: Any) -> dict[str, Callable]:
     return dict(functions)
 
 
+MOST_ROWS = 2**20
+"""The most points of one member. Chosen: 8 MB for each recorded number."""
+
+
+def check_at(argument: str, at: Any, beside: str, every: Any) -> Any:
+    """How many points there are, or a grid; `None` if there are so many steps between.
+
+    Raises:
+        InputError: also unless there is one of the two.
+    """
+    if every is not None:
+        check_whole(beside, every)
+        if at is not None:
+            raise InputError(argument, f"{shown(at)} beside {beside}", "one of the two")
+        return None
+    if is_whole(at):
+        return check_whole(argument, at, least=2, most=MOST_ROWS)
+    return check_grid(argument, at)
+
+
 def check_grid(argument: str, at: Any) -> np.ndarray:
     """An increasing grid, (points,) or (num, points).
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     # Logarithms are minus infinity where a path begins.
     known = lambda points: np.isfinite(points) | np.isneginf(points)
-    grid = check_numbers(argument, at, "an increasing grid", known)
+    expected = "a whole number of points, or an increasing grid"
+    grid = check_numbers(argument, at, expected, known)
     if grid.ndim not in (1, 2) or not grid.size:
-        raise InputError(argument, f"shape {grid.shape}", "(points,) or (num, points)")
+        expected = "a whole number of points, or a grid, (points,) or (num, points)"
+        raise InputError(argument, f"shape {grid.shape}", expected)
     if not np.all(grid[..., 1:] > grid[..., :-1]):
         raise InputError(argument, "points out of order", "an increasing grid")
     return grid
 
 
+def _rows_of_steps(every: int, max_steps: int) -> int:
+    """The start, every so many of at most so many steps, and the end."""
+    return max_steps // every + 2
+
+
 def check_over(argument: str, over: Any) -> None:
-    """The name of a quantity. **Raises:** `InputError`."""
+    """The name of a quantity. Raises `InputError`."""
     if not isinstance(over, str):
         raise InputError(argument, shown(over), "the name of a quantity")
 
 
-def _check_names(functions: Mapping[str, Callable], examples: Mapping[str, Any]) -> None:
-    axes = [
-        axis
-        for name, function in functions.items()
-        for axis in dimensions(name, function, len(examples[name].shape))
-    ]
-    if taken := sorted(set(axes) & set(functions)):
+def _check_names(dims: Mapping[str, tuple[str, ...]]) -> None:
+    """Whether variables and axes have names of their own."""
+    axes = {axis for each in dims.values() for axis in each}
+    if taken := sorted(axes & set(dims)):
         raise InputError("record", f"the name {taken[0]!r}", "one that no axis has")
+    if taken := sorted(RESERVED & set(dims)):
+        raise InputError("record", f"the name {taken[0]!r}", "a new name")
 
 
-def _example(name: Any, function: Any, networks: AbstractNetworks, task: AbstractTask):
+def _example(
+    name: Any, function: Any, networks: AbstractNetworks, task: AbstractTask
+) -> tuple[PyTree, PyTree]:
+    """The shapes of what a function gives, and what it gives beside arrays."""
     argument = f"record[{name!r}]"
     of_one: Callable = function
     if is_per_member(function):
@@ -230,10 +316,14 @@ def _example(name: Any, function: Any, networks: AbstractNetworks, task: Abstrac
         networks.one,
         task,
     )
-    numeric = isinstance(found, jax.ShapeDtypeStruct) and (
-        found.dtype == bool or jnp.issubdtype(found.dtype, jnp.number)
-    )
-    is_number = isinstance(found, (bool, int, float))
-    if not (numeric or is_number) or jnp.iscomplexobj(found):
-        raise InputError(argument, f"a function that returns {found}", "one real array")
-    return jax.ShapeDtypeStruct(jnp.shape(found), networks.dtype)
+    is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+    if isinstance(found, (bool, int, float)):
+        return jax.ShapeDtypeStruct((), networks.dtype), None
+    arrays, rest = eqx.partition(found, is_shape)
+    leaves = jax.tree_util.tree_leaves(arrays)
+    real = lambda leaf: leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)
+    if not leaves or any(not real(leaf) or jnp.iscomplexobj(leaf) for leaf in leaves):
+        expected = "one real array, or a pytree of such"
+        raise InputError(argument, f"a function that returns {shown(found)}", expected)
+    shape_of = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, networks.dtype)
+    return jax.tree_util.tree_map(shape_of, arrays), None if is_shape(found) else rest

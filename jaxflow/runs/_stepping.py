@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -18,8 +18,11 @@ from ..solvers import (
     as_stepper,
     Automatic,
     FlowController,
+    innermost,
     is_solver,
     PredictiveController,
+    solves_any,
+    splits,
 )
 
 MAX_STEPS = 10_000
@@ -28,33 +31,36 @@ MAX_STEPS = 10_000
 class Stepping(eqx.Module):
     """How steps are made. What is not given is what the equation's default says.
 
-    **Arguments:**
+    Arguments:
+        solver: any diffrax solver of ordinary differential equations, or a
+            `jaxflow.solvers.AbstractStepper`. `"auto"` is Tsit5 while accuracy limits the
+            steps, and stabilized or implicit steps where stability does: on plateaus.
+        rtol: the relative tolerance of a step, as for `jaxflow.gradient_flow`.
+        atol: the absolute one.
+        controller: a diffrax step size controller in place of the tolerances.
+        dt0: the first step, in the clock of the coordinates.
+        max_steps: attempted steps after which a member gives up; every 20 gradients of a
+            stabilized solver, or of `"auto"`, use up a step at least.
 
-    - `solver`: any diffrax solver of ordinary differential equations, or a
-      `jaxflow.solvers.AbstractStepper`. `"auto"` is Tsit5 while accuracy limits the steps,
-      and stabilized or implicit steps where stability does: on plateaus.
-    - `rtol`, `atol`: tolerances of a step.
-    - `controller`: a diffrax step size controller in place of the tolerances.
-    - `dt0`: the first step, in the clock of the coordinates.
-    - `max_steps`: attempted steps after which a member gives up.
+    Raises:
+        InputError: for values that cannot be used, at once or where it is used.
 
-    **Raises:** `InputError` for values that cannot be used, at once or where it is used.
-
-    >>> import diffrax, jax, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
-    >>> constant = jf.Stepping(
-    ...     diffrax.Heun(), controller=diffrax.ConstantStepSize(), dt0=0.25
-    ... )
-    >>> flow = jf.gradient_flow(
-    ...     network,
-    ...     task,
-    ...     stop=jf.RescaledTime(1.0),
-    ...     stepping=constant,
-    ...     coordinates="cartesian",
-    ... )
-    >>> flow.stats.num_steps.item()
-    4
+    Examples:
+        >>> import diffrax, jax, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
+        >>> constant = jf.Stepping(
+        ...     diffrax.Heun(), controller=diffrax.ConstantStepSize(), dt0=0.25
+        ... )
+        >>> flow = jf.gradient_flow(
+        ...     network,
+        ...     task,
+        ...     stop=jf.RescaledTime(1.0),
+        ...     stepping=constant,
+        ...     coordinates="cartesian",
+        ... )
+        >>> flow.stats.num_steps.item()
+        4
     """
 
     solver: diffrax.AbstractSolver | AbstractStepper | str | None = None
@@ -80,7 +86,7 @@ class Stepping(eqx.Module):
         chosen = Stepping(
             **{n: getattr(default, n) if n in open_ else v for n, v in named.items()}
         )
-        solver = _check_solver(chosen.solver)
+        solver = _check_fits(_check_solver(chosen.solver))
         return Stepping(
             solver=solver,
             rtol=_check_rtol(chosen.rtol, dtype),
@@ -101,14 +107,18 @@ class Stepping(eqx.Module):
         }
 
 
-def default_stepping(dtype: Any) -> Stepping:
-    """Tsit5 with the tolerances that a precision can meet with ease."""
-    return Stepping(
-        solver=diffrax.Tsit5(),
-        rtol=by_precision(dtype, double=1e-6, single=1e-5),
-        atol=by_precision(dtype, double=1e-9, single=1e-7),
-        max_steps=MAX_STEPS,
-    )
+def default_stepping(dtype: Any, *, has_kinks: bool = False) -> Stepping:
+    """`"auto"`, with the tolerances that a precision can meet with ease.
+
+    Where the gradient jumps, which `has_kinks` says, steps are of low order: the tolerances
+    are those that docs/guides/solvers.md (Kinks) finds best.
+    """
+    rtol = by_precision(dtype, double=1e-6, single=1e-5)
+    atol = by_precision(dtype, double=1e-9, single=1e-7)
+    if has_kinks:
+        rtol = by_precision(dtype, double=3e-5, single=1e-4)
+        atol = 1e-3 * rtol
+    return Stepping(solver=Automatic(), rtol=rtol, atol=atol, max_steps=MAX_STEPS)
 
 
 def _check_rtol(rtol: Any, dtype: Any) -> float:
@@ -128,6 +138,28 @@ def _check_solver(solver: Any) -> Any:
         expected = 'a diffrax solver, such as Tsit5(), or "auto"'
         raise InputError("solver", shown(solver), expected)
     return solver
+
+
+def _check_fits(solver: Any) -> Any:
+    """Whether it solves ordinary differential equations of any state, forward in time."""
+    if not isinstance(solver, diffrax.AbstractSolver) or hasattr(solver, "stepper"):
+        return solver
+    found = type(solver).__name__
+    if isinstance(innermost(solver), diffrax.LeapfrogMidpoint):
+        found += ", which is unstable wherever a flow comes to rest"
+        raise InputError("solver", found, _SOLVERS)
+    if not (solves_any(solver) or splits(solver)):
+        is_noisy = isinstance(solver, _OF_NOISE)
+        found += ", for equations with noise" if is_noisy else ", for states of two halves"
+        raise InputError("solver", found, _SOLVERS)
+    return solver
+
+
+_SOLVERS = (
+    "a diffrax solver of ordinary differential equations, such as Tsit5() or Kvaerno5() "
+    "(jaxflow.langevin_flow takes those with noise)"
+)
+_OF_NOISE = (diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver)
 
 
 def _check_is_controller(argument: str, controller: Any) -> None:
@@ -159,10 +191,9 @@ def _check_controller(controller: Any, solver: Any, dt0: Any) -> Any:
     if isinstance(controller, diffrax.ConstantStepSize) and dt0 is None:
         expected = "the size of a step, in stepping=Stepping(dt0=…)"
         raise InputError("dt0", "none with steps of constant size", expected)
-    if isinstance(controller, diffrax.ClipStepSizeController):
-        raise InputError(
-            "controller", "a ClipStepSizeController", "one without jumps or fixed times"
-        )
+    if isinstance(controller, (diffrax.ClipStepSizeController, diffrax.StepTo)):
+        found = f"a {type(controller).__name__}"
+        raise InputError("controller", found, "one without jumps or fixed times")
     return controller
 
 
@@ -183,8 +214,9 @@ def problem_of(flow: AbstractNetworkFlow, stepping: Stepping, dtype: Any) -> Pro
         )
         controller = FlowController(decides, flow.view_error)  # pyright: ignore
     solver: Any = stepping.solver
-    if isinstance(solver, diffrax.AbstractImplicitSolver):
-        solver = _with_root_tolerances(solver, controller)
+    if isinstance(solver, diffrax.AbstractSolver):
+        own = _Tolerances(number(stepping.rtol), number(stepping.atol), flow.error_norm)
+        solver = _with_root_tolerances(solver, controller, own)
     return Problem(
         flow=flow,
         stepper=as_stepper(solver, flow),
@@ -194,10 +226,22 @@ def problem_of(flow: AbstractNetworkFlow, stepping: Stepping, dtype: Any) -> Pro
     )
 
 
-def _with_root_tolerances(solver: Any, controller: Any) -> Any:
-    """Implicit solvers whose root finder has no tolerances of its own use the step's."""
-    if not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+class _Tolerances(NamedTuple):
+    rtol: Any
+    atol: Any
+    norm: Callable
+
+
+def _with_root_tolerances(solver: Any, controller: Any, own: _Tolerances) -> Any:
+    """Implicit solvers whose root finder has no tolerances of its own use the step's, or
+    those of the call where steps are of constant size."""
+    if isinstance(solver, diffrax.AbstractWrappedSolver):
+        inner = _with_root_tolerances(solver.solver, controller, own)
+        return eqx.tree_at(lambda s: s.solver, solver, inner)
+    if not isinstance(solver, diffrax.AbstractImplicitSolver):
         return solver
+    if not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+        controller = own
     finder = solver.root_finder
     unset = [
         name

@@ -44,7 +44,7 @@ class StoreSink:
         """Write these members."""
         solution = self._outcomes.solution(indices, outcome)
         dataset = to_dataset(solution, self._outcomes.statuses)
-        self._store.write(indices, dataset, solution.directions)
+        self._store.write(indices, dataset, solution.directions, outcome.kept)
 
     def save(self, in_flight: bytes) -> None:
         self.flush()

@@ -23,10 +23,11 @@ def loss_curve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A second pass through the same flow, recorded densely where the loss falls.
 
-    **Arguments:** the ensemble, its task and scales; the `state` at the end of the first
-    pass; the number of `points`; how it is integrated, with `max_steps` for all legs.
+    Given the ensemble, its task and scales; the `state` at the end of the first pass; the
+    number of `points`; how it is integrated, with `max_steps` for all legs.
 
-    **Returns:** `log t` and the loss there, (members, points) each.
+    Returns:
+        `log t` and the loss there, (members, points) each.
     """
     num = len(state.mode)
     grid = np.stack([_grid(state, member, points) for member in range(num)])

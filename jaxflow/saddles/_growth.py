@@ -58,8 +58,9 @@ class AbstractParts(abc.ABC):
 def parts_of(network: eqx.Module, inputs: ArrayLike | None = None) -> AbstractParts:
     """How this network falls into parts.
 
-    **Arguments:** one `network`, and samples to find out its form at, as for
-    `as_feed_forward`.
+    Arguments:
+        network: one network.
+        inputs: samples to find out its form at, as for `as_feed_forward`.
     """
     own = own_blocks(network)
     if own is not None:
@@ -133,7 +134,8 @@ class HiddenNeurons(AbstractUnits):
 class OwnBlocks(AbstractUnits):
     """The blocks that a module says its output is a sum of.
 
-    **Arguments:** `block`, the number of each parameter's block, (parameters,).
+    Arguments:
+        block: the number of each parameter's block, (parameters,).
     """
 
     separates = True

@@ -41,7 +41,7 @@ class RowFlow:
     All members take part in every run: a member that is to stay where it is has a stop
     condition that holds at its start. So the shapes stay, and one program is compiled.
 
-    **Arguments:** a polar `flow`, how it is integrated, and what the progress bar says.
+    Given a polar `flow`, how it is integrated, and what the progress bar says.
     """
 
     def __init__(
@@ -65,8 +65,9 @@ class RowFlow:
     ) -> RowEnds:
         """Every member from its row, with its own `args` and thresholds, to a stop.
 
-        **Arguments:** `rows` (members, parameters); `args` and every threshold with a
-        leading axis of members.
+        Arguments:
+            rows: (members, parameters).
+            args: with a leading axis of members, as every threshold.
         """
         cast = lambda tree: jax.tree_util.tree_map(self._as_array, tree)
         args, stops = cast(args), cast(stops)

@@ -1,6 +1,9 @@
 """From saddle to saddle: what a caller asks for."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -9,13 +12,16 @@ from jaxtyping import ArrayLike
 
 from .._arrays import is_single
 from .._checks import check_flag, check_not_negative, check_share, check_whole, shown
+from .._compiled import running
 from .._signals import ends_on_signals
+from .._telling import one_call, tell
 from ..engine import check_schedule, Schedule
 from ..errors import InputError
 from ..networks import Initializations
 from ..runs import (
     as_networks,
     as_scale,
+    check_alike,
     default_stepping,
     order_of,
     Stepping,
@@ -24,10 +30,12 @@ from ..tasks import Task
 from ._growth import parts_of
 from ._journey import Journey
 from ._state import first_state
-from ._visits import SaddleToSaddle
+from ._visits import SaddleToSaddle, shortfall_of_saddles
 
 
+@running
 @ends_on_signals()
+@one_call()
 def saddle_to_saddle(
     networks: eqx.Module | Initializations,
     task: Task,
@@ -46,6 +54,7 @@ def saddle_to_saddle(
     ensemble: bool | None = None,
     schedule: Schedule | None = None,
     progress: bool | None = None,
+    trainable: Any = None,
 ) -> SaddleToSaddle:
     """Follow members of an ensemble from saddle to saddle of the loss.
 
@@ -67,57 +76,64 @@ def saddle_to_saddle(
     Layers are those of a `FeedForward`, or of any module that is such a chain of matrices.
     Other networks are followed all the same, without a prediction (NaN).
 
-    **Arguments:**
+    Arguments:
+        networks: one homogeneous network, an ensemble, or `Initializations`.
+        task: the data and the loss.
+        scale: the initialization scale δ, positive, scalar or (num,).
+        max_saddles: a member ends at its departure from this many saddles.
+        loss_below: a member ends once its loss is at most this; 1e-8 of its loss at the
+            start if not given.
+        fall: as above, between 0 and 1. Where most of the loss cannot be learned choose a
+            smaller `fall`.
+        slowing: as above, likewise.
+        grown: a neuron, coordinate or singular direction has grown if it is larger than
+            this share of the largest. The size of a neuron is the geometric mean of the
+            norms of what makes it and what reads it.
+        points: of a curve of the loss, for pictures: a second pass through the same flow.
+        solver: as for `gradient_flow`; `"auto"` waits at a saddle at little cost.
+        atol: 1e-3 `rtol` times the smallest δ if not given, so that small weights keep
+            their relative accuracy.
+        rtol: 1e-6 if not given. In linear networks, whose weights are sums of what has
+            grown and what is small, 1e-3 of the smallest δ where that is less, though not
+            below 1e-10.
+        max_steps: attempted steps on each leg of the way: to an arrival, to the least
+            gradient, to a departure.
+        ensemble: as for `gradient_flow`.
+        schedule: as for `gradient_flow`.
+        progress: as for `gradient_flow`.
+        trainable: as for `gradient_flow`.
 
-    - `networks`: one homogeneous network, an ensemble, or `Initializations`.
-    - `task`: the data and the loss.
-    - `scale`: the initialization scale δ, positive, scalar or (num,).
-    - `max_saddles`: a member ends at its departure from this many saddles.
-    - `loss_below`: a member ends once its loss is at most this; 1e-8 of its loss at
-      the start if not given.
-    - `fall`, `slowing`: as above, between 0 and 1. Where most of the loss cannot be
-      learned choose a smaller `fall`.
-    - `grown`: a neuron, coordinate or singular direction has grown if it is larger than
-      this share of the largest. The size of a neuron is the geometric mean of the norms of
-      what makes it and what reads it.
-    - `points`: of a curve of the loss, for pictures: a second pass through the same flow.
-    - `solver`, `atol`: as for `gradient_flow`; `"auto"` waits at a saddle at little cost.
-      `atol` is 1e-3 `rtol` times the smallest δ if not given, so that small weights keep
-      their relative accuracy.
-    - `rtol`: 1e-6 if not given. In linear networks, whose weights are sums of what has
-      grown and what is small, 1e-3 of the smallest δ where that is less, though not below
-      1e-10.
-    - `max_steps`: attempted steps on each leg of the way: to an arrival, to the least
-      gradient, to a departure.
-    - `ensemble`, `schedule`, `progress`: as for `gradient_flow`.
+    Returns:
+        A `SaddleToSaddle`; its arrays have an axis of members for a single network too.
 
-    **Returns:** a `SaddleToSaddle`; its arrays have an axis of members for a single network
-    too.
+    Raises:
+        InputError: for arguments that do not fit and for networks of an order below two.
+        NotHomogeneousError: for a network that is not homogeneous.
 
-    **Raises:** `InputError` for arguments that do not fit and for networks of an order
-    below two, `NotHomogeneousError` for a network that is not homogeneous.
+    Source:
+        arXiv:2402.09226 (small weights near saddles); A. Jacot, F. Ged, B. Şimşek, C.
+        Hongler and F. Gabriel, arXiv:2106.15933 (saddle to saddle in deep linear networks).
 
-    **Source:** arXiv:2402.09226 (small weights near saddles); A. Jacot, F. Ged, B. Şimşek,
-    C. Hongler and F. Gabriel, arXiv:2106.15933 (saddle to saddle in deep linear networks).
-
-    >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
-    >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
-    >>> ones = eqx.tree_at(lambda n: n.factors, network, 2 * (jnp.full((1, 2), 0.5),))
-    >>> task = jf.Task(jnp.eye(2), jnp.array([2.0, 1.0]))
-    >>> found = saddle_to_saddle(ones, task, scale=1e-6, solver=None)
-    >>> found.status.tolist(), found.num_saddles.tolist()
-    (['LossBelow'], [2])
-    >>> [round(level, 4) for level in found.loss[0].tolist()]
-    [2.5, 0.5]
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.DiagonalLinear(2, 2, key=jax.random.key(0))
+        >>> ones = eqx.tree_at(lambda n: n.factors, network, 2 * (jnp.full((1, 2), 0.5),))
+        >>> task = jf.Task(jnp.eye(2), jnp.array([2.0, 1.0]))
+        >>> found = jf.saddle_to_saddle(ones, task, scale=1e-6, solver=None)
+        >>> found.status.tolist(), found.num_saddles.tolist()
+        (['LossBelow'], [2])
+        >>> [round(level, 4) for level in found.loss[0].tolist()]
+        [2.5, 0.5]
     """
     if not isinstance(networks, (eqx.Module, Initializations)):
         expected = "an equinox.Module or a jaxflow.Initializations"
         raise InputError("networks", shown(networks), expected)
-    members = as_networks(networks, task, ensemble)
+    members = as_networks(networks, task, ensemble, trainable)
     if not members.num:
         raise InputError("networks", "no members", "at least one")
     dtype = members.dtype
-    task = task.astype(dtype)
+    check_alike(members)
+    task = task.astype(dtype).shaped_for(members.one)
     scales = as_scale(scale, members.num, dtype)
     max_saddles = check_whole("max_saddles", max_saddles)
     shares = {"fall": fall, "slowing": slowing, "grown": grown}
@@ -153,4 +169,6 @@ def saddle_to_saddle(
         schedule=schedule,
         progress=progress,
     )
-    return journey.run(first_state(members, scales))
+    found = journey.run(first_state(members, scales))
+    tell(shortfall_of_saddles(found))
+    return found

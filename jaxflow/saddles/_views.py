@@ -89,8 +89,8 @@ class Outlook(NamedTuple):
 class Viewer:
     """Looks at saddles.
 
-    **Arguments:** a network, whose structure alone is read; the task; the network's order;
-    how it falls into `parts`, and the `share` of the largest above which one has grown.
+    Given a network, whose structure alone is read; the task; the network's order; how it
+    falls into `parts`, and the `share` of the largest above which one has grown.
     """
 
     def __init__(

@@ -11,15 +11,22 @@ from ..results import (
     AbstractResult,
     Column,
     column,
+    ended_by,
+    endings,
     GRID_POINTS,
+    has_failed,
     median,
     MEMBERS,
     numbers,
     power_of_ten,
+    Reason,
     settings_of,
+    shortfall,
+    some_of,
     stacked,
     status_column,
     Summary,
+    Table,
 )
 
 STAYS, MINIMUM = "stays", "minimum"
@@ -146,6 +153,11 @@ class SaddleToSaddle(AbstractResult):
     """The number of each member, `None` for 0, 1, …; the coordinate `init`."""
 
     @property
+    def failed(self) -> np.ndarray:
+        """Which members gave up on their way, (num,)."""
+        return has_failed(self.status)
+
+    @property
     def visited(self) -> np.ndarray:
         """Whether a member has a saddle of this number, (num, saddles)."""
         return np.arange(self.loss.shape[-1]) < self.num_saddles[..., None]
@@ -171,8 +183,6 @@ def _summary(found: SaddleToSaddle) -> Summary:
     settings, num = found.settings, len(found)
     low, high = float(np.min(found.scale)), float(np.max(found.scale))
     scale = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    names, counts = np.unique(found.status.astype(str), return_counts=True)
-    ends = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts))
     head = (
         f"Saddle to saddle: {num:,} initializations of {settings['network']} "
         f"({settings['num_parameters']:,} parameters, order {settings['order']:g}), "
@@ -198,15 +208,18 @@ def _summary(found: SaddleToSaddle) -> Summary:
                 f"{1 - some(found.cosine):.1e}".replace("nan", "–"),
             )
         )
+    header = (
+        *("saddle", "members", "loss", "‖∇𝓛‖", "index", "grown"),
+        *("arrival", "departure", "predicted", "wrong by", "1 - cosine"),
+    )
     return Summary(
         head,
-        rows=tuple(rows),
-        header=(
-            "saddle", "members", "loss", "‖∇𝓛‖", "index", "grown",
-            "arrival", "departure", "predicted", "wrong by", "1 - cosine",
+        (
+            f"ended by {ended_by(found.status)}",
+            Table(tuple(rows), header),
+            "medians; errors at most",
         ),
-        after=(f"medians, errors at most; ended by: {ends}",),
-    )  # fmt: skip
+    )
 
 
 def _count(value: float) -> str:
@@ -220,3 +233,33 @@ def _number(logarithm: float) -> str:
     if math.isinf(logarithm):
         return "never" if logarithm > 0 else "0"
     return power_of_ten(logarithm / math.log(10))
+
+
+_ADVICE = {
+    "max_steps": "Try a larger max_steps=, or a looser rtol=.",
+    "non_finite": "Weights or loss are no numbers there: look for NaN in the data.",
+    "step_too_small": (
+        "The vector field jumps there, as at a kink, or tolerances are below rounding "
+        "errors: try a looser rtol= or atol=."
+    ),
+    "solver_failed": 'Try another solver=, such as "auto".',
+}
+
+
+def shortfall_of_saddles(found: SaddleToSaddle) -> str | None:
+    """What to tell a caller of members that gave up on their way."""
+    reasons = []
+    for end in endings(found.status):
+        if end.failed:
+            saddles = np.ravel(found.num_saddles)[end.rows]
+            time = _number(median(np.ravel(found.final_log_time)[end.rows]))
+            loss = median(np.ravel(found.final_loss)[end.rows])
+            where = (
+                f" at time {time}, loss {loss:.4g}, after {median(saddles):g} saddles "
+                f"(medians) and at most {found.settings['max_steps']:,} steps on a leg"
+            )
+            advice = _ADVICE[end.name]
+            reasons.append(Reason(end.name, int(end.rows.sum()), where, advice))
+    who = some_of(int(found.failed.sum()), found.size)
+    look = "They are those of found[found.failed], if found is the result."
+    return shortfall(f"saddle_to_saddle: {who} gave up on the way.", reasons, look)

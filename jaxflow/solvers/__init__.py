@@ -8,8 +8,20 @@ from ._error_control import (
 )
 from ._implicit import kvaerno5 as kvaerno5
 from ._predictive import PredictiveController as PredictiveController
+from ._rates import Optimizer as Optimizer
 from ._sliding import SlidingSteps as SlidingSteps
-from ._stepper import AbstractStepper as AbstractStepper, Step as Step, Work as Work
+from ._stepper import (
+    AbstractStepper as AbstractStepper,
+    is_scratch as is_scratch,
+    select_state as select_state,
+    Step as Step,
+    Work as Work,
+)
+from ._unsplit import (
+    innermost as innermost,
+    solves_any as solves_any,
+    splits as splits,
+)
 from ._updates import Updates as Updates
 from ._whole_steps import (
     count_evaluations as count_evaluations,

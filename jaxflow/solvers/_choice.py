@@ -6,6 +6,7 @@ from typing import Any
 import diffrax
 
 from ._stepper import AbstractStepper
+from ._unsplit import splits, Unsplit
 from ._whole_steps import WholeSteps
 from ._written_out import write_out
 
@@ -16,13 +17,15 @@ def as_stepper(solver: Any, flow: Any) -> AbstractStepper:
     A solver may have a method `stepper(flow)` that gives its own; steppers are their own;
     any other diffrax solver makes whole steps, written out where that is faster.
 
-    **Arguments:** a diffrax solver or an `AbstractStepper`, and the flow.
+    Given a diffrax solver or an `AbstractStepper`, and the flow.
     """
     own: Callable[[Any], AbstractStepper] | None = getattr(solver, "stepper", None)
     if own is not None:
         return own(flow)
     if isinstance(solver, AbstractStepper):
         return solver
+    if splits(solver):
+        return WholeSteps(Unsplit(solver))  # pyright: ignore[reportCallIssue]
     return WholeSteps(write_out(solver))  # pyright: ignore[reportCallIssue]
 
 

@@ -29,10 +29,9 @@ class FlowController(diffrax.AbstractAdaptiveStepSizeController):
     what the coordinates mean: the error of a logarithm is a relative error already. The
     flow's `view_error` puts in place of states and error what should be compared.
 
-    **Arguments:**
-
-    - `inner`: the controller that decides, such as a `PredictiveController`.
-    - `view_error`: a function of (`ErrorView`, `Tolerances`) that gives an `ErrorView`.
+    Arguments:
+        inner: the controller that decides, such as a `PredictiveController`.
+        view_error: a function of (`ErrorView`, `Tolerances`) that gives an `ErrorView`.
     """
 
     inner: diffrax.AbstractAdaptiveStepSizeController

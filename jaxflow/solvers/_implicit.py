@@ -39,20 +39,22 @@ def kvaerno5() -> diffrax.Kvaerno5:
     parameters, since the matrix takes as many Hessian-vector products. For others,
     `solver="auto"` takes implicit steps by conjugate residuals where they pay.
 
-    **Returns:** a `diffrax.Kvaerno5`.
+    Returns:
+        A `diffrax.Kvaerno5`.
 
-    >>> import jax, jaxflow as jf
-    >>> network = jf.FeedForward((2, 2, 2), jf.LeakyReLU(1.0), key=jax.random.key(0))
-    >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.diag(jax.numpy.array([3.0, 1.0])))
-    >>> flow = jf.gradient_flow(
-    ...     network,
-    ...     task,
-    ...     stop=[jf.LossBelow(1e-2)],
-    ...     solver=kvaerno5(),
-    ...     coordinates="cartesian",
-    ... )
-    >>> str(flow.status)
-    'LossBelow'
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((2, 2, 2), jf.LeakyReLU(1.0), key=jax.random.key(0))
+        >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.diag(jax.numpy.array([3.0, 1.0])))
+        >>> flow = jf.gradient_flow(
+        ...     network,
+        ...     task,
+        ...     stop=[jf.LossBelow(1e-2)],
+        ...     solver=jf.solvers.kvaerno5(),
+        ...     coordinates="cartesian",
+        ... )
+        >>> str(flow.status)
+        'LossBelow'
     """
     finder = diffrax.with_stepsize_controller_tols(diffrax.VeryChord)(
         linear_solver=SymmetricCholesky()

@@ -9,9 +9,10 @@ step instead. With steps `h_n`, scaled errors `e_n` and an error of order `k`:
 
 `θ` the safety factor, and `k_E = 0.4, k_R = 0.7`, known as PC47.
 
-**Source:** K. Gustafsson, Control-theoretic techniques for stepsize selection in implicit
-Runge–Kutta methods, ACM TOMS 20 (1994) 496–517; G. Söderlind and L. Wang, Adaptive
-time-stepping and computational stability, J. Comput. Appl. Math. 185 (2006) 225–243.
+Source:
+    K. Gustafsson, Control-theoretic techniques for stepsize selection in implicit
+    Runge–Kutta methods, ACM TOMS 20 (1994) 496–517; G. Söderlind and L. Wang, Adaptive
+    time-stepping and computational stability, J. Comput. Appl. Math. 185 (2006) 225–243.
 """
 
 from collections.abc import Callable
@@ -42,10 +43,10 @@ class PredictiveController(diffrax.AbstractAdaptiveStepSizeController):
 
     A step is accepted if `norm(error / (atol + rtol |y|)) < 1`.
 
-    **Arguments:**
-
-    - `rtol`, `atol`: the tolerances.
-    - `norm`: the size of a scaled error, a function of a pytree.
+    Arguments:
+        rtol: the relative tolerance.
+        atol: the absolute one.
+        norm: the size of a scaled error, a function of a pytree.
     """
 
     rtol: Any

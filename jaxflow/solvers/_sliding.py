@@ -21,21 +21,17 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int8
+from jaxtyping import Array, Bool
 
+from ._kinks import KinkMemory, no_switch_yet, switched_in_stages
 from ._stepper import AbstractStepper
 from ._whole_steps import WholeSteps
 from ._written_out import WrittenOut
 
-_MEMORY = 10
-"""Steps after which a switch is forgotten: a pair that switches a third time before that
-slides. Chosen; the table in docs/sharp_bits.md (Kinks), by scripts/kinks.py, has it."""
-
 
 class SlidingState(NamedTuple):
     slope: Any
-    last: Int8[Array, "*pairs"]  # accepted steps since the last switch
-    before: Int8[Array, "*pairs"]  # since the last but one
+    kinks: KinkMemory
 
 
 def _unchanged(state):
@@ -45,17 +41,15 @@ def _unchanged(state):
 class SlidingSteps(diffrax.AbstractAdaptiveSolver):
     """Divides the error estimate of a step that slides along a kink by `factor`.
 
-    A pair of a neuron and a sample switches in a step if not all stages are on the same
-    side of its kink. A step slides if a pair switches in it that has switched in two of
-    the ten steps before.
+    A step slides if a pair of a neuron and a sample switches in it that has switched in two
+    of the ten steps before.
 
-    **Arguments:**
-
-    - `method`: a `diffrax.AbstractERK`, whose steps these are.
-    - `sides`: a function of the weights that tells for every pair the side of its kink.
-    - `factor`: how much looser the tolerance is for steps that slide.
-    - `weights`: the weights at which a flow evaluates its network, from a state.
-      `gradient_flow` puts in what belongs to its coordinates.
+    Arguments:
+        method: a `diffrax.AbstractERK`, whose steps these are.
+        sides: a function of the weights that tells for every pair the side of its kink.
+        factor: how much looser the tolerance is for steps that slide.
+        weights: the weights at which a flow evaluates its network, from a state.
+            `gradient_flow` puts in what belongs to its coordinates.
     """
 
     method: diffrax.AbstractERK
@@ -87,24 +81,21 @@ class SlidingSteps(diffrax.AbstractAdaptiveSolver):
         return self.steps.order(terms)
 
     def init(self, terms, t0, t1, y0, args):
-        pairs = jax.eval_shape(self._sides_at, y0).shape
-        never = jnp.full(pairs, _MEMORY, jnp.int8)
-        return SlidingState(self.steps.init(terms, t0, t1, y0, args), never, never)
+        sides = self._sides_at(y0)
+        return SlidingState(self.steps.init(terms, t0, t1, y0, args), no_switch_yet(sides))
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         known: SlidingState = solver_state
         end, error, dense_info, slope, result = self.steps.step(
             terms, t0, t1, y0, args, known.slope, made_jump
         )
-        switched = self._switched(y0, end, dense_info["k"])
-        slides = jnp.any(switched & (known.before < _MEMORY))
-        share = jnp.where(slides, 1 / self.factor, 1.0)
-        error = jax.tree_util.tree_map(lambda e: e * share.astype(e.dtype), error)
-        seen = SlidingState(
-            slope,
-            last=jnp.where(switched, jnp.int8(0), _older(known.last)),
-            before=_older(jnp.where(switched, known.last, known.before)),
+        sides = self._sides_at(end)
+        switched = switched_in_stages(
+            known.kinks, self._sides_at, self.tableau, y0, sides, dense_info["k"]
         )
+        share = jnp.where(known.kinks.slides(switched), 1 / self.factor, 1.0)
+        error = jax.tree_util.tree_map(lambda e: e * share.astype(e.dtype), error)
+        seen = SlidingState(slope, known.kinks.after(sides, switched))
         return end, error, dense_info, seen, result
 
     def func(self, terms, t0, y0, args):
@@ -112,28 +103,3 @@ class SlidingSteps(diffrax.AbstractAdaptiveSolver):
 
     def _sides_at(self, state):
         return self.sides(self.weights(state))
-
-    def _switched(self, start, end, increments) -> Bool[Array, "*pairs"]:
-        """Whether the stages of a step are on both sides.
-
-        Their states are computed again from the increments, and the network with them: a
-        compiler that sees both computations does each once.
-        """
-        tableau = self.tableau
-        first = self._sides_at(start)
-        switched = self._sides_at(end) != first
-        for row in tableau.a_lower[: -1 if tableau.ssal else None]:
-            stage = jax.tree_util.tree_map(
-                lambda y, k, row=row: y + _combination(row, k), start, increments
-            )
-            switched |= self._sides_at(stage) != first
-        return switched
-
-
-def _combination(row, increments):
-    terms = [float(a) * increments[j] for j, a in enumerate(row) if a != 0]
-    return sum(terms[1:], start=terms[0])
-
-
-def _older(age):
-    return jnp.minimum(age + 1, _MEMORY).astype(jnp.int8)

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
@@ -30,6 +32,29 @@ class Step(NamedTuple):
     result: diffrax.RESULTS
     ready: Bool[Array, ""]  # if not, it goes on in the next attempt, from `settle`
     settle: Callable[[Bool[Array, ""]], PyTree]  # the state, if it was accepted or not
+
+
+class Scratch(eqx.Module):
+    """A part of a stepper's state that is of use only until its step has been made.
+
+    Nobody keeps it between steps, nor for lanes that are not live.
+    """
+
+    value: Any
+
+
+def is_scratch(node: Any) -> bool:
+    """Whether a node of a state is a `Scratch`."""
+    return type(node) is Scratch
+
+
+def select_state(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    """`new` where the condition holds, else `old`, with a `Scratch` as in `new`."""
+
+    def one(new, old):
+        return new if is_scratch(new) else jnp.where(condition, new, old)
+
+    return jax.tree_util.tree_map(one, new, old, is_leaf=is_scratch)
 
 
 class AbstractStepper(eqx.Module):
@@ -57,6 +82,17 @@ class AbstractStepper(eqx.Module):
 
     Lanes with much data are then attempted side by side on CPUs, too."""
 
+    def among(self, live: Bool[Array, ""], lanes: str | None) -> "AbstractStepper":
+        """The stepper as one of many lanes has it.
+
+        Arguments:
+            live: whether the lane is.
+            lanes: the name of the axis along which lanes are attempted together, under
+                `jax.vmap`; `None` if it is attempted alone. A stepper that leaves out what
+                no live lane needs learns from them who does.
+        """
+        return self
+
     @abc.abstractmethod
     def init(
         self,
@@ -79,6 +115,21 @@ class AbstractStepper(eqx.Module):
         state: PyTree,
     ) -> Step:
         """Try a step from `t0` to `t1`, or go on with one that is not ready."""
+
+    def again(self, state: PyTree) -> PyTree:
+        """The state from which the step in the making, if there is one, is made from its
+        beginning, whatever is in its `Scratch`."""
+        return state
+
+    def rests(self, state: PyTree) -> Bool[Array, ""] | None:
+        """Whether the steps of late have led nowhere, as at a minimum on a kink, where no
+        gradient vanishes; `None` if that is not looked for."""
+        return None
+
+    def steps_spent(self, state: PyTree, num_steps: Count) -> Count:
+        """How much of `max_steps` a member has used up, after so many steps. They may count
+        for more than one where they cost that much more."""
+        return num_steps
 
     @abc.abstractmethod
     def interpolation(

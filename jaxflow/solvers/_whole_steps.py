@@ -13,7 +13,8 @@ from ._stepper import AbstractStepper, Step, Work
 class WholeSteps(AbstractStepper):
     """The steps of a diffrax solver.
 
-    **Arguments:** `solver`, any diffrax solver.
+    Arguments:
+        solver: any diffrax solver.
     """
 
     solver: diffrax.AbstractSolver
@@ -75,8 +76,8 @@ def count_evaluations(
 ) -> Evaluations:
     """How often a diffrax solver evaluates the vector field, where that is fixed.
 
-    **Arguments:** a `solver`, and whether the controller `chooses_first_step`, for which it
-    tries two evaluations.
+    Given a `solver`, and whether the controller `chooses_first_step`, for which it tries
+    two evaluations.
     """
     choice = EVALUATIONS_OF_CHOICE if chooses_first_step else 0
     if isinstance(solver, diffrax.Euler):

@@ -32,7 +32,7 @@ def write_out(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
     """
     if not isinstance(solver, diffrax.AbstractERK):
         return solver
-    tableau = solver.tableau
+    tableau: Any = getattr(solver, "tableau", None)  # those that wrap one have none
     if not isinstance(tableau, diffrax.ButcherTableau):
         return solver
     if tableau.num_stages <= _MOST_STAGES:
@@ -45,7 +45,8 @@ def write_out(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
 class WrittenOut(diffrax.AbstractAdaptiveSolver):
     """The method of an explicit diffrax solver; its state is the slope at the start.
 
-    **Arguments:** `method`, a `diffrax.AbstractERK`.
+    Arguments:
+        method: a `diffrax.AbstractERK`.
     """
 
     method: diffrax.AbstractERK

@@ -26,7 +26,8 @@ def check_threshold(
 ) -> None:
     """One finite number or several for which `fits` holds; their shape is seen in a run.
 
-    **Raises:** `InputError`.
+    Raises:
+        InputError: if it does not fit.
     """
     # Inside of a run thresholds are arrays under a trace, and checked already.
     if any(map(is_traced, jax.tree_util.tree_leaves(value))):
@@ -69,6 +70,11 @@ class AbstractStop(eqx.Module):
 
     def clock(self, flow: AbstractFlow, args: Any) -> Float[Array, ""] | None:
         """The flow's clock at the end where that is known beforehand, else `None`."""
+        return None
+
+    def closeness(self) -> Float[Array, ""] | None:
+        """How small the gap has to be where a member ends, for a condition whose steps are
+        made to end close to it; `None` if the first step after it will do."""
         return None
 
     def begin(self, shown: Snapshot) -> "AbstractStop":

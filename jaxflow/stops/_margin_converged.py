@@ -14,14 +14,19 @@ class MarginConverged(AbstractCondition):
     stand still, such as those of neurons that no sample activates, are a part of `‖w‖`.
     From a small scale 1e-2 to 1e-1 are reached by `t = 1e100`.
 
-    **Arguments:** `tolerance`, positive, scalar or (num,).
+    Arguments:
+        tolerance: positive, scalar or (num,).
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    **Source:** Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
+    Source:
+        Lyu and Li (2020), arXiv:1906.05890, section 4, and appendix C.
 
-    >>> MarginConverged(1e-2)
-    MarginConverged(tolerance=0.01)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.MarginConverged(1e-2)
+        MarginConverged(tolerance=0.01)
     """
 
     tolerance: Threshold

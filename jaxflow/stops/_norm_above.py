@@ -8,12 +8,16 @@ from ._abstract import AbstractLevel, check_threshold, positive, Threshold
 class NormAbove(AbstractLevel):
     """Ends a member where `‖w‖` reaches `value` (in the limit δ → 0: `‖u‖ = ‖w‖/δ`).
 
-    **Arguments:** `value`, positive, scalar or (num,).
+    Arguments:
+        value: positive, scalar or (num,).
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> NormAbove(0.1)
-    NormAbove(value=0.1)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.NormAbove(0.1)
+        NormAbove(value=0.1)
     """
 
     value: Threshold

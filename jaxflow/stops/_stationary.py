@@ -20,16 +20,25 @@ class Stationary(AbstractCondition):
     With losses that have an exponential tail the gradient dies out as the data is fitted;
     see `MarginConverged` for the end of those.
 
+    On a kink of the network or the loss no gradient vanishes. With the default solver a
+    member that has gone back and forth about one for a thousand steps ends too, with the
+    status `"rests_at_kink"`: as near to rest as its tolerances allow.
+
     The gradient is the solver's own, from the end of its dense output; with a solver
     whose dense output is linear (Euler) it is that of the start of the last step.
 
-    **Arguments:** `tolerance` and `gradient`, not negative, scalars or (num,); without a
-    `gradient`, a billionth of each member's own at its start.
+    Arguments:
+        tolerance: not negative, scalar or (num,).
+        gradient: not negative, scalar or (num,); a billionth of each member's own at its
+            start if not given.
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> Stationary(1e-8)
-    Stationary(tolerance=1e-08)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.Stationary(1e-8)
+        Stationary(tolerance=1e-08)
     """
 
     tolerance: Threshold

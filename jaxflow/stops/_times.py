@@ -11,12 +11,16 @@ class RescaledTime(AbstractLevel):
 
     For a network that is not homogeneous, and for `L = 2`, this is the time `t`.
 
-    **Arguments:** `value`, positive, scalar or (num,).
+    Arguments:
+        value: positive, scalar or (num,).
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> RescaledTime(50.0)
-    RescaledTime(value=50.0)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.RescaledTime(50.0)
+        RescaledTime(value=50.0)
     """
 
     value: Threshold
@@ -32,12 +36,16 @@ class RescaledTime(AbstractLevel):
 class Time(AbstractLevel):
     """Ends a member at the physical time `t = value` exactly.
 
-    **Arguments:** `value`, positive, scalar or (num,).
+    Arguments:
+        value: positive, scalar or (num,).
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> Time(10.0)
-    Time(value=10.0)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.Time(10.0)
+        Time(value=10.0)
     """
 
     value: Threshold
@@ -56,12 +64,16 @@ class LogTime(AbstractLevel):
     For physical times that no floating-point number holds, such as `t = δ^(2-L)` at a
     tiny scale.
 
-    **Arguments:** `value`, scalar or (num,).
+    Arguments:
+        value: scalar or (num,).
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> LogTime(345.4)
-    LogTime(value=345.4)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.LogTime(345.4)
+        LogTime(value=345.4)
     """
 
     value: Threshold
@@ -79,12 +91,16 @@ class NumSteps(AbstractLevel):
 
     `gradient_descent` makes it from `num_steps`.
 
-    **Arguments:** `value`, a whole number.
+    Arguments:
+        value: a whole number.
 
-    **Raises:** `InputError` for other values.
+    Raises:
+        InputError: for other values.
 
-    >>> NumSteps(100)
-    NumSteps(value=100)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.stops.NumSteps(100)
+        NumSteps(value=100)
     """
 
     value: Threshold

@@ -1,8 +1,9 @@
 """A Zarr store in a folder, in which every file is what its manifest says, or an error.
 
 Descriptions of groups and arrays are read from the manifest; the files `zarr.json` are
-there for other readers. Chunks are read from their files and compared. Whatever else lies
-in the folder is not seen.
+there for other readers. Those of groups have the descriptions of all that is below them too
+("consolidated metadata"), without which xarray warns whoever opens them. Chunks are read
+from their files and compared. Whatever else lies in the folder is not seen.
 
 Changes are collected and made by `commit`, all together: first the manifest, which then
 names the old and the new content of each file, then the files. Whoever is killed in between
@@ -34,20 +35,22 @@ LOCK = f"{FILES}/lock"
 NEW = f"{FILES}/new"
 """The file that is being written."""
 
+_BELOW = "consolidated_metadata"
+_INLINE = {"kind": "inline", "must_understand": False}
+
 Buffer = zarr.core.buffer.Buffer
 
 
 class CheckedStore(zarr.abc.store.Store):
     """The store in a folder.
 
-    **Arguments:**
-
-    - `path`: the folder.
-    - `manifest`: what is in it.
-    - `read_only`: whether nothing is changed; then a chunk that has gone is an error, and
-      no array with its fill value.
-    - `at_once`: whether chunks are written when they are set, which does for a folder that
-      nobody else sees yet.
+    Arguments:
+        path: the folder.
+        manifest: what is in it.
+        read_only: whether nothing is changed; then a chunk that has gone is an error, and
+            no array with its fill value.
+        at_once: whether chunks are written when they are set, which does for a folder that
+            nobody else sees yet.
     """
 
     supports_writes = True  # pyright: ignore[reportAssignmentType]
@@ -112,7 +115,8 @@ class CheckedStore(zarr.abc.store.Store):
     def content(self, place: str) -> bytes | None:
         """The content of a file; `None` if the manifest has none of this name.
 
-        **Raises:** `StoreError` if it is not what it should be.
+        Raises:
+            StoreError: if it is not what it should be.
         """
         if place in self._staged:
             return self._staged[place]
@@ -153,42 +157,96 @@ class CheckedStore(zarr.abc.store.Store):
 
     def differing(self) -> list[str]:
         """Descriptions whose files do not say what the manifest says."""
-        return [
-            place
-            for place, description in self._descriptions.items()
-            if not self._says(place, description)
-        ]
+        return [place for place in self._descriptions if not self._says(place)]
 
-    def _says(self, place: str, description: Any) -> bool:
-        own = _text(description)
+    def _says(self, place: str, *, consolidated: bool = False) -> bool:
+        """Whether a file says what the manifest does of this place.
+
+        Arguments:
+            consolidated: whether it has to say what is below a group too. What it says of
+                that has to be right in any case, but for groups of other people's.
+        """
+        wanted = self._document(place)
         try:
-            found = json.loads(_files.read(self.path, place, 2**20 + 4 * len(own)))
-            found.pop("consolidated_metadata", None)  # which users may add
-            return _text(found) == own
-        except (OSError, ValueError, RecursionError, AttributeError):
+            found = self._in_file(place)
+            below = found.pop(_BELOW, None)
+            if below is None:
+                right = not consolidated or _BELOW not in wanted
+                return right and _text(found) == _text(self._descriptions[place])
+            ours = wanted[_BELOW]["metadata"]
+            kept = {name: each for name, each in below["metadata"].items() if name in ours}
+            return _text({**found, _BELOW: {**below, "metadata": kept}}) == _text(wanted)
+        except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
             return False
+
+    def _in_file(self, place: str) -> dict[str, Any]:
+        size = 2**20 + 4 * len(_text(self._document(place)))
+        return json.loads(_files.read(self.path, place, size))
+
+    def _document(self, place: str) -> dict[str, Any]:
+        """What is to be in a file: a description, and of a group all those below it."""
+        description = self._descriptions[place]
+        if description.get("node_type") != "group":
+            return description
+        start, end = len(place) - len(DESCRIPTION), len(f"/{DESCRIPTION}")
+        others = (p for p in self._descriptions if p.startswith(place[:start]))
+        below = {p[start:-end]: self._nested(p) for p in others if p != place}
+        return {**description, _BELOW: {**_INLINE, "metadata": _in_order(below)}}
+
+    def _with_others(self, place: str) -> dict[str, Any]:
+        """The same, and what the file says of groups that are not jaxflow's."""
+        document = self._document(place)
+        if _BELOW not in document:
+            return document
+        with contextlib.suppress(
+            OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError
+        ):
+            found = self._in_file(place)[_BELOW]["metadata"]
+            start = place.removesuffix(DESCRIPTION)
+            known = {p.split("/")[0] for p in document[_BELOW]["metadata"]}
+            others = {
+                name: each
+                for name, each in found.items()
+                if name.split("/")[0] not in known and (self.path / start / name).is_dir()
+            }
+            metadata = {**others, **document[_BELOW]["metadata"]}
+            document[_BELOW]["metadata"] = _in_order(metadata)
+        return document
+
+    def _nested(self, place: str) -> dict[str, Any]:
+        """A description within another, in the form in which Zarr writes it."""
+        description = self._descriptions[place]
+        if description.get("node_type") != "group":
+            return description
+        return {**description, _BELOW: {**_INLINE, "metadata": {}}}
 
     # -- changes --
 
     def commit(self, last: str | None = None) -> None:
         """Make all changes.
 
-        **Arguments:** `last`, the beginning of the places of those files that are written
-        after all others.
+        Arguments:
+            last: the beginning of the places of those files that are written after all
+                others.
 
-        **Raises:** `OSError`. What was there before is whole then.
+        Raises:
+            OSError: as the system does. What was there before is whole then.
         """
         self._settle()
         for place in [p for p in self._staged if p.endswith(DESCRIPTION)]:
             self._descriptions[place] = json.loads(self._staged.pop(place))
         # Those too that an earlier commit could not write.
-        described = self.differing()
+        described = [
+            place
+            for place in sorted(self._descriptions, key=len, reverse=True)
+            if not self._says(place, consolidated=True)
+        ]
         changed = {place: File.of(content) for place, content in self._staged.items()}
         self._generation += 1
         self._begun = changed
         _write_manifest(self.path, self._manifest(changed))
         for place in described:
-            text = json.dumps(self._descriptions[place], indent=2)
+            text = json.dumps(self._with_others(place), indent=2)
             _files.write(self.path, place, text.encode(), NEW)
         lasts = [p for p in self._staged if last is not None and p.startswith(last)]
         others = [place for place in self._staged if place not in lasts]
@@ -299,6 +357,11 @@ def _write_manifest(path: pathlib.Path, manifest: Manifest) -> None:
 
 def _text(description: Any) -> str:
     return json.dumps(description, sort_keys=True)
+
+
+def _in_order(metadata: dict[str, Any]) -> dict[str, Any]:
+    """In the order in which Zarr writes it, on which its reading depends."""
+    return dict(sorted(metadata.items(), key=lambda pair: (pair[0].count("/"), pair[0])))
 
 
 def _part(content: bytes, part: zarr.abc.store.ByteRequest | None) -> bytes:

@@ -34,13 +34,15 @@ _EMPTY_ARRAY = {
     "codecs": [{"name": "bytes"}],
     "attributes": {},
     "dimension_names": ["byte"],
+    "storage_transformers": [],
 }
 
 
 def as_path(path: Any, argument: str) -> pathlib.Path:
     """The folder that a caller means, wherever the process goes to later.
 
-    **Raises:** `InputError` for what is no path of a folder on this machine.
+    Raises:
+        InputError: for what is no path of a folder on this machine.
     """
     try:
         text = os.fspath(path)
@@ -62,7 +64,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes one slash of tw
 def read_manifest(path: pathlib.Path) -> Manifest:
     """The manifest of the store in a folder.
 
-    **Raises:** `StoreError` if there is none, or none that can be read.
+    Raises:
+        StoreError: if there is none, or none that can be read.
     """
     if not path.is_dir():
         raise StoreError(f"There is no result at {path}.")
@@ -101,7 +104,9 @@ def unfinished(
 
     It is removed in the end, unless it has been moved to its place.
 
-    **Arguments:** `path`, where it is going to be; `attributes` of the group at its root.
+    Arguments:
+        path: where it is going to be.
+        attributes: of the group at its root.
     """
     _files.make_folder(path.parent)
     _clear_away(path)
@@ -149,7 +154,8 @@ def _escaped(name: str) -> str:
 def move_to(path: pathlib.Path, store: CheckedStore) -> bool:
     """Move a new store to its place, unless something is there.
 
-    **Returns:** whether it has been moved.
+    Returns:
+        Whether it has been moved.
     """
     try:
         os.rename(store.path, path)
@@ -165,8 +171,9 @@ def move_to(path: pathlib.Path, store: CheckedStore) -> bool:
 def replace(path: pathlib.Path, store: CheckedStore) -> None:
     """Move a new store to the place of an older one, which goes.
 
-    **Raises:** `StoreError` if what is there is no store of jaxflow's, holds what is not
-    jaxflow's, or is being written.
+    Raises:
+        StoreError: if what is there is no store of jaxflow's, holds what is not jaxflow's,
+            or is being written.
     """
     check_own(path)
     with lock(path):
@@ -185,7 +192,7 @@ def replace(path: pathlib.Path, store: CheckedStore) -> None:
 
 
 def check_own(path: pathlib.Path) -> None:
-    """**Raises:** `StoreError` if a folder is not a store of jaxflow's and that alone."""
+    """Raises `StoreError` if a folder is not a store of jaxflow's and that alone."""
     if not has_manifest(path):
         raise StoreError(
             f"{path} does not say that jaxflow made it, so it is not overwritten: choose "
@@ -262,7 +269,8 @@ class Lock:
 def lock(path: pathlib.Path) -> Lock:
     """Keep other processes from writing a store.
 
-    **Raises:** `StoreError` if another one writes it.
+    Raises:
+        StoreError: if another one writes it.
     """
     try:
         import fcntl
@@ -291,8 +299,9 @@ def lock(path: pathlib.Path) -> Lock:
 def open_for_reading(path: pathlib.Path) -> CheckedStore:
     """The store in a folder, which is not changed.
 
-    **Raises:** `StoreError` if it is not as it was written, as far as that can be seen
-    without its chunks.
+    Raises:
+        StoreError: if it is not as it was written, as far as that can be seen without its
+            chunks.
     """
     store = CheckedStore(path, read_manifest(path), read_only=True)
     if different := store.differing():
@@ -328,9 +337,11 @@ def open_for_writing(path: pathlib.Path, *, read_only: bool = False) -> Settled:
 
     Files that are damaged, or have gone, are no longer in its manifest.
 
-    **Arguments:** `read_only`, whether it is only looked at.
+    Arguments:
+        read_only: whether it is only looked at.
 
-    **Raises:** `StoreError`.
+    Raises:
+        StoreError: if it does not fit.
     """
     manifest = read_manifest(path)
     files: dict[str, tuple[File, ...]] = {}

@@ -40,13 +40,12 @@ class File(NamedTuple):
 class Manifest:
     """What a store is made of.
 
-    **Arguments:**
-
-    - `store`: a word that no other store has.
-    - `generation`: how often the manifest has been written.
-    - `descriptions`: of groups and arrays, the content of each `zarr.json`.
-    - `files`: all others; two of a kind where one is taking the place of another, the
-      newer one last.
+    Arguments:
+        store: a word that no other store has.
+        generation: how often the manifest has been written.
+        descriptions: of groups and arrays, the content of each `zarr.json`.
+        files: all others; two of a kind where one is taking the place of another, the newer
+            one last.
     """
 
     store: str
@@ -59,7 +58,7 @@ class Manifest:
         return [*self.descriptions, *self.files]
 
     def to_bytes(self) -> bytes:
-        """**Raises:** `StoreError` if there are too many files."""
+        """Raises `StoreError` if there are too many files."""
         text = json.dumps(dataclasses.asdict(self), separators=(",", ":"))
         content = text.encode()
         if len(content) > LARGEST:
@@ -71,7 +70,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "Manifest":
-        """**Raises:** `ValueError` if the bytes are not what `to_bytes` gave."""
+        """Raises `ValueError` if the bytes are not what `to_bytes` gave."""
         head, newline, content = stored.partition(b"\n")
         if not head.startswith(_MAGIC + b" "):
             raise ValueError("it is no manifest")

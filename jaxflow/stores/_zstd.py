@@ -11,7 +11,7 @@ larger than that holds next to nothing, and jaxflow writes chunks of some megaby
 
 
 def check_decoded_size(path: pathlib.Path, place: str, content: bytes) -> None:
-    """**Raises:** `StoreError` for a small file that would become a huge array."""
+    """Raises `StoreError` for a small file that would become a huge array."""
     if content[:4] != _MAGIC:
         return
     size = decoded_size(content)
@@ -26,12 +26,14 @@ def check_decoded_size(path: pathlib.Path, place: str, content: bytes) -> None:
 def decoded_size(content: bytes) -> int | None:
     """The bytes that a frame of Zstandard becomes (RFC 8878, 3.1.1.1), if it says so.
 
-    >>> import zarr.storage, numpy as np, jax
-    >>> store = {}
-    >>> array = zarr.create_array(store, shape=(1000,), chunks=(1000,), dtype="float64")
-    >>> array[:] = 1.0
-    >>> decoded_size(store["c/0"].to_bytes())
-    8000
+    Examples:
+        >>> from jaxflow.stores._zstd import decoded_size
+        >>> import zarr.storage, numpy as np, jax
+        >>> store = {}
+        >>> array = zarr.create_array(store, shape=(1000,), chunks=(1000,), dtype="float64")
+        >>> array[:] = 1.0
+        >>> decoded_size(store["c/0"].to_bytes())
+        8000
     """
     if content[:4] != _MAGIC or len(content) < 6:
         return None

@@ -14,6 +14,7 @@ from ._margins import (
     log_loss_at_origin as log_loss_at_origin,
     margin_residual as margin_residual,
 )
+from ._per_member import TaskPerMember as TaskPerMember
 from ._task import (
     AbstractTask as AbstractTask,
     check_task as check_task,

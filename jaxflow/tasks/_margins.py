@@ -16,12 +16,13 @@ def log_loss_at_origin(task: AbstractTask, outputs: Float[Array, "n out"]):
 
 
 def is_separated(task: AbstractTask, outputs: Float[Array, "n out"]) -> Bool[Array, ""]:
-    """Whether the loss is below that of one sample at the origin, `𝓛(0)/n`.
+    """Whether the loss is below that of any one sample at the origin, `𝓛(0)/n` if alike.
 
     Then all margins are positive: otherwise one sample alone would cost as much.
     """
-    at_origin = log_loss_at_origin(task, outputs) - jnp.log(float(task.num_samples))
-    return task.log_loss(outputs) < at_origin
+    at_origin = task.log_losses_of_margins(task.margins(jnp.zeros_like(outputs)))
+    counts = at_origin > -jnp.inf  # those without weight cost nothing
+    return task.log_loss(outputs) < jnp.min(jnp.where(counts, at_origin, jnp.inf))
 
 
 def margin_residual(
@@ -36,7 +37,10 @@ def margin_residual(
 
     Both are between zero and one. One where the data is not separated.
 
-    **Arguments:** a `task` whose loss has margins, the network's `outputs`, and `sine`.
+    Arguments:
+        task: one whose loss has margins.
+        outputs: the network's.
+        sine: of the angle between `w` and `-∇𝓛(w)`.
     """
     margins = task.margins(outputs)
     multipliers = -jax.grad(task.log_loss_of_margins)(margins)

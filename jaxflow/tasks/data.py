@@ -1,5 +1,7 @@
 """Makers of small data sets."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -28,16 +30,22 @@ def sphere_points(
 ) -> Float[Array, "num dim"]:
     """Draw points uniformly on the unit sphere.
 
-    **Arguments:** `num` points in `dim` dimensions, a PRNG `key`, and a `dtype` (JAX's
-    default float if not given).
+    Arguments:
+        num: how many points.
+        dim: their dimensions.
+        key: a PRNG key.
+        dtype: JAX's default float if not given.
 
-    **Returns:** `x`, (num, dim), rows of unit norm.
+    Returns:
+        `x`, (num, dim), rows of unit norm.
 
-    **Raises:** `InputError` if `num` or `dim` is not positive.
+    Raises:
+        InputError: if `num` or `dim` is not positive.
 
-    >>> import jax
-    >>> sphere_points(5, 3, key=jax.random.key(0)).shape
-    (5, 3)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> jf.data.sphere_points(5, 3, key=jax.random.key(0)).shape
+        (5, 3)
     """
     num, dim = check_whole("num", num), check_whole("dim", dim)
     dtype = check_dtype("dtype", dtype)
@@ -53,20 +61,30 @@ def nearly_orthogonal_points(
     The Gram matrix is drawn at random with `max_{i≠j} |⟨x_i, x_j⟩| = μ`, the `coherence`,
     and the points are its symmetric square root in a random orthonormal frame.
 
-    **Arguments:** `num` points in `dim >= num` dimensions, a `coherence` in [0, 1), a
-    PRNG `key`, and a `dtype` (JAX's default float if not given).
+    Arguments:
+        num: how many points.
+        dim: their dimensions, at least `num`.
+        coherence: in [0, 1).
+        key: a PRNG key.
+        dtype: JAX's default float if not given.
 
-    **Returns:** `x`, (num, dim), rows of unit norm.
+    Returns:
+        `x`, (num, dim), rows of unit norm.
 
-    **Raises:** `InputError` if `dim < num` or the coherence is out of range.
+    Raises:
+        InputError: if `dim < num` or the coherence is out of range.
 
-    **Source:** the data of arXiv:2210.07082 (nearly orthogonal training data).
+    Source:
+        The data of arXiv:2210.07082 (nearly orthogonal training data).
 
-    >>> import jax, numpy as np
-    >>> x = nearly_orthogonal_points(4, 10, coherence=0.05, key=jax.random.key(0))
-    >>> gram = np.asarray(x @ x.T)
-    >>> round(float(abs(gram - np.eye(4)).max()), 6)
-    0.05
+    Examples:
+        >>> import jax, jaxflow as jf, numpy as np
+        >>> x = jf.data.nearly_orthogonal_points(
+        ...     4, 10, coherence=0.05, key=jax.random.key(0)
+        ... )
+        >>> gram = np.asarray(x @ x.T)
+        >>> round(float(abs(gram - np.eye(4)).max()), 6)
+        0.05
     """
     num, dim = check_whole("num", num), check_whole("dim", dim)
     check_key("key", key)
@@ -110,38 +128,42 @@ def teacher_student(
     largest output for the cross-entropy: whatever the loss makes of them by
     `targets_from(outputs)`.
 
-    **Arguments:**
+    Arguments:
+        teacher: a module called on one sample.
+        inputs: `x`, (n, *input_shape).
+        loss: as for `Task`.
+        target_norm: rescale the targets to `‖y‖ = target_norm` (over all samples), for
+            losses whose targets are numbers.
 
-    - `teacher`: a module called on one sample.
-    - `inputs`: `x`, (n, *input_shape).
-    - `loss`: as for `Task`.
-    - `target_norm`: rescale the targets to `‖y‖ = target_norm` (over all samples), for
-      losses whose targets are numbers.
+    Returns:
+        A `Task`.
 
-    **Returns:** a `Task`.
+    Raises:
+        InputError: as `Task` does, for a teacher that cannot be called on the inputs, and
+            for a `target_norm` with labels.
 
-    **Raises:** `InputError` as `Task` does, for a teacher that cannot be called on the
-    inputs, and for a `target_norm` with labels.
-
-    >>> import jax, jaxflow as jf
-    >>> key = jax.random.key(0)
-    >>> teacher = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=key)
-    >>> task = teacher_student(teacher, sphere_points(5, 3, key=key), target_norm=1.0)
-    >>> task.targets.shape
-    (5, 1)
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> key = jax.random.key(0)
+        >>> teacher = jf.FeedForward((3, 4, 1), jf.LeakyReLU(), key=key)
+        >>> task = jf.data.teacher_student(
+        ...     teacher, jf.data.sphere_points(5, 3, key=key), target_norm=1.0
+        ... )
+        >>> task.targets.shape
+        (5, 1)
     """
     loss = as_loss(loss)
     if target_norm is not None:
         target_norm = check_positive("target_norm", target_norm)
-    inputs = as_inputs(inputs)
-    outputs = _outputs_of(teacher, inputs)
+    samples: Any = as_inputs(inputs)
+    outputs = _outputs_of(teacher, samples)
     targets = loss.targets_from(outputs)
     if target_norm is not None:
         if targets is not outputs:
             found = f"{target_norm:g} with labels"
             raise InputError("target_norm", found, "none")
         targets = targets * (target_norm / jnp.linalg.norm(targets))
-    return Task(inputs, targets, loss)
+    return Task(samples, targets, loss)
 
 
 def digits(
@@ -156,25 +178,29 @@ def digits(
     Images become vectors of 64 pixels with unit norm. Two classes are labelled -1 and 1
     in the order given, more classes 0, 1, …
 
-    **Arguments:**
+    Arguments:
+        classes: two or more different digits.
+        num: how many images, as equally divided over the classes as they allow, chosen at
+            random; all of them if not given.
+        loss: as for `Task`; logistic for two classes and cross-entropy for more if not
+            given.
+        seed: of the choice and order of images.
 
-    - `classes`: two or more different digits.
-    - `num`: how many images, as equally divided over the classes as they allow, chosen at
-      random; all of them if not given.
-    - `loss`: as for `Task`; logistic for two classes and cross-entropy for more if not
-      given.
-    - `seed`: of the choice and order of images.
+    Returns:
+        A `Task`; nothing is downloaded.
 
-    **Returns:** a `Task`; nothing is downloaded.
+    Raises:
+        InputError: for classes that are not digits or too few images.
+        ImportError: without scikit-learn (extra `demo`).
 
-    **Raises:** `InputError` for classes that are not digits or too few images;
-    `ImportError` without scikit-learn (extra `demo`).
+    Source:
+        The optical recognition of handwritten digits data set of the UCI repository, as
+        `sklearn.datasets.load_digits` ships it.
 
-    **Source:** the optical recognition of handwritten digits data set of the UCI
-    repository, as `sklearn.datasets.load_digits` ships it.
-
-    >>> digits((3, 8), 100).inputs.shape
-    (100, 64)
+    Examples:
+        >>> import jaxflow as jf
+        >>> jf.data.digits((3, 8), 100).inputs.shape
+        (100, 64)
     """
     try:
         from sklearn.datasets import load_digits

@@ -1,89 +1,104 @@
-"""Explicit steps while accuracy limits them, stabilized ones while stability does."""
+"""The solver that chooses between an explicit and a stabilized method by itself."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ._rkc import rkc2_table
-from ._rosenbrock import rodasp_table
-from ._solver import AbstractStagedSolver
-from ._stage_table import join, stage_table, StageTable
-from ._state import StagedState, Verdict
-
-_STIFF, _NOT_STIFF = 2.5, 2.0
-"""A step of Tsit5 with a larger `h ρ` than the first is taken to be limited by stability,
-which ends at 3.5. A stabilized step with a smaller one than the second could have been one
-of Tsit5; that is less, so that members do not change to and fro. Chosen;
-benchmarks/plateau.py was run with them."""
-
-_EVIDENCE = 6
-"""How many more steps than not must have found the other kind of method better before it
-takes over. Hairer and Wanner's DOPRI5 waits for 15 such steps before it calls a problem
-stiff, and for 6 others to forget them; six was chosen for both ways."""
+from ..._checks import shown
+from ...errors import InputError
+from .._kinks import Sides
+from .._stepper import AbstractStepper
+from ._automatic_steps import AutomaticSteps
+from ._quartic import QuarticInterpolation
 
 
-class Automatic(AbstractStagedSolver):
-    """Tsit5, and a stabilized method wherever stability limits the steps.
+class Automatic(diffrax.AbstractAdaptiveSolver):
+    """An explicit method, and a stabilized one wherever stability limits the steps.
 
-    `gradient_flow(..., solver="auto")` uses it. With Tsit5, `h ρ` is seen in the difference
-    of the last two stages, at no cost; when it stays near the limit of stability the
-    stabilized method takes over, and gives back when `h ρ` has become small.
+    The explicit method is Tsit5, or where the vector field has kinks Bosh3, with a looser
+    tolerance for steps that slide, as `jaxflow.sliding_solver` makes them. `h ρ` is seen in
+    the difference of its last two stages, at no cost. When that stays near the limit of
+    stability, RKC2 or a Rosenbrock method takes over, and gives back when `h ρ` has become
+    small.
 
-    **Source:** E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section
-    IV.2 (stiffness detection).
+    `gradient_flow` and its siblings use it where no solver is given. What it is told of a
+    flow, they find out.
+
+    Arguments:
+        drives: which components of a state others depend on; all if `None`.
+        sides: a function of (state, args) that tells for everything that switches, such
+            as a neuron on a sample, on which side of its kink it is; `None` where nothing
+            does.
+
+    Source:
+        E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section IV.2
+        (stiffness detection).
+
+    Examples:
+        >>> import diffrax, jax.numpy as jnp, jaxflow as jf
+        >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
+        >>> solution = diffrax.diffeqsolve(
+        ...     field,
+        ...     jf.solvers.Automatic(),
+        ...     0.0,
+        ...     1.0,
+        ...     None,
+        ...     jnp.ones(2),
+        ...     jnp.array([1.0, 1e4]),
+        ...     stepsize_controller=diffrax.PIDController(rtol=1e-5, atol=1e-7),
+        ... )
+        >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-4)
+        True
     """
 
     drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
+    sides: Sides | None = None
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar = QuarticInterpolation
 
-    @property
-    def table(self):
-        return _table()
+    def __check_init__(self):
+        for name in ("drives", "sides"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise InputError(name, shown(value), "a function of a state, or None")
 
-    def judge(self, state: StagedState, step, stiffness):
-        stiff = step * state.radius
-        better = jnp.where(state.stabilized, stiff < _NOT_STIFF, stiffness > _STIFF)
-        evidence = jnp.where(better, state.evidence + 1, jnp.maximum(state.evidence - 1, 0))
-        turns = evidence >= _EVIDENCE
-        return Verdict(
-            stabilized=state.stabilized ^ turns, evidence=jnp.where(turns, 0, evidence)
-        )
+    def stepper(self, flow: Any) -> AbstractStepper:
+        """The stepper for a flow, which tells what drives it and where its kinks are."""
+        return AutomaticSteps(flow.drives, flow.sides, flow.weights)  # pyright: ignore
 
     def order(self, terms):
-        return 5
+        return self._steps.explicit.order(terms)
 
+    def error_order(self, terms):
+        return self._steps.error_order(terms)
 
-@functools.cache
-def _table() -> StageTable:
-    return join([_tsit5_table(), rkc2_table(), rodasp_table()])
+    def init(self, terms, t0, t1, y0, args):
+        return self._steps.init(terms, jnp.asarray(t0), jnp.asarray(t1), y0, args)
 
+    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+        del made_jump
+        start, end = jnp.asarray(t0), jnp.asarray(t1)
 
-def _tsit5_table() -> StageTable:
-    tableau = cast(diffrax.ButcherTableau, diffrax.Tsit5.tableau)
-    num = tableau.num_stages
-    lower = np.zeros((1, num, num))
-    for i, row in enumerate(tableau.a_lower, start=1):
-        lower[0, i, :i] = row
-    return stage_table(
-        interval=np.array([3.0]),
-        error_order=5,
-        tableau=lower,
-        error=np.asarray(tableau.b_error)[None],
-        bulge=np.array([_BULGE]),
-    )
+        def attempt(state):
+            made = self._steps.attempt(terms, start, end, y0, args, state)
+            result = made.candidate, made.error, made.dense_info
+            return made.settle(jnp.asarray(True)), made.ready, result
 
+        def go_on(carry):
+            return attempt(carry[0])
 
-_BULGE = [
-    -1.0530884977290216,
-    0.1017,
-    2.490627285651252793,
-    -16.54810288924490272,
-    47.37952196281928122,
-    -34.87065786149660974,
-    2.5,
-]
-"""The coefficients of θ⁴ in the weights of Tsit5's dense output, as diffrax has them."""
+        state, _, (candidate, error, dense_info) = jax.lax.while_loop(
+            lambda carry: ~carry[1], go_on, attempt(solver_state)
+        )
+        return candidate, error, dense_info, state, diffrax.RESULTS.successful
+
+    def func(self, terms, t0, y0, args):
+        return terms.vf(t0, y0, args)
+
+    @property
+    def _steps(self) -> "AutomaticSteps":
+        return AutomaticSteps(self.drives, self.sides)  # pyright: ignore[reportCallIssue]

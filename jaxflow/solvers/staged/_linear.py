@@ -4,7 +4,8 @@
 symmetric, as that of gradient flow is. Every iteration needs one product `J r`, which is a
 central difference of the vector field: two evaluations.
 
-**Source:** Y. Saad, Iterative Methods for Sparse Linear Systems, section 6.8.
+Source:
+    Y. Saad, Iterative Methods for Sparse Linear Systems, section 6.8.
 """
 
 import jax.numpy as jnp
@@ -33,17 +34,15 @@ def largest_interval(dtype) -> float:
 def pose(setting: StepSetting, state: StagedState, row: Row, slope) -> StagedState:
     """The linear system for the slope of this stage, with the first guess zero.
 
-    **Arguments:** as they are in a step, and the `slope` of the vector field at the stage.
+    Arguments are as they are in a step, and the `slope` of the vector field at the stage.
     """
     here = state.is_stage
-    slopes = jnp.where(here, 0.0, state.slopes)
+    slopes = jnp.where(here, 0.0, state.now.slopes)
     given = row.gamma * (slope + combine(row.coupling[state.stage], slopes))
     zero = jnp.zeros_like(given)
     target = _TOLERANCE * jnp.linalg.norm(setting.drives * given)
-    return state._replace(
-        phase=jnp.full_like(state.phase, SOLVING),
-        slopes=slopes,
-        system=System(given, zero, zero, target, zero, 0 * state.stage),
+    return state._replace(phase=jnp.full_like(state.phase, SOLVING)).with_now(
+        slopes=slopes, system=System(given, zero, zero, target, zero, 0 * state.stage)
     )
 
 
@@ -64,8 +63,8 @@ def after_product(
     setting: StepSetting, state: StagedState, slope, reach, row: Row
 ) -> StagedState:
     """The state after one more evaluation: after half an iteration, or a whole one."""
-    system, step, drives = state.system, setting.step, setting.drives
-    half = state._replace(system=system._replace(ahead=slope, count=system.count + 1))
+    system, step, drives = state.now.system, setting.step, setting.drives
+    half = state.with_now(system=system._replace(ahead=slope, count=system.count + 1))
     product = (system.ahead - slope) / (2 * reach)  # J r
     turned = system.residual - step * row.gamma * product
     old = drives * system.image
@@ -80,11 +79,12 @@ def after_product(
     # Components that no others depend on, such as a clock, are found last, from the
     # others; derivatives with respect to them are left out of J.
     found = length * direction + jnp.where(solved, (1 - drives) * residual, 0.0)
-    slopes = state.slopes + jnp.where(state.is_stage, found[None], 0.0)
+    slopes = state.now.slopes + jnp.where(state.is_stage, found[None], 0.0)
     fails = ~solved & (count >= 2 * _MOST_ITERATIONS)
     state = state._replace(
+        phase=jnp.where(fails, READY, state.phase).astype(state.phase.dtype)
+    ).with_now(
         slopes=jnp.where(fails, jnp.nan, slopes),
-        phase=jnp.where(fails, READY, state.phase).astype(state.phase.dtype),
         system=System(residual, direction, image, system.target, slope, count),
     )
     whole = select(solved, _next_stage(setting, state, row), state)

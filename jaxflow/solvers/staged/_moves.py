@@ -40,8 +40,7 @@ benchmarks/plateau.py was run with it."""
 
 def begin(setting: StepSetting, state: StagedState) -> StagedState:
     """From FRESH to the first phase that costs something."""
-    state = state._replace(begun=state.work.num_evaluations)
-    estimates = state.stabilized & (state.age >= _RADIUS_AGE)
+    estimates = state.age >= _RADIUS_AGE
     estimating = state._replace(
         phase=jnp.full_like(state.phase, ESTIMATING), stage=0 * state.stage
     )
@@ -50,8 +49,9 @@ def begin(setting: StepSetting, state: StagedState) -> StagedState:
 
 def _enter(setting: StepSetting, state: StagedState) -> StagedState:
     """Choose the method of this step, now that the spectral radius is known."""
+    state = state._replace(begun=state.work.num_evaluations)
     start, step = setting.start, setting.step
-    number = jnp.where(state.stabilized, _stabilized_row(setting, state), 0)
+    number = _row_for(setting, state)
     row = setting.row(number)
     recurs = row.length > 0
     # After the first stage, whose slope f_0 is there already.
@@ -62,31 +62,28 @@ def _enter(setting: StepSetting, state: StagedState) -> StagedState:
         phase=phase.astype(state.phase.dtype),
         row=number.astype(state.row.dtype),
         stage=begins.astype(state.stage.dtype),
-        newest=newest,
-        older=start,
-        point=start,
-        slopes=jnp.zeros_like(state.slopes).at[0].set(state.slope),
     )
+    slopes = jnp.zeros_like(state.now.slopes).at[0].set(state.slope)
+    explicit = explicit.with_now(newest=newest, older=start, point=start, slopes=slopes)
     if not setting.table.has_rosenbrock:
         return explicit
-    state = explicit._replace(stage=0 * state.stage, newest=start)
+    state = explicit._replace(stage=0 * state.stage).with_now(newest=start)
     posed = pose(setting, state, row, state.slope)
     return select(row.gamma > 0, posed, explicit)
 
 
-def _stabilized_row(setting: StepSetting, state: StagedState):
+def _row_for(setting: StepSetting, state: StagedState):
     """The method of fewest stages that is stable, or a Rosenbrock method if cheaper."""
     table, step = setting.table, setting.step
     intervals = jnp.asarray(table.interval[table.stabilized], step.dtype)
     stiffness = step * state.radius
-    place = jnp.minimum(jnp.searchsorted(intervals, stiffness), len(intervals) - 1)
-    number = table.num_plain + place
+    place = jnp.minimum(jnp.sum(intervals < stiffness), len(intervals) - 1)
     if not table.has_rosenbrock:
-        return number
-    dear = jnp.asarray(table.length, step.dtype)[number] > _EARLY * state.rosenbrock_cost
+        return place
+    dear = jnp.asarray(table.length, step.dtype)[place] > _EARLY * state.rosenbrock_cost
     too_stiff = stiffness > intervals[-1]
     usable = stiffness < largest_interval(step.dtype)
-    return jnp.where(usable & (dear | too_stiff), len(table.interval) - 1, number)
+    return jnp.where(usable & (dear | too_stiff), len(table.interval) - 1, place)
 
 
 def move(setting: StepSetting, state: StagedState) -> StagedState:
@@ -97,12 +94,12 @@ def move(setting: StepSetting, state: StagedState) -> StagedState:
     finishing = state.phase == FINISHING
     solving = state.phase == SOLVING
     coefficients = jnp.where(finishing, row.tableau[state.stage], 0.0)
-    at = state.newest + step * combine(coefficients, state.slopes)
+    at = state.now.newest + step * combine(coefficients, state.now.slopes)
     probe = size * float(jnp.finfo(start.dtype).eps) ** 0.5
     at = jnp.where(estimating, start + probe * state.vector, at)
-    reach = reach_of(setting, state.system) if table.has_rosenbrock else None
+    reach = reach_of(setting, state.now.system) if table.has_rosenbrock else None
     if table.has_rosenbrock:
-        at = jnp.where(solving, side_of(setting, state.system, reach), at)
+        at = jnp.where(solving, side_of(setting, state.now.system, reach), at)
     slope = field(at)
     moved = select(
         estimating,
@@ -137,6 +134,7 @@ def _after_estimate(setting: StepSetting, state: StagedState, image) -> StagedSt
         vector=jnp.where(usable, image / jnp.where(usable, radius, 1.0), state.vector),
     )
     entered = _enter(setting, next_state._replace(age=0 * state.age))
+    entered = entered._replace(begun=entered.begun + 1)  # with this evaluation
     return select(done | ~usable, entered, next_state)
 
 
@@ -147,8 +145,8 @@ def _after_recurrence(
     c = row.coefficients(state.stage)
     newest = (
         c.start * start
-        + c.newest * state.newest
-        + c.older * state.older
+        + c.newest * state.now.newest
+        + c.older * state.now.older
         + step * (c.slope * slope + c.first_slope * state.slope)
     )
     stage = state.stage + 1
@@ -156,9 +154,10 @@ def _after_recurrence(
     return state._replace(
         phase=jnp.where(ends, FINISHING, state.phase).astype(state.phase.dtype),
         stage=jnp.where(ends, 0, stage),
+    ).with_now(
         newest=newest,
-        older=state.newest,
-        point=jnp.where(stage == row.point, newest, state.point),
+        older=state.now.newest,
+        point=jnp.where(stage == row.point, newest, state.now.point),
     )
 
 
@@ -167,8 +166,7 @@ def _after_slope(setting: StepSetting, state: StagedState, slope, row: Row) -> S
     explicit = state._replace(
         phase=jnp.where(ends, READY, state.phase).astype(state.phase.dtype),
         stage=jnp.where(ends, state.stage, state.stage + 1),
-        slopes=jnp.where(state.is_stage, slope[None], state.slopes),
-    )
+    ).with_now(slopes=jnp.where(state.is_stage, slope[None], state.now.slopes))
     if not setting.table.has_rosenbrock:
         return explicit
     posed = pose(setting, state, row, slope)

@@ -14,7 +14,7 @@ class QuarticInterpolation(diffrax.AbstractLocalInterpolation):
     that has the right values and slopes at both ends is of this form, such as the dense
     output of Tsit5. Stabilized methods have no bulge.
 
-    **Arguments:** the ends of the step, the values and the rises `h f` there, the bulge.
+    Given the ends of the step, the values and the rises `h f` there, the bulge.
     """
 
     t0: Any

@@ -1,10 +1,13 @@
 """Second-order Runge–Kutta–Chebyshev methods."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import numpy as np
 
-from ._solver import AbstractStabilizedSolver
+from ._solver import AbstractStagedSolver
 from ._stage_table import stage_numbers, stage_table, StageTable
 
 _DAMPING = 2 / 13
@@ -14,7 +17,7 @@ _MOST_STAGES = 2000
 """Chosen; enough for `h ρ` up to 2.6e6."""
 
 
-class RKC2(AbstractStabilizedSolver):
+class RKC2(AbstractStagedSolver):
     """The second-order Runge–Kutta–Chebyshev method with as many stages as a step needs.
 
     With `s` stages it is stable for real eigenvalues of `h ∇²𝓛` up to `0.653 (s² - 1)`. Its
@@ -31,26 +34,30 @@ class RKC2(AbstractStabilizedSolver):
     wherever a diffrax solver is used; in an ensemble each member takes its own number of
     stages.
 
-    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver
-    for parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 2.
+    Source:
+        B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver for
+        parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 2.
 
-    >>> import diffrax, jax.numpy as jnp
-    >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates = jnp.array([1.0, 1e4])
-    >>> controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
-    >>> solution = diffrax.diffeqsolve(
-    ...     field,
-    ...     RKC2(),
-    ...     0.0,
-    ...     1.0,
-    ...     None,
-    ...     jnp.ones(2),
-    ...     rates,
-    ...     stepsize_controller=controller,
-    ... )
-    >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-3)
-    True
+    Examples:
+        >>> import diffrax, jax.numpy as jnp, jaxflow as jf
+        >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
+        >>> rates = jnp.array([1.0, 1e4])
+        >>> controller = diffrax.PIDController(rtol=1e-3, atol=1e-6)
+        >>> solution = diffrax.diffeqsolve(
+        ...     field,
+        ...     jf.solvers.RKC2(),
+        ...     0.0,
+        ...     1.0,
+        ...     None,
+        ...     jnp.ones(2),
+        ...     rates,
+        ...     stepsize_controller=controller,
+        ... )
+        >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-3)
+        True
     """
+
+    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
 
     @property
     def table(self):

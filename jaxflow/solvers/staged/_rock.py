@@ -2,10 +2,13 @@
 
 import functools
 import importlib.resources
+from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import numpy as np
 
-from ._solver import AbstractStabilizedSolver
+from ._solver import AbstractStagedSolver
 from ._stage_table import stage_table, StageTable
 
 _MOST_STAGES = 16
@@ -13,7 +16,7 @@ _MOST_STAGES = 16
 tests/test_rock4_table.py."""
 
 
-class ROCK4(AbstractStabilizedSolver):
+class ROCK4(AbstractStagedSolver):
     """The fourth-order orthogonal-Runge–Kutta–Chebyshev methods of 5 to 16 stages.
 
     With `s` stages they are stable for real eigenvalues of `h ∇²𝓛` up to about `0.35 s²`
@@ -26,31 +29,34 @@ class ROCK4(AbstractStabilizedSolver):
     flow do: remainders of the size `h² y''` are amplified by about `s⁶`. `RKC2` has no such
     weakness and is the method for long steps.
 
-    **Arguments:**
+    Arguments:
+        drives: which components of a state others depend on; set by `gradient_flow`.
 
-    - `drives`: which components of a state others depend on; set by `gradient_flow`.
+    Source:
+        A. Abdulle, Fourth order Chebyshev methods with recurrence relation, SIAM J. Sci.
+        Comput. 23 (2002) 2041–2054. Coefficients and error estimate are our own, computed
+        from the order conditions.
 
-    **Source:** A. Abdulle, Fourth order Chebyshev methods with recurrence relation, SIAM J.
-    Sci. Comput. 23 (2002) 2041–2054. Coefficients and error estimate are our own, computed
-    from the order conditions.
-
-    >>> import diffrax, jax.numpy as jnp
-    >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
-    >>> rates = jnp.array([1.0, 1e3])
-    >>> controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
-    >>> solution = diffrax.diffeqsolve(
-    ...     field,
-    ...     ROCK4(),
-    ...     0.0,
-    ...     1.0,
-    ...     None,
-    ...     jnp.ones(2),
-    ...     rates,
-    ...     stepsize_controller=controller,
-    ... )
-    >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-5)
-    True
+    Examples:
+        >>> import diffrax, jax.numpy as jnp, jaxflow as jf
+        >>> field = diffrax.ODETerm(lambda t, y, rates: -rates * y)
+        >>> rates = jnp.array([1.0, 1e3])
+        >>> controller = diffrax.PIDController(rtol=1e-6, atol=1e-9)
+        >>> solution = diffrax.diffeqsolve(
+        ...     field,
+        ...     jf.solvers.ROCK4(),
+        ...     0.0,
+        ...     1.0,
+        ...     None,
+        ...     jnp.ones(2),
+        ...     rates,
+        ...     stepsize_controller=controller,
+        ... )
+        >>> bool(abs(solution.ys[-1, 0] - jnp.exp(-1)) < 1e-5)
+        True
     """
+
+    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
 
     @property
     def table(self):

@@ -36,8 +36,9 @@ _C = [
 def rodasp_table() -> StageTable:
     """RODASP: of order four, with an error estimate of order three, stiffly accurate.
 
-    **Source:** E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section
-    IV.7, and its program RODAS.
+    Source:
+        E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, section IV.7,
+        and its program RODAS.
     """
     num = 7
     a, c = np.zeros((num, num)), np.zeros((num, num))

@@ -23,16 +23,16 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
-from ..._arrays import ratio, select
+from ..._arrays import select
 from ..._checks import shown
 from ...errors import InputError
-from .._stepper import AbstractStepper, Work
+from .._stepper import AbstractStepper, Scratch, Work
 from ._linear import largest_interval
 from ._moves import begin, move
 from ._quartic import QuarticInterpolation
 from ._row import combine, Row
 from ._stage_table import StageTable
-from ._state import FRESH, READY, StagedState, StepSetting, System, Verdict
+from ._state import FRESH, READY, StagedState, StepSetting, System, WithinStep
 from ._steps import StagedSteps
 
 _MOVES = 6
@@ -42,7 +42,7 @@ _FIRST_GUESS = 40
 """Evaluations that a Rosenbrock step is taken to cost before one has been made, and the
 least that one is expected to cost while none is. Chosen."""
 
-_OLD = 2**30
+FORGOTTEN = 2**30
 """An age that no estimate reaches: there is none yet, or it may not be used any more."""
 
 
@@ -60,8 +60,9 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     from the last estimate's vector on, and only when an estimate is old or a step was
     rejected. For gradient flow the quotient is a Hessian-vector product.
 
-    **Source:** B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver
-    for parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 3.
+    Source:
+        B. P. Sommeijer, L. F. Shampine and J. G. Verwer, RKC: an explicit solver for
+        parabolic PDEs, J. Comput. Appl. Math. 88 (1997) 315–326, section 3.
     """
 
     term_structure: ClassVar = diffrax.AbstractTerm
@@ -79,17 +80,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     @property
     @abc.abstractmethod
     def table(self) -> StageTable:
-        """The methods a step may be made with: a plain one in row 0, if there is one."""
-
-    @abc.abstractmethod
-    def judge(
-        self, state: StagedState, step: Float[Array, ""], stiffness: Float[Array, ""]
-    ) -> Verdict:
-        """The kind of method that comes next, after an accepted step.
-
-        **Arguments:** the `state`, the length of the `step`, and `stiffness`, its length
-        times the spectral radius as the last two stages of a plain method show it.
-        """
+        """The methods a step may be made with."""
 
     def stepper(self, flow: Any) -> AbstractStepper:
         """The stepper for a flow, which tells which components drive the others."""
@@ -105,22 +96,23 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         zero = jnp.zeros((), jnp.int32)
         # A random vector, since one with a pattern may be orthogonal to an eigenvector.
         random = np.random.default_rng(0).standard_normal(vector.size)
-        return StagedState(
-            slope=slope,
-            phase=zero + FRESH,
-            row=zero,
-            stage=zero,
+        within = WithinStep(
             newest=vector,
             older=vector,
             point=vector,
             slopes=jnp.zeros((self.table.num_slopes, vector.size), vector.dtype),
             system=System(vector, vector, vector, 0 * vector[0], vector, zero),
+        )
+        return StagedState(
+            slope=slope,
+            phase=zero + FRESH,
+            row=zero,
+            stage=zero,
+            within=Scratch(within),  # pyright: ignore[reportCallIssue]
             rosenbrock_cost=jnp.asarray(_FIRST_GUESS, vector.dtype),
             radius=jnp.zeros((), vector.dtype),
             vector=jnp.asarray(random / np.linalg.norm(random), vector.dtype),
-            age=zero + _OLD,
-            stabilized=jnp.asarray(self.table.num_plain == 0),
-            evidence=zero,
+            age=zero + FORGOTTEN,
             begun=zero,
             work=Work(zero + 1, zero, zero),
         )
@@ -169,26 +161,26 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         start, unravel = ravel_pytree(y0)
         step = jnp.asarray(t1 - t0, start.dtype)
         row = Row(self.table, state.row, start.dtype)
-        end = state.newest + step * combine(row.tableau[row.last], state.slopes)
-        rises = step * state.slope, step * state.slopes[row.last]
+        end = state.now.newest + step * combine(row.tableau[row.last], state.now.slopes)
+        rises = step * state.slope, step * state.now.slopes[row.last]
         of_difference, of_sum = row.error_of_ends
         of_last_point, of_point = row.error_of_points
         error = (
-            step * combine(row.error, state.slopes)
+            step * combine(row.error, state.now.slopes)
             + of_difference * (start - end)
             + of_sum * (rises[0] + rises[1])
-            + of_last_point * (state.newest - start)
-            + of_point * (state.point - start)
+            + of_last_point * (state.now.newest - start)
+            + of_point * (state.now.point - start)
         )
         # Longer than the longest stable step: to be tried again, shorter.
-        too_long = state.stabilized & (step > self.longest_step(state))
+        too_long = step > self.longest_step(state)
         error = jnp.where(too_long, jnp.inf, error)
         dense_info = {
             "y0": y0,
             "y1": unravel(end),
             "rise0": unravel(rises[0]),
             "rise1": unravel(rises[1]),
-            "bulge": unravel(step * combine(row.bulge, state.slopes)),
+            "bulge": unravel(step * combine(row.bulge, state.now.slopes)),
         }
         return unravel(end), unravel(error), dense_info
 
@@ -197,23 +189,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
     ) -> StagedState:
         """The state before the next step."""
         step = jnp.asarray(t1 - t0, state.slope.dtype)
-        row = Row(self.table, state.row, state.slope.dtype)
-        drives = self._drives(y0)
-        last, before = state.slopes[row.last], state.slopes[row.last - 1]
-        apart = step * combine(
-            row.tableau[row.last] - row.tableau[row.last - 1], state.slopes
-        )
-        distance = jnp.linalg.norm(drives * apart)
-        change = jnp.linalg.norm(drives * (last - before))
-        slope_rate = ratio(change, distance)
-        verdict = self.judge(state, step, step * slope_rate)
-        verdict = select(accepted, verdict, Verdict(state.stabilized, state.evidence))
-        # The last two stages of a step at the limit of stability differ by the vector that
-        # belongs to the largest eigenvalue.
-        turns = verdict.stabilized & ~state.stabilized
-        shown = ratio(drives * (last - before), change)
-        usable = turns & (change > 0)
-        stays_young = accepted & ~turns
+        row = Row(self.table, state.row, step.dtype)
         cost = (state.work.num_evaluations - state.begun).astype(step.dtype)
         solved = accepted & (row.gamma > 0)
         # A solved step tells what the next will cost. After a failed one four times its
@@ -224,16 +200,11 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
             rosenbrock_cost=jnp.where(
                 solved, cost, jnp.where(row.gamma > 0, 4 * cost, guess)
             ),
-            slope=jnp.where(accepted, last, state.slope),
+            slope=jnp.where(accepted, state.now.slopes[row.last], state.slope),
             phase=jnp.full_like(state.phase, FRESH),
-            vector=jnp.where(usable, shown, state.vector),
-            radius=jnp.where(usable, slope_rate, state.radius),
-            age=jnp.where(stays_young, jnp.minimum(state.age + 1, _OLD), _OLD),
-            stabilized=verdict.stabilized,
-            evidence=verdict.evidence,
+            age=jnp.where(accepted, jnp.minimum(state.age + 1, FORGOTTEN), FORGOTTEN),
             work=state.work._replace(
-                num_stabilized=state.work.num_stabilized
-                + (accepted & state.stabilized).astype(jnp.int32)
+                num_stabilized=state.work.num_stabilized + accepted.astype(jnp.int32)
             ),
         )
 
@@ -243,7 +214,7 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
 
     def longest_step(self, state: StagedState) -> Float[Array, ""]:
         """The longest step for which the table has a stable method."""
-        known = state.stabilized & (state.radius > 0)
+        known = state.radius > 0
         radius = jnp.where(known, state.radius, 1.0)
         longest = self._largest_interval(radius.dtype)
         return jnp.where(known, longest / radius, jnp.inf)
@@ -253,15 +224,6 @@ class AbstractStagedSolver(diffrax.AbstractAdaptiveSolver):
         table = self.table
         largest = float(table.interval[table.stabilized][-1])
         return max(largest, largest_interval(dtype)) if table.has_rosenbrock else largest
-
-
-class AbstractStabilizedSolver(AbstractStagedSolver):
-    """A staged solver all of whose methods are stabilized."""
-
-    drives: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
-
-    def judge(self, state, step, stiffness):
-        return Verdict(state.stabilized, state.evidence)
 
 
 def _size_of_weights(y0):

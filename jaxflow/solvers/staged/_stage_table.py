@@ -20,9 +20,9 @@ class StageTable(NamedTuple):
         error = h Σ_i e_i K_i + d_y (y_0 - y_1) + d_f h (f_0 + f_1)
                 + d_m (Y_m - y_0) + d_k (Y_k - y_0).
 
-    A plain Runge–Kutta method has `m = 0`, and `K_0 = f_0` then. The last slope is the
-    next step's first. A Rosenbrock method (`γ > 0`) has `m = 0` as well. All but its last
-    slope, which again is `f_1`, solve linear systems with the Jacobian `J` at the start:
+    The last slope is the next step's first. A Rosenbrock method (`γ > 0`) has `m = 0`. All
+    but its last slope, which again is `f_1`, solve linear systems with the Jacobian `J` at
+    the start:
 
         (I - h γ J) K_i = γ (f(y_0 + h Σ_{l<i} a_il K_l) + Σ_{l<i} c_il K_l).
 
@@ -51,14 +51,9 @@ class StageTable(NamedTuple):
         return self.tableau.shape[1]
 
     @property
-    def num_plain(self) -> int:
-        """How many rows are no stabilized methods, the first ones: zero or one."""
-        return int(np.sum((self.length == 0) & (self.gamma == 0)))
-
-    @property
     def stabilized(self) -> slice:
         """The rows of stabilized methods."""
-        return slice(self.num_plain, len(self.interval) - self.has_rosenbrock)
+        return slice(0, len(self.interval) - self.has_rosenbrock)
 
     @property
     def has_rosenbrock(self) -> bool:
@@ -76,8 +71,8 @@ def stage_table(
 ) -> StageTable:
     """A table of methods of one kind.
 
-    **Arguments:** one recurrence for each row, if the methods have them; of the other
-    `parts`, those that are not zero. Every tableau is used to its last row.
+    Given one recurrence for each row, if the methods have them; of the other `parts`, those
+    that are not zero. Every tableau is used to its last row.
     """
     num, slopes, _ = tableau.shape
     made = recurrences or [np.zeros((0, 5))] * num

@@ -11,7 +11,8 @@ from .._stepper import AbstractStepper, Step
 class StagedSteps(AbstractStepper):
     """Steps that are made a few evaluations of the vector field in each attempt.
 
-    **Arguments:** `solver`, an `AbstractStagedSolver`.
+    Arguments:
+        solver: an `AbstractStagedSolver`.
     """
 
     solver: Any
@@ -44,6 +45,12 @@ class StagedSteps(AbstractStepper):
 
     def interpolation(self, t0, t1, dense_info):
         return self.solver.interpolation_cls(t0=t0, t1=t1, **dense_info)
+
+    def again(self, state):
+        return state.again()
+
+    def steps_spent(self, state, num_steps):
+        return state.steps_spent(num_steps)
 
     def longest_step(self, state):
         return self.solver.longest_step(state)

@@ -8,7 +8,9 @@ import dataclasses
 import functools
 from typing import Any
 
-from ..results import import_name, imported
+import jax
+
+from ._structure import import_name, imported, is_compiled
 
 
 def by_name(value: Any) -> Any:
@@ -31,9 +33,24 @@ def by_name(value: Any) -> Any:
             object.__setattr__(copy, name, by_name(part))
         return copy
     name = import_name(value) if callable(value) else None
+    if name is None and is_compiled(value):
+        return _Compiled(by_name(value.__wrapped__))
     if name is None or name.startswith("__main__:"):  # which is another one elsewhere
         return value
     return _Named(name)
+
+
+class _Compiled:
+    """Stands for a function under `jax.jit` that has no name of its own."""
+
+    def __init__(self, function: Any):
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return jax.jit, (self._function,)
 
 
 class _Named:

@@ -1,0 +1,211 @@
+"""Where the derivative of a function of weights jumps, found in its program.
+
+A derivative can jump only where something is chosen by comparing numbers: by a maximum, an
+absolute value, a `where`, a pooling. Each such equation of a program is a *choice*, which
+gives its *sides*: booleans, one for every pair of numbers that are compared. Not every
+choice is a kink: `max(z, 0)²` and a `logsumexp` that is shifted by its maximum have none.
+Whether one is, is measured, by the derivative on both sides of a change. A `LeakyReLU`
+knows of itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._compiled import compiled
+from ._activations import has_kink, LeakyReLU, Module, replace_leaky_relus
+from ._reading import evaluate, Eye
+
+KINK, SMOOTH = "jaxflow_activation_with_a_kink", "jaxflow_activation_without_kink"
+"""The names of functions in a program that are a `LeakyReLU`, and that nothing else has."""
+
+_PLACES = 17
+"""Places on a path through random weights at which sides are compared. Chosen: what has the
+same side at all of them, such as a look for NaN, counts as no kink."""
+
+
+def marked(network: Module) -> Module:
+    """The same network, with calls that can be found in a program for its `LeakyReLU`s."""
+    return replace_leaky_relus(network, _named)
+
+
+def _named(activation: LeakyReLU) -> Callable:
+    if activation.slope == 1 or activation.smoothing > 0:
+        return activation  # compares nothing, or is told a radius by its layer
+
+    def call(z):
+        return activation(z)
+
+    call.__name__ = KINK if has_kink(activation) else SMOOTH
+    return jax.jit(call)
+
+
+def choices(function: Callable[[Any], Any], weights: Any) -> tuple[list[Array], bool]:
+    """The sides of all choices that a function makes at these weights, and whether all of
+    them are known to be kinks."""
+    program = jax.make_jaxpr(function)(weights)
+    noted: list[Array] = []
+    are_known = True
+
+    def sees(equation):
+        nonlocal are_known
+        known = _of_known_kink(equation)
+        found = known or _of_comparison(equation)
+        are_known &= found is None or known is not None
+        return found
+
+    skips = lambda equation: equation.params.get("name") == SMOOTH
+    evaluate(program.jaxpr, program.consts, [weights], Eye(sees, skips, _passed), noted)
+    return noted, are_known
+
+
+def _passed(name: str) -> None:
+    """What is compared in a branch, or in a loop of unknown length, is not looked at."""
+
+
+def _of_known_kink(equation: Any) -> Callable | None:
+    if equation.params.get("name") != KINK:
+        return None
+    return lambda given: given[0].ravel() > 0
+
+
+def _of_comparison(equation: Any) -> Callable | None:
+    name = equation.primitive.name
+    (*_, out) = equation.outvars
+    if not jnp.issubdtype(out.aval.dtype, jnp.floating):
+        return None
+    if name == "select_n" and equation.invars[0].aval.dtype == bool:
+        return lambda given: jnp.ravel(given[0])
+    if name in ("max", "min"):
+        return lambda given: jnp.ravel(given[0] > given[1])
+    if name in ("abs", "sign"):
+        return lambda given: jnp.ravel(given[0] > 0)
+    if name == "clamp":
+        return lambda given: jnp.ravel(
+            jnp.stack([given[1] < given[0], given[1] > given[2]])
+        )
+    if name in _TAKES:
+        return lambda given: jnp.ravel(_taken(equation, given))
+    return None
+
+
+_TAKES = ("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min")
+
+
+def _taken(equation: Any, given: Sequence[Any]) -> Array:
+    """Which entries a maximum or minimum is, found by its derivative."""
+
+    def apply(operand):
+        bound = equation.primitive.get_bind_params(equation.params)
+        _, named = bound if isinstance(bound, tuple) else ((), bound)
+        return equation.primitive.bind(operand, **named)
+
+    value, pull = jax.vjp(apply, given[0])
+    return pull(jnp.ones_like(value))[0] != 0
+
+
+def kinks(
+    function: Callable[[Any, Any], Float[Array, "..."]], data: Any, weights: Any
+) -> tuple[int, ...]:
+    """Which choices of a function are kinks, by their places in `choices`.
+
+    Arguments:
+        function: of (`data`, weights).
+        weights: of its shape, of which the size of the entries is read.
+    """
+    at = lambda w: choices(lambda w: function(data, w), w)
+    known: list[bool] = []
+    shapes = jax.eval_shape(lambda w: _noting(at(w), known), weights)
+    if all(known):
+        return tuple(range(len(shapes)))
+    found = {
+        place
+        for factor in _SIZES
+        for place in _kinks_on(_path(function, data, weights, factor), len(shapes))
+    }
+    return tuple(sorted(found))
+
+
+_SIZES = (1.0, 3.0, 10.0, 30.0)
+"""Random weights are so many times as large as those given. Chosen: with small ones a
+recurrent network forgets what it compared, and no margin is large enough for a hinge."""
+
+
+def _path(function, data, weights, factor: float) -> Callable:
+    """The derivative and the sides of all choices on a path of weights, from 0 to 1."""
+    random = np.random.default_rng(0)
+    size = factor * float(np.sqrt(np.mean(np.square(np.asarray(weights))))) or factor
+    ends = size * random.standard_normal((2, *np.shape(weights)))
+    start, end = ends
+
+    def look(share):
+        at = ((1 - share) * start + share * end).astype(weights.dtype)
+        derivative, sides = _look(function, data, at)
+        return np.asarray(derivative), [np.asarray(one) for one in sides]
+
+    return look
+
+
+def _kinks_on(look: Callable, num: int) -> list[int]:
+    shares = np.linspace(0, 1, _PLACES)
+    seen = [look(share)[1] for share in shares]
+    return [
+        place
+        for place in range(num)
+        if _jumps_somewhere(look, shares, [sides[place] for sides in seen], place)
+    ]
+
+
+def _noting(found: tuple[Any, bool], known: list[bool]) -> Any:
+    sides, are_known = found
+    known.append(are_known)
+    return sides
+
+
+@compiled
+def _look(function, data, weights):
+    """The derivative at some weights, and the sides of all choices."""
+    outputs, pull = jax.vjp(lambda w: function(data, w), weights)
+    mix = jnp.cos(jnp.arange(outputs.size, dtype=outputs.dtype)).reshape(outputs.shape)
+    return pull(mix)[0], choices(lambda w: function(data, w), weights)[0]
+
+
+def _jumps_somewhere(look: Callable, shares: Any, sides: list[Any], place: int) -> bool:
+    changes = [
+        (float(shares[i]), float(shares[i + 1]), int(pair))
+        for i in range(len(shares) - 1)
+        for pair in np.flatnonzero(sides[i] != sides[i + 1])
+    ]
+    some = np.unique(np.linspace(0, len(changes) - 1, _CHANGES).astype(int))
+    chosen = [changes[i] for i in some] if changes else []
+    return any(_jumps_between(look, low, high, pair, place) for low, high, pair in chosen)
+
+
+_CHANGES = 6
+"""How many changes are looked at. Chosen: in a deep network, and in a recurrent one, some
+pairs hardly matter, but not all."""
+
+
+def _jumps_between(look: Callable, low: float, high: float, pair: int, place: int) -> bool:
+    """Whether the derivative is another after a change of a pair's side."""
+    (before, sides), (after, _) = look(low), look(high)
+    side = sides[place][pair]
+    eps = float(jnp.finfo(before.dtype).eps)
+    for _ in range(round(-np.log2(eps)) - _SPARED):
+        middle = (low + high) / 2
+        derivative, found = look(middle)
+        if found[place][pair] == side:
+            low, before = middle, derivative
+        else:
+            high, after = middle, derivative
+    return bool(np.linalg.norm(after - before) > eps**0.5 * np.linalg.norm(before))
+
+
+_SPARED = 8
+"""How many digits, of two each, are left of the share when both sides are compared. There a
+smooth derivative changes by a few hundred roundings, and the root of one counts as a jump.
+Chosen: a neuron on one of a million samples shows in double precision."""

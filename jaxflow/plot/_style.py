@@ -1,0 +1,96 @@
+"""Colours, scales and words that all pictures share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ..quantities import KNOWN, quantity
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, "#000000", "#E69F00", "#56B4E9")
+"""Colours that people with any colour vision tell apart: Okabe and Ito, Color Universal
+Design (2008), without their yellow. The last two are pale on white, and seldom needed."""
+
+_DARKEST = 0.8
+"""The share of the map for colour bars that is dark enough on white. Chosen."""
+_DECADES = 2
+"""From so many decades on a scale is logarithmic. Chosen."""
+_LOGARITHM = "natural logarithm of "
+
+
+def color_of(number: int) -> str:
+    """The colour of the line of this number."""
+    return COLORS[number % len(COLORS)]
+
+
+def colors_of(num: int) -> list[Any]:
+    """Colours for so many lines: by name up to a few, else along a map for a colour bar."""
+    if num <= len(COLORS):
+        return list(COLORS[:num])
+    return list(plt.get_cmap("cividis")(np.linspace(0.0, _DARKEST, num)))
+
+
+def name_colors(ax: Axes, num: int, what: str) -> None:
+    """Names for `colors_of(num)`: entries of a legend for a few, a colour bar for many."""
+    if num <= len(COLORS):
+        for number, color in enumerate(colors_of(num), start=1):
+            ax.plot([], [], color=color, linewidth=1.8, label=f"{what} {number}")
+        return
+    norm = Normalize(1, 1 + (num - 1) / _DARKEST)
+    scale = ScalarMappable(norm, "cividis")
+    bar = ax.get_figure(root=True).colorbar(scale, ax=ax, label=what)  # pyright: ignore
+    bar.ax.set_ylim(1, num)
+    bar.locator = MaxNLocator(integer=True, nbins=6)
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """A legend, where anything has a name."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(framealpha=0.75, edgecolor="none", **options)
+
+
+def in_words(dataset: xarray.Dataset, name: str) -> str:
+    """What a column is, from its declaration: its long name, and its unit if it has one."""
+    attrs = dataset[name].attrs if name in dataset.variables else {}
+    text = attrs.get("long_name", "")
+    units = attrs.get("units", "1")
+    if not text and name in KNOWN:
+        text, units = quantity(name).meaning, quantity(name).units
+    if not text or text.startswith("recorded function"):
+        text = name.replace("_", " ")
+    if units in ("", "1") or units in text:
+        return text
+    return f"{units} {text}" if " = " in text else f"{text} [{units}]"
+
+
+def is_logarithm(dataset: xarray.Dataset, name: str) -> bool:
+    """Whether a column holds natural logarithms."""
+    return in_words(dataset, name).startswith(_LOGARITHM)
+
+
+def of_logarithm(words: str) -> str:
+    """The words for that of which it is the logarithm."""
+    return words.removeprefix(_LOGARITHM).removeprefix("the ")
+
+
+def show_powers(axis: Any) -> None:
+    """Ticks of an axis of decimal logarithms, written as powers of ten."""
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"$10^{{{x:g}}}$"))
+
+
+def spans_decades(values: np.ndarray | Sequence[float], decades: float = _DECADES) -> bool:
+    """Whether numbers are none of them negative, and of very different size."""
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    positive = known[known > 0]
+    if not positive.size or (known < 0).any():
+        return False
+    return bool(positive.max() > 10**decades * positive.min())
