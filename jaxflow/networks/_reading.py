@@ -106,11 +106,19 @@ def _bind(primitive: Any, given: list[Any], parameters: Any) -> list[Any]:
     return list(found) if primitive.multiple_results else [found]
 
 
+def _operands(parameters: Any) -> tuple[int, int]:
+    """How many operands of a loop are constants, and how many are carried."""
+    if "num_consts" in parameters:
+        return parameters["num_consts"], parameters["num_carry"]
+    constants, carried, _ = parameters["ft_in"].unpack()  # from JAX 0.12 on
+    return len(list(constants)), len(list(carried))
+
+
 def _evaluate_scan(
     body: ClosedJaxpr, parameters: Any, given: list[Any], eye: Eye, noted: list
 ) -> list[Any]:
-    length, num_constants = parameters["length"], parameters["num_consts"]
-    ends = num_constants + parameters["num_carry"]
+    length, (num_constants, num_carried) = parameters["length"], _operands(parameters)
+    ends = num_constants + num_carried
     constants, carry, rows = given[:num_constants], given[num_constants:ends], given[ends:]
 
     def once(carry, row):
