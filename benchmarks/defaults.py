@@ -86,9 +86,9 @@ def _settings(solver: Any, rtol: float) -> dict[str, Any]:
 
 
 def run(problem: Ordinary, num: int, **settings: Any) -> Run:
-    """Twice, as the first time compiles; once where that is of no use to anybody."""
+    """Twice, as the first time compiles; settings by hand that fail are not timed."""
     first = Run(problem.run(num, **settings), math.nan)
-    if not np.all(first.ended(problem)):
+    if settings and not np.all(first.ended(problem)):
         return first
     begun = time.perf_counter()
     solution = problem.run(num, **settings)

@@ -137,7 +137,6 @@ def _defaults(parts: Mapping[str, Any]) -> Figure:
     shares = (0.1, 0.2, 0.5, 1, 2, 5)
     ax.set_xticks(shares, [f"{share:g}" for share in shares])
     ax.minorticks_off()
-    ax.set_xlim(0.1, 5)
     ax.set_yticks(range(len(known)), known)
     ax.invert_yaxis()
     ax.set_xlabel("all defaults, over the best setting chosen by hand")

@@ -313,7 +313,8 @@ class _Verification:
     def _limit_flow(self, points: np.ndarray) -> tuple[Solution, np.ndarray]:
         """The recorded limit flow, and the rescaled time of its end, `T*` if it has one."""
         networks, task = self._networks(self.starts), self.search.task
-        options: dict[str, Any] = self.search.options | {"stop": self.search.near_rest}
+        options: dict[str, Any] = self.search.options(self.search.one)
+        options["stop"] = self.search.near_rest
         before = ncf_flow(networks, task, **options)
         end = before.rescaled_time
         assert before.blow_up_time is not None
@@ -367,7 +368,7 @@ class _Verification:
                 "norm": norm,
             },
             record_at=tile(grid),
-            **self.search.options,
+            **self.search.options(self.search.one),
         )
 
     def _judge(self, found: EarlyConvergence, kind: int, m: int) -> str:

@@ -1,7 +1,7 @@
 """Fixtures that several test files share, and how the tests compile.
 
 Most of their time goes into compiling programs that then run for milliseconds. LLVM leaves
-out its optimizations, which saves a third; what XLA does before it is as everywhere.
+out its optimizations, which saves up to a third; what XLA does before it is as everywhere.
 `XLA_FLAGS=--xla_backend_optimization_level=3 pytest` compiles as users do.
 """
 

@@ -145,20 +145,17 @@ class Search:
     def has_kinks(self) -> bool:
         return self.objectives[0].has_kinks
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What all flows share."""
+    def options(self, one: eqx.Module) -> dict[str, Any]:
+        """What all flows of networks like this one share."""
+        has_kinks = sides_of_outputs(one, self.task) is not None
         return {
-            "solver": self._solver(self.one),
+            # No flow is stiff before its end; where there are kinks it has the default.
+            "solver": None if has_kinks else diffrax.Tsit5(),
             "max_steps": self.max_steps,
             "ensemble": True,
             "schedule": self.schedule,
             "progress": self.progress,
         }
-
-    def _solver(self, one: eqx.Module) -> diffrax.AbstractSolver | None:
-        """No flow is stiff before its end; where there are kinks it has the default."""
-        return diffrax.Tsit5() if sides_of_outputs(one, self.task) is None else None
 
     @property
     def near_rest(self) -> Stationary:
@@ -257,11 +254,12 @@ class Search:
         """Directions at the end of the limit flow, and which of them have come to rest."""
         if not len(rows):
             return rows, np.zeros(0, bool)
-        options, one = self.options, self.one
+        one = self.one
         if smoothing is not None:
             one = smoothed(self.objectives[0].network, smoothing)
+        options = self.options(one)
+        if smoothing is not None:
             options["max_steps"] = min(self.max_steps, _STEPS_EACH)
-            options["solver"] = self._solver(one)
         networks = as_jax(unflatten_rows(one, rows))
         solution = ncf_flow(networks, self.task, stop=stop, store=store, **options)
         return flatten_rows(solution.directions), solution.status == Stationary.__name__
