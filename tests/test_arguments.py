@@ -16,7 +16,7 @@ from .refusing import PROBE
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 
 CASES = [(name, argument) for name, row in table.ROWS.items() for argument in row.kinds]
-COMBINATIONS = int(os.environ.get("JAXFLOW_COMBINATIONS", "150"))
+COMBINATIONS = int(os.environ.get("JAXFLOW_COMBINATIONS", "100"))
 SEED = int(os.environ.get("JAXFLOW_SEED", random.SystemRandom().randrange(2**32)))
 
 
