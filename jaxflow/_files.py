@@ -107,12 +107,10 @@ def make_folder(folder: pathlib.Path) -> None:
 
 def make_way(root: pathlib.Path, key: str) -> None:
     """Make the folders between `root` and the file `key` in it."""
-    folder = root
-    for name in key.split("/")[:-1]:
-        folder = folder / name
+    for folder in _way(root, key):
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
-    _check_way(root, key)
+        _check_no_link(folder)  # before anything is made in it
 
 
 def sync_ways(root: pathlib.Path, keys: Iterable[str]) -> None:
@@ -153,8 +151,17 @@ def walk(root: pathlib.Path) -> Iterator[str]:
 
 def _check_way(root: pathlib.Path, key: str) -> None:
     """No folder on the way may be a symbolic link: it would lead out of `root`."""
-    folder = root
+    for folder in _way(root, key):
+        _check_no_link(folder)
+
+
+def _way(root: pathlib.Path, key: str) -> Iterator[pathlib.Path]:
+    """The folders between `root` and the file `key` in it, the outermost first."""
     for name in key.split("/")[:-1]:
-        folder = folder / name
-        if stat.S_ISLNK(os.lstat(folder).st_mode):
-            raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
+        root = root / name
+        yield root
+
+
+def _check_no_link(folder: pathlib.Path) -> None:
+    if stat.S_ISLNK(os.lstat(folder).st_mode):
+        raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))

@@ -11,8 +11,8 @@ from .compilations import compilations
 
 PROBE = "jit(_probe)"
 """The program that measures the order of homogeneity."""
-LOOK = "jit(_look)"
-"""The program that finds out which choices of a network are kinks."""
+LOOK = "jit(_sides_on)", "jit(_jumps_between)"
+"""The programs that find out which choices of a network are kinks."""
 
 
 def _no_worker(thread):

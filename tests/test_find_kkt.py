@@ -71,7 +71,7 @@ def _plane(seed, n=6):
 @pytest.mark.parametrize("power", [1, 2])
 def test_all_attractors_of_a_neuron_in_the_plane(power, slope):
     network = jf.FeedForward((2, 1, 1), jf.LeakyReLU(slope, power), key=jax.random.key(0))
-    ensemble = jf.sample_ensemble(network, 1024, key=jax.random.key(1))
+    ensemble = jf.sample_ensemble(network, 512, key=jax.random.key(1))
     starts = 1000
     for seed in range(6):
         x, y = _plane(100 * power + seed)

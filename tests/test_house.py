@@ -195,6 +195,7 @@ def test_nobody_asks_what_class_a_thing_is():
 COMPILES = {
     "_decompositions.py": "where everything is compiled",
     "networks/_kinks.py": "a call that can be found in a traced program",
+    "solvers/_written_out.py": "a vector field that is traced once for all stages",
     "results/_pickling.py": "functions of the caller's, compiled as they were",
     "results/_structure.py": "functions of the caller's, known by their type",
 }

@@ -46,7 +46,7 @@ def _plane_task(seed, n):
 
 
 # Few different shapes: each is compiled.
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     n=st.sampled_from([1, 2, 5, 12]),

@@ -212,7 +212,7 @@ def test_small_parts():
 def test_arguments_that_cannot_be_used(argument, value):
     network = jf.DiagonalLinear(2, 3, key=jax.random.key(0))
     task = jf.Task(jnp.eye(3), jnp.ones(3))
-    with refused(argument, programs=[PROBE, LOOK]):
+    with refused(argument, programs=[PROBE, *LOOK]):
         jf.saddle_to_saddle(network, task, **{"scale": 1e-3, argument: value})
 
 

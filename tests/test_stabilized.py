@@ -18,6 +18,7 @@ from jaxflow.solvers.staged._rkc import rkc2_table
 from jaxflow.solvers.staged._rock import rock4_table
 from jaxflow.solvers.staged._rosenbrock import rodasp_table
 from jaxflow.solvers.staged._stage_table import join
+from jaxflow.solvers.staged._turns import Turns
 
 from .problems import modes_task
 from .watching import ctrl_c_at, watched_loss_below
@@ -272,6 +273,26 @@ def test_members_that_want_different_stages_do_not_disturb_each_other(plateaus):
             alone.stats.num_vjps[i], rel=0.02
         )
         assert together.rescaled_time[i] == pytest.approx(alone.rescaled_time[i], rel=1e-5)
+
+
+@pytest.mark.parametrize(("num_stiff", "first"), [(0, None), (1, 8), (5, 8), (6, 0)])
+def test_lanes_wait_for_others_of_their_kind_and_not_for_long(num_stiff, first):
+    """Two of 18 lanes are done, and do not count."""
+    lanes = jnp.arange(18)
+    live = (lanes > 0) & (lanes < 17)
+    wants = (lanes >= 17 - num_stiff) | (lanes == 0)
+
+    def turn(waited):
+        one = lambda live, *given: Turns(live, "lanes").enough_want(*given)
+        return jax.vmap(one, axis_name="lanes")(live, wants, waited)
+
+    made = []
+    for attempt in range(12):
+        turns = turn(jnp.full(18, attempt))
+        assert len(set(turns.tolist())) == 1
+        made.append(bool(turns[0]))
+    assert made == [first is not None and attempt >= first for attempt in range(12)]
+    assert bool(Turns(None, None).enough_want(jnp.asarray(True), jnp.asarray(0)))
 
 
 def test_stored_and_resumed_within_a_step(tmp_path):

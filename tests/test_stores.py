@@ -355,13 +355,15 @@ def test_what_is_no_file_is_not_waited_for(saved, solution, place, what):
 def test_links_in_a_store_lead_nowhere(stored, tmp_path):
     other = pathlib.Path(shutil.copytree(stored, tmp_path / "other.zarr"))
     before = files_in(other)
-    victim = tmp_path / "victim"
+    victim, empty = tmp_path / "victim", tmp_path / "empty"
     victim.write_text("precious")
+    empty.mkdir()
     (stored / "final_loss" / "c" / "0").write_bytes(b"damaged, so that it is written")
     for place, leads_to in [
         ("jaxflow/files/lock", victim),
         (NEW, victim),
         ("directions", other / "directions"),
+        ("directions", empty),
         ("final_loss/c", other / "final_loss" / "c"),
     ]:
         shutil.rmtree(stored, ignore_errors=True)
@@ -375,7 +377,20 @@ def test_links_in_a_store_lead_nowhere(stored, tmp_path):
             with contextlib.nullcontext() if place == NEW else pytest.raises(jf.StoreError):
                 call()
         assert victim.read_text() == "precious"
+        assert list(empty.iterdir()) == []
         assert files_in(other) == before
+
+
+@pytest.mark.parametrize(
+    "make", [_files.make_way, lambda *at: _files.write(*at, b"", "new")]
+)
+def test_no_folder_is_made_through_a_link(tmp_path, make):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        make(tmp_path / "root", "link/folder/file")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_store_may_itself_be_a_link(tmp_path, run):

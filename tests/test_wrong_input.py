@@ -320,7 +320,7 @@ def _signs(loss):
     ],
 )
 def test_margins_where_there_are_none(match, flow, loss, options):
-    with refused("stop", match=match, programs=[PROBE, LOOK]):
+    with refused("stop", match=match, programs=[PROBE, *LOOK]):
         flow(ensemble(), _signs(loss), stop=jf.MarginConverged(0.1), **options)
 
 
@@ -360,14 +360,14 @@ def mlp():
 def test_polar_coordinates_for_a_network_that_is_not_homogeneous():
     networks, data = ensemble(mlp), task()
     # To find that out a probe is compiled.
-    with refused("coordinates", jf.NotHomogeneousError, programs=[PROBE, LOOK]) as caught:
+    with refused("coordinates", jf.NotHomogeneousError, programs=[PROBE, *LOOK]) as caught:
         jf.gradient_flow(networks, data, coordinates="polar")
     assert caught.value.discrepancy > 1e-3
 
 
 def test_limit_flow_of_a_network_that_is_not_homogeneous():
     networks, data = ensemble(mlp), task()
-    with refused("networks", jf.NotHomogeneousError, programs=[PROBE, LOOK]) as caught:
+    with refused("networks", jf.NotHomogeneousError, programs=[PROBE, *LOOK]) as caught:
         jf.ncf_flow(networks, data)
     assert caught.value.discrepancy > 1e-3
 
@@ -381,9 +381,9 @@ class Dead(eqx.Module):
 
 def test_network_that_is_zero_everywhere():
     networks, data = ensemble(Dead), task()
-    with refused("networks", match="zero", programs=[PROBE, LOOK]):
+    with refused("networks", match="zero", programs=[PROBE, *LOOK]):
         jf.gradient_flow(networks, data, coordinates="polar")
-    with refused("networks", match="zero", programs=[PROBE, LOOK]):
+    with refused("networks", match="zero", programs=[PROBE, *LOOK]):
         jf.ncf_flow(networks, data)
 
 

@@ -23,7 +23,7 @@ from ._lane import Problem
 from ._observer import AbstractObserver
 from ._pool import join, Members, Outcome, pad, take
 from ._programs import compile_programs, is_compiled, Programs
-from ._schedule import Device, devices_of, Layout, layout, Schedule
+from ._schedule import Device, devices_of, LANE_UNIT, Layout, layout, Schedule
 from ._worker import Batch, Report, Worker
 
 _WORTH_MEASURING = 8
@@ -73,6 +73,13 @@ class Source(Protocol):
     def draw(self, indices: np.ndarray) -> Members:
         """These members before their start, with a leading axis. Increasing numbers."""
         ...
+
+
+def example_of(source: Source) -> Members:
+    """One member of a source, for shapes and dtypes."""
+    # As many as the narrowest pool has lanes, for whom the program is needed anyway.
+    drawn = source.draw(np.zeros(LANE_UNIT["cpu"], np.int64))
+    return take(jax.device_get(drawn), slice(0, 1))
 
 
 @runtime_checkable
@@ -128,8 +135,7 @@ class _Driver:
         self.observer = observer
         self.schedule: Schedule = schedule
         self.on_progress = on_progress
-        # One member, for shapes and dtypes; asked for before any other.
-        self.example: Members = jax.device_get(source.draw(np.zeros(1, np.int64)))
+        self.example = example_of(source)  # asked for before any other
         self.next_index = 0
         self.restored: InFlight | None = None
         self.handed_out: set[int] = set()  # members that go on from a saved lane

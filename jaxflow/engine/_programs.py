@@ -128,7 +128,8 @@ def _lowered_fill(shared, structure, members, width, device):
         return fill(problem, observer, members, present)
 
     arguments = shapes_of((shared, members, np.zeros(width, bool)))
-    return lower(fill_lanes, *arguments), shapes_of(jax.eval_shape(fill_lanes, *arguments))
+    lowered = lower(fill_lanes, *arguments)
+    return lowered, shapes_of(lowered.out_info)
 
 
 def _shapes_of(tree: PyTree, device: Device) -> PyTree:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from .._arrays import by_structure
-from ._driver import Source
+from ._driver import example_of, Source
 from ._kept import num_bytes_kept
 from ._lane import Problem
 from ._observer import AbstractObserver
@@ -16,14 +16,14 @@ from ._pool import fill, Members, Outcome, Pool
 
 def nobody(problem: Problem, source: Source, observer: AbstractObserver | None) -> Outcome:
     """The outcome of no members at all, of the shapes that those of a source would have."""
-    return _nobody(problem, observer, source.draw(np.zeros(1, np.int64)))
+    return _nobody(problem, observer, example_of(source))
 
 
 def shapes_of_pool(
     problem: Problem, source: Source, observer: AbstractObserver | None
 ) -> Pool:
     """The shapes of a pool of these members, of width one."""
-    return _shapes_of_pool(problem, observer, source.draw(np.zeros(1, np.int64)))
+    return _shapes_of_pool(problem, observer, example_of(source))
 
 
 @by_structure

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arrays import on_device, select
 from .._compiled import compiled
 from ._activations import has_kink, LeakyReLU, Module, replace_leaky_relus
 from ._reading import evaluate, Eye
@@ -122,10 +123,11 @@ def kinks(
     shapes = jax.eval_shape(lambda w: _noting(at(w), known), weights)
     if all(known):
         return tuple(range(len(shapes)))
+    sizes = [shape.size for shape in shapes]
     found = {
         place
         for factor in _SIZES
-        for place in _kinks_on(_path(function, data, weights, factor), len(shapes))
+        for place in _kinks_on(function, data, _ends(weights, factor), sizes)
     }
     return tuple(sorted(found))
 
@@ -135,29 +137,37 @@ _SIZES = (1.0, 3.0, 10.0, 30.0)
 recurrent network forgets what it compared, and no margin is large enough for a hinge."""
 
 
-def _path(function, data, weights, factor: float) -> Callable:
-    """The derivative and the sides of all choices on a path of weights, from 0 to 1."""
+def _ends(weights: Any, factor: float) -> np.ndarray:
+    """Random weights, from which a path leads straight to others: (2, …)."""
     random = np.random.default_rng(0)
     size = factor * float(np.sqrt(np.mean(np.square(np.asarray(weights))))) or factor
-    ends = size * random.standard_normal((2, *np.shape(weights)))
-    start, end = ends
-
-    def look(share):
-        at = ((1 - share) * start + share * end).astype(weights.dtype)
-        derivative, sides = _look(function, data, at)
-        return np.asarray(derivative), [np.asarray(one) for one in sides]
-
-    return look
+    return (size * random.standard_normal((2, *np.shape(weights)))).astype(weights.dtype)
 
 
-def _kinks_on(look: Callable, num: int) -> list[int]:
-    shares = np.linspace(0, 1, _PLACES)
-    seen = [look(share)[1] for share in shares]
-    return [
-        place
-        for place in range(num)
-        if _jumps_somewhere(look, shares, [sides[place] for sides in seen], place)
-    ]
+def _kinks_on(function, data, ends: np.ndarray, sizes: Sequence[int]) -> list[int]:
+    """Which choices, of so many pairs each, are seen to be kinks on a path."""
+    shares = np.linspace(0, 1, _PLACES, dtype=ends.dtype)
+    seen = np.asarray(_sides_on(function, data, on_device(ends), on_device(shares)))
+    firsts = np.cumsum([0, *sizes])
+
+    def jumps(place: int, pair: int) -> bool:
+        between = on_device(shares[place : place + 2])
+        number = on_device(firsts[choice] + pair, np.int32)
+        return bool(_jumps_between(function, data, on_device(ends), between, number))
+
+    found = []
+    for choice, size in enumerate(sizes):
+        sides = seen[:, firsts[choice] : firsts[choice] + size]
+        changes = np.argwhere(sides[1:] != sides[:-1])
+        some = np.unique(np.linspace(0, len(changes) - 1, _CHANGES).astype(int))
+        if len(changes) and any(jumps(*changes[i].tolist()) for i in some):
+            found.append(choice)
+    return found
+
+
+_CHANGES = 6
+"""How many changes are looked at. Chosen: in a deep network, and in a recurrent one, some
+pairs hardly matter, but not all."""
 
 
 def _noting(found: tuple[Any, bool], known: list[bool]) -> Any:
@@ -167,42 +177,43 @@ def _noting(found: tuple[Any, bool], known: list[bool]) -> Any:
 
 
 @compiled
-def _look(function, data, weights):
-    """The derivative at some weights, and the sides of all choices."""
-    outputs, pull = jax.vjp(lambda w: function(data, w), weights)
-    mix = jnp.cos(jnp.arange(outputs.size, dtype=outputs.dtype)).reshape(outputs.shape)
-    return pull(mix)[0], choices(lambda w: function(data, w), weights)[0]
+def _sides_on(function, data, ends, shares):
+    """The sides of all choices, one after another, at these places on a path."""
+    return jax.lax.map(lambda share: _sides_at(function, data, _at(ends, share)), shares)
 
 
-def _jumps_somewhere(look: Callable, shares: Any, sides: list[Any], place: int) -> bool:
-    changes = [
-        (float(shares[i]), float(shares[i + 1]), int(pair))
-        for i in range(len(shares) - 1)
-        for pair in np.flatnonzero(sides[i] != sides[i + 1])
-    ]
-    some = np.unique(np.linspace(0, len(changes) - 1, _CHANGES).astype(int))
-    chosen = [changes[i] for i in some] if changes else []
-    return any(_jumps_between(look, low, high, pair, place) for low, high, pair in chosen)
-
-
-_CHANGES = 6
-"""How many changes are looked at. Chosen: in a deep network, and in a recurrent one, some
-pairs hardly matter, but not all."""
-
-
-def _jumps_between(look: Callable, low: float, high: float, pair: int, place: int) -> bool:
+@compiled
+def _jumps_between(function, data, ends, between, pair):
     """Whether the derivative is another after a change of a pair's side."""
-    (before, sides), (after, _) = look(low), look(high)
-    side = sides[place][pair]
-    eps = float(jnp.finfo(before.dtype).eps)
-    for _ in range(round(-np.log2(eps)) - _SPARED):
+
+    def look(share):
+        at = _at(ends, share)
+        outputs, pull = jax.vjp(lambda w: function(data, w), at)
+        mix = jnp.cos(jnp.arange(outputs.size, dtype=outputs.dtype))
+        return pull(mix.reshape(outputs.shape))[0], _sides_at(function, data, at)[pair]
+
+    low, high = between
+    (before, side), (after, _) = look(low), look(high)
+
+    def halve(_, path):
+        low, high, before, after = path
         middle = (low + high) / 2
         derivative, found = look(middle)
-        if found[place][pair] == side:
-            low, before = middle, derivative
-        else:
-            high, after = middle, derivative
-    return bool(np.linalg.norm(after - before) > eps**0.5 * np.linalg.norm(before))
+        nearer = middle, high, derivative, after
+        return select(found == side, nearer, (low, middle, before, derivative))
+
+    eps = float(jnp.finfo(before.dtype).eps)
+    num = round(-np.log2(eps)) - _SPARED
+    *_, before, after = jax.lax.fori_loop(0, num, halve, (low, high, before, after))
+    return jnp.linalg.norm(after - before) > eps**0.5 * jnp.linalg.norm(before)
+
+
+def _at(ends, share):
+    return (1 - share) * ends[0] + share * ends[1]
+
+
+def _sides_at(function, data, weights):
+    return jnp.concatenate(choices(lambda w: function(data, w), weights)[0])
 
 
 _SPARED = 8

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import diffrax
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real
+
+from .._arrays import select
 
 Count = Int[Array | np.ndarray, "*members"]
 
@@ -52,7 +53,7 @@ def select_state(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree
     """`new` where the condition holds, else `old`, with a `Scratch` as in `new`."""
 
     def one(new, old):
-        return new if is_scratch(new) else jnp.where(condition, new, old)
+        return new if is_scratch(new) else select(condition, new, old)
 
     return jax.tree_util.tree_map(one, new, old, is_leaf=is_scratch)
 

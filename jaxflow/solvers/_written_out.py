@@ -71,12 +71,14 @@ class WrittenOut(diffrax.AbstractAdaptiveSolver):
         del made_jump
         tableau = self.tableau
         step = t1 - t0
-        slope = terms.vf(t0, y0, args) if solver_state is None else solver_state
+        # A function of its own is traced once and not for every stage; XLA inlines it.
+        field = jax.jit(lambda t, y: terms.vf(t, y, args))
+        slope = field(t0, y0) if solver_state is None else solver_state
         increments = [_times(step, slope)]
         stage = y0
         for c, row in zip(tableau.c, tableau.a_lower):
             stage = _plus(y0, _combine(row, increments))
-            slope = terms.vf(t0 + float(c) * step, stage, args)
+            slope = field(t0 + float(c) * step, stage)
             increments.append(_times(step, slope))
         end = stage if tableau.ssal else _plus(y0, _combine(tableau.b_sol, increments))
         error = _combine(tableau.b_error, increments)

@@ -1,8 +1,9 @@
 """Explicit steps while accuracy limits them, stabilized ones while stability does.
 
 Members side by side may be in either. What an explicit step costs is paid in an attempt
-only if some member of the pool makes one, and likewise for a stabilized one: where nothing
-is stiff, a pool works as one with the explicit method alone.
+only if some member of the pool makes one: where nothing is stiff, a pool works as one with
+the explicit method alone. Stabilized steps, which cost more, are made when enough members
+wait for one. Which members are side by side changes when a step is made, never the step.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ from ._rosenbrock import rodasp_table
 from ._solver import AbstractStagedSolver, FORGOTTEN
 from ._stage_table import join, StageTable
 from ._state import StagedState
+from ._turns import Turns
 
 _STIFF, _NOT_STIFF = 2.5 / 3.5, 2.0 / 3.5
 """Shares of the interval in which the explicit method is stable. A step with a larger `h ρ`
@@ -101,6 +103,7 @@ class AutomaticState(NamedTuple):
 
     stabilized: Bool[Array, ""]  # the kind of method of the step
     evidence: Int[Array, ""]  # steps for which the other kind was better, less the others
+    waited: Int[Array, ""]  # attempts of others, for a stabilized one to be made
     staged: StagedState  # the slope at the start and the work done, in either kind
     kinks: KinkMemory | None
     slid: Int[Array, ""]  # steps that slid, less those since that did not
@@ -154,6 +157,7 @@ class AutomaticSteps(AbstractStepper):
         return AutomaticState(
             stabilized=jnp.asarray(False),
             evidence=jnp.zeros((), jnp.int32),
+            waited=jnp.zeros((), jnp.int32),
             staged=self._stabilized.init(terms, t0, t1, y0, args),
             kinks=None if sides is None else no_switch_yet(sides(y0, args)),
             slid=jnp.zeros((), jnp.int32),
@@ -162,8 +166,14 @@ class AutomaticSteps(AbstractStepper):
 
     def attempt(self, terms, t0, t1, y0, args, state: AutomaticState):
         stabilized, kinks = state.stabilized, state.kinks
+        turns = Turns(self.live, self.lanes)
         explicit = functools.partial(self._explicit, terms, t0, t1, y0, args, state)
-        made, seen = self._if_any(~stabilized, lambda _: explicit(), _zeros(explicit))
+        made, seen = jax.lax.cond(
+            turns.any_wants(~stabilized),
+            lambda _: explicit(),
+            lambda zero: zero,
+            _zeros(explicit),
+        )
 
         def staged(known):
             _, _, made = known
@@ -174,8 +184,12 @@ class AutomaticSteps(AbstractStepper):
                 select(stabilized, other, made),
             )
 
-        progress, ready, made = self._if_any(
-            stabilized, staged, (state.staged, jnp.asarray(True), made)
+        stabilizes = turns.enough_want(stabilized, state.waited)
+        progress, ready, made = jax.lax.cond(
+            stabilizes,
+            staged,
+            lambda known: known,
+            (state.staged, ~stabilized, made),
         )
         error, slides = made.error, jnp.asarray(False)
         if kinks is not None:
@@ -184,7 +198,9 @@ class AutomaticSteps(AbstractStepper):
             error = jax.tree_util.tree_map(lambda e: e * share.astype(e.dtype), error)
 
         def settle(accepted):
-            before = state._replace(staged=progress)
+            waits = stabilized & ~stabilizes
+            waited = jnp.where(waits, state.waited + 1, 0).astype(state.waited.dtype)
+            before = state._replace(staged=progress, waited=waited)
             step = jnp.asarray(t1 - t0, seen.slope.dtype)
             explicit = self._settled_explicit(state, step, seen, made.switched, accepted)
             staged = self._settled_staged(before, t0, t1, y0, accepted)
@@ -327,16 +343,6 @@ class AutomaticSteps(AbstractStepper):
             return None
         tableau, sides = self.explicit.tableau, lambda at: self._sides(at, args)
         return switched_in_stages(kinks, sides, tableau, start, sides(end), increments)
-
-    # -- lanes --
-
-    def _if_any(self, wanted, change: Callable, value: Any) -> Any:
-        """`change(value)` if any live lane of the pool wants it, else the value."""
-        if self.live is not None:
-            wanted = wanted & self.live
-        if self.lanes is not None:
-            wanted = jax.lax.pmax(wanted.astype(jnp.int32), self.lanes) > 0
-        return jax.lax.cond(wanted, change, lambda value: value, value)
 
     def _weights(self, state):
         return ravel_pytree(state)[0] if self.weights is None else self.weights(state)

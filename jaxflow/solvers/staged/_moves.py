@@ -14,6 +14,7 @@ from ._row import combine, Row
 from ._state import (
     ESTIMATING,
     FINISHING,
+    FRESH,
     READY,
     RECURRING,
     SOLVING,
@@ -87,7 +88,8 @@ def _row_for(setting: StepSetting, state: StagedState):
 
 
 def move(setting: StepSetting, state: StagedState) -> StagedState:
-    """One evaluation of the vector field and what follows from it; none once READY."""
+    """One evaluation of the vector field and what follows from it; none while READY, or
+    FRESH until it is begun."""
     table, field, start, step, size, _ = setting
     row = setting.row(state.row)
     estimating = state.phase == ESTIMATING
@@ -118,7 +120,8 @@ def move(setting: StepSetting, state: StagedState) -> StagedState:
         num_power_iterations=state.work.num_power_iterations
         + jnp.where(estimating, one, 0),
     )
-    return select(state.phase == READY, state, moved._replace(work=work))
+    rests = (state.phase == READY) | (state.phase == FRESH)
+    return select(rests, state, moved._replace(work=work))
 
 
 def _after_estimate(setting: StepSetting, state: StagedState, image) -> StagedState:
@@ -133,9 +136,8 @@ def _after_estimate(setting: StepSetting, state: StagedState, image) -> StagedSt
         radius=jnp.where(usable, with_safety, state.radius),
         vector=jnp.where(usable, image / jnp.where(usable, radius, 1.0), state.vector),
     )
-    entered = _enter(setting, next_state._replace(age=0 * state.age))
-    entered = entered._replace(begun=entered.begun + 1)  # with this evaluation
-    return select(done | ~usable, entered, next_state)
+    known = next_state._replace(phase=jnp.full_like(state.phase, FRESH), age=0 * state.age)
+    return select(done | ~usable, known, next_state)
 
 
 def _after_recurrence(

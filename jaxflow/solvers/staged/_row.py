@@ -1,5 +1,6 @@
 """One method of a table, as a trace sees it."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -15,29 +16,43 @@ class Coefficients(NamedTuple):
     first_slope: Any  # γ
 
 
+def _looked_up(name: str, dtype: Any = None) -> Any:
+    """A column of the table, at the row's number; real numbers if no type is given."""
+
+    def look_up(self: "Row"):
+        column = jnp.asarray(getattr(self._table, name), dtype or self._dtype)
+        return column[self._number]
+
+    return functools.cached_property(look_up)
+
+
 class Row:
-    """One method of a table, under a trace."""
+    """One method of a table, under a trace. What is asked for is looked up once."""
 
     def __init__(self, table: StageTable, number, dtype):
-        real = lambda array: jnp.asarray(array, dtype)[number]
-        whole = lambda array: jnp.asarray(array, jnp.int32)[number]
-        self.length = whole(table.length)
-        self.last = whole(table.last)
-        self.tableau = real(table.tableau)
-        self.error = real(table.error)
-        self.error_of_ends = real(table.error_of_ends)
-        self.error_of_points = real(table.error_of_points)
-        self.point = whole(table.point)
-        self.bulge = real(table.bulge)
-        self.gamma = real(table.gamma)
-        self.coupling = real(table.coupling)
-        self.is_start = jnp.all(self.tableau == 0, axis=1) & (self.gamma > 0)
-        self.error_order = real(table.error_order)
-        self._first = whole(table.first)
-        self._recurrence = jnp.asarray(table.recurrence, dtype)
+        self._table, self._number, self._dtype = table, number, dtype
+
+    length = _looked_up("length", jnp.int32)
+    last = _looked_up("last", jnp.int32)
+    point = _looked_up("point", jnp.int32)
+    tableau = _looked_up("tableau")
+    error = _looked_up("error")
+    error_of_ends = _looked_up("error_of_ends")
+    error_of_points = _looked_up("error_of_points")
+    bulge = _looked_up("bulge")
+    gamma = _looked_up("gamma")
+    coupling = _looked_up("coupling")
+    error_order = _looked_up("error_order")
+    _first = _looked_up("first", jnp.int32)
+
+    @functools.cached_property
+    def is_start(self):
+        """Which stages are at the start of the step, of those that need a slope there."""
+        return jnp.all(self.tableau == 0, axis=1) & (self.gamma > 0)
 
     def coefficients(self, stage) -> Coefficients:
-        return Coefficients(*self._recurrence[self._first + stage])
+        recurrence = jnp.asarray(self._table.recurrence, self._dtype)
+        return Coefficients(*recurrence[self._first + stage])
 
 
 def combine(coefficients, slopes):
