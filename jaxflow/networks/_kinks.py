@@ -147,21 +147,25 @@ def _ends(weights: Any, factor: float) -> np.ndarray:
 def _kinks_on(function, data, ends: np.ndarray, sizes: Sequence[int]) -> list[int]:
     """Which choices, of so many pairs each, are seen to be kinks on a path."""
     shares = np.linspace(0, 1, _PLACES, dtype=ends.dtype)
-    seen = np.asarray(_sides_on(function, data, on_device(ends), on_device(shares)))
-    firsts = np.cumsum([0, *sizes])
+    path = on_device(ends)
+    seen = np.asarray(_sides_on(function, data, path, on_device(shares)))
 
     def jumps(place: int, pair: int) -> bool:
         between = on_device(shares[place : place + 2])
-        number = on_device(firsts[choice] + pair, np.int32)
-        return bool(_jumps_between(function, data, on_device(ends), between, number))
+        return bool(
+            _jumps_between(function, data, path, between, on_device(pair, np.int32))
+        )
 
-    found = []
+    found, first = [], 0
     for choice, size in enumerate(sizes):
-        sides = seen[:, firsts[choice] : firsts[choice] + size]
+        sides = seen[:, first : first + size]
         changes = np.argwhere(sides[1:] != sides[:-1])
-        some = np.unique(np.linspace(0, len(changes) - 1, _CHANGES).astype(int))
-        if len(changes) and any(jumps(*changes[i].tolist()) for i in some):
-            found.append(choice)
+        if len(changes):
+            some = np.unique(np.linspace(0, len(changes) - 1, _CHANGES).astype(int))
+            chosen = changes[some].tolist()
+            if any(jumps(place, first + pair) for place, pair in chosen):
+                found.append(choice)
+        first += size
     return found
 
 

@@ -1,6 +1,6 @@
 """The moves of a step from phase to phase, each for one evaluation of the vector field.
 
-FRESH ──> ESTIMATING the spectral radius, where that is needed
+FRESH <─> ESTIMATING the spectral radius, where that is needed
       ──> RECURRING, the three-term recurrence of a stabilized method
       ──> FINISHING, the stages of a tableau <──> SOLVING its linear systems, if any
       ──> READY.

@@ -12,7 +12,7 @@ each kind at a cost of `c` each, all take `x_E c_E 3/2 + 3 x_S c_S` where those 
 kind are fewer than a third, and `(x_E + x_S)(c_E + c_S)` without waiting, which is more
 wherever `c_S >= c_E`. On the problem of scripts/one_million.py `c_S = 2.5 c_E`."""
 
-PATIENCE = 8
+_PATIENCE = 8
 """Attempts for which a lane waits at most, so that a few in a large ensemble do not wait
 for its end. Chosen: what they cost all others is then a third of an attempt."""
 
@@ -38,7 +38,7 @@ class Turns(NamedTuple):
         """Whether it is worth its cost, and how long each has waited: the same for all."""
         count, among = self._count(wanted), self._count(jnp.ones_like(wanted))
         enough = (count > 0) & (_SHARE * count >= among)
-        return enough | self.any_wants(wanted & (waited >= PATIENCE))
+        return enough | self.any_wants(wanted & (waited >= _PATIENCE))
 
     def _count(self, wanted: Bool[Array, ""]) -> Int[Array, ""]:
         if self.live is not None:
