@@ -148,6 +148,27 @@ def own_guards() -> Iterator[None]:
         yield
 
 
+def as_here() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """For other threads: JAX as it is set in this one now, with our own guards.
+
+    A setting that was made by a context, as by `with jax.enable_x64(True)`, holds in the
+    thread of that context alone.
+    """
+    here = settings()
+
+    @contextlib.contextmanager
+    def there():
+        with contextlib.ExitStack() as stack:
+            for name, value in zip(_SETTINGS, here):
+                if getattr(jax.config, name) != value:
+                    set_to = getattr(jax, name.removeprefix("jax_"))
+                    stack.enter_context(set_to(value))
+            stack.enter_context(own_guards())
+            yield
+
+    return there
+
+
 def compiled(function: Function) -> Function:
     """The function, compiled for its arguments as `equinox.filter_jit` does.
 
@@ -184,7 +205,7 @@ def describe(tree: PyTree) -> Hashable:
     return structure, tuple(map(of_leaf, leaves)), settings()
 
 
-def settings() -> Hashable:
+def settings() -> tuple[Hashable, ...]:
     """What JAX is set to, as far as it changes programs."""
     # Read as attributes of the configuration, settings are those of this thread.
     return tuple(getattr(jax.config, name) for name in _SETTINGS)

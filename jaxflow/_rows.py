@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._compiled import compiled
+from ._compiled import as_here, compiled
 
 _WIDTH_ON_CPU, _WIDTH = 32, 1024
 """Rows in one call, on CPUs and on accelerators. Chosen."""
@@ -48,12 +48,14 @@ def map_rows(
     num = len(jax.tree_util.tree_leaves(rows)[0])
     starts = range(0, max(num, 1), width)
     apply = _one_by_one if in_turn else _side_by_side
+    as_set = as_here()
 
     def part(start: int) -> Any:
         count = min(num - start, width)
         filled = jax.tree_util.tree_map(lambda a: _filled(a[start:][:width], width), rows)
-        values = apply(function, filled)
-        return jax.tree_util.tree_map(lambda a: np.asarray(a)[:count], values)
+        with as_set():
+            values = apply(function, filled)
+            return jax.tree_util.tree_map(lambda a: np.asarray(a)[:count], values)
 
     parts = []
     workers = (os.cpu_count() or 1) if on_cpu and not in_turn else 1

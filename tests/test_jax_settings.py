@@ -12,6 +12,8 @@ import optax
 import pytest
 
 import jaxflow as jf
+from jaxflow._compiled import settings
+from jaxflow._rows import map_rows
 
 from .filled import filled
 
@@ -105,6 +107,26 @@ def test_double_precision_is_refused_where_jax_has_none():
             jf.loss(NET, TASK)
         with pytest.raises(jf.InputError, match=r"float64 where.*x64"):
             jf.sample_ensemble(NET, 2, key=jax.random.key(0))
+
+
+def test_settings_of_a_context_hold_in_all_threads():
+    """JAX has them in the thread of the context alone."""
+    seen = []
+
+    def doubled(row):
+        seen.append(settings())
+        return row + np.ones((), np.int32) * row  # refused where promotion is strict
+
+    rows = np.linspace(0, 1, 100, dtype=np.float32)  # for several threads
+    with (
+        jax.enable_x64(False),
+        jax.default_matmul_precision("highest"),
+        jax.numpy_dtype_promotion("standard"),
+    ):
+        here = settings()
+        values = map_rows(doubled, rows)
+    assert seen == [here] and here != settings()  # one program, for all threads
+    assert values.dtype == np.float32
 
 
 SCRIPT = """

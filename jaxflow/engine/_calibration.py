@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _files
+from .._compiled import as_here
 from .._decompositions import lower
 from ._lane import Problem, Start
 from ._programs import key_of
@@ -114,12 +115,15 @@ def _timer(problem: Problem, one: Start, width: int, devices) -> Callable[[], fl
     }
     prepared = [(programs[device], jax.device_put(arguments, device)) for device in devices]
 
+    as_set = as_here()
+
     def seconds(count: int) -> float:
         def timed(prepared):
             program, (flow, one, *rest) = prepared
-            begun = time.perf_counter()
-            jax.block_until_ready(program(flow, count * one, *rest))
-            return time.perf_counter() - begun
+            with as_set():
+                begun = time.perf_counter()
+                jax.block_until_ready(program(flow, count * one, *rest))
+                return time.perf_counter() - begun
 
         with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:
             return max(pool.map(timed, prepared))

@@ -11,10 +11,9 @@ import threading
 import time
 from typing import Any, cast, NamedTuple
 
-import jax
 import numpy as np
 
-from .._compiled import own_guards
+from .._compiled import as_here
 from . import _status as status
 from ._checkpoint import InFlight
 from ._pool import Members, Outcome, pad, Pool, take
@@ -73,8 +72,7 @@ class Worker(threading.Thread):
         self.narrow_to: Programs | None = None
         self.wants_in_flight = threading.Event()
         self.leave = threading.Event()
-        # The setting of the thread that makes the worker: a new thread may have another.
-        self._double = bool(getattr(jax.config, "jax_enable_x64"))  # noqa: B009
+        self._as_set = as_here()  # where the worker is made
         self._batches = batches
         self._reports = reports
         self._most_attempts = steps_per_call or 2**30
@@ -87,7 +85,7 @@ class Worker(threading.Thread):
         self._more = True  # the driver has not said yet that the queue is empty
 
     def run(self) -> None:
-        with jax.enable_x64(self._double), own_guards():
+        with self._as_set():
             self._run()
 
     def _run(self) -> None:
