@@ -295,10 +295,8 @@ def test_others_are_others(pair):
     one, other = PAIRS[pair]
     assert one() == one()
     assert one() != other()
-    differing = [
-        name for name, text in one().identity.items() if other().identity.get(name) != text
-    ]
-    assert differing
+    ours, theirs = one().identity, other().identity
+    assert [name for name, text in ours.items() if theirs.get(name) != text]
 
 
 @pytest.mark.parametrize("pair", ["learning rate", "static exponent of a loss"])
