@@ -73,7 +73,7 @@ def test_all_attractors_of_a_neuron_in_the_plane(power, slope):
     network = jf.FeedForward((2, 1, 1), jf.LeakyReLU(slope, power), key=jax.random.key(0))
     ensemble = jf.sample_ensemble(network, 512, key=jax.random.key(1))
     starts = 1000
-    for seed in range(6):
+    for seed in range(4):
         x, y = _plane(100 * power + seed)
         task, rng = jf.Task(x, y), np.random.default_rng(seed)
         scan = _attractors_by_scan(x, y, slope, power)
@@ -164,14 +164,15 @@ def test_structure_of_the_points(depth, power, slope):
     for k in np.flatnonzero(points.rank_one & smooth):
         conditions = jf.kkt.rank_one_conditions(member(points.networks, int(k)), task)
         assert conditions.hold, str(conditions)
+    if power == 1:  # the flow goes on for ever where it slides along kinks
+        return
     # The flow itself agrees on who goes where.
     limit = jf.ncf_flow(ensemble, task, progress=False, max_steps=3000)
     settled = (limit.status == "Stationary") & (points.ends >= 0)
-    if power > 1:
-        assert settled.mean() > 0.95
-        values = jax.vmap(lambda network: jf.ncf(network, task))(limit.directions)
-        there = points.value[points.ends[settled]]
-        np.testing.assert_allclose(np.asarray(values)[settled], there, rtol=1e-8)
+    assert settled.mean() > 0.95
+    values = jax.vmap(lambda network: jf.ncf(network, task))(limit.directions)
+    there = points.value[points.ends[settled]]
+    np.testing.assert_allclose(np.asarray(values)[settled], there, rtol=1e-8)
 
 
 def test_spectrum_against_differences_along_geodesics():
@@ -179,7 +180,7 @@ def test_spectrum_against_differences_along_geodesics():
     ensemble = jf.sample_ensemble(network, 16, key=jax.random.key(2))
     points = jf.find_kkt(ensemble, task, progress=False)
     flat, rebuild = jax.flatten_util.ravel_pytree(member(points.networks, 0))
-    value = lambda w: float(jf.ncf(rebuild(w), task))
+    value = jax.jit(lambda w: jf.ncf(rebuild(w), task))
     rng, h = np.random.default_rng(0), 1e-4
     curvatures = []
     for _ in range(200):

@@ -46,7 +46,7 @@ def _plane_task(seed, n):
 
 
 # Few different shapes: each is compiled.
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     n=st.sampled_from([1, 2, 5, 12]),
@@ -101,7 +101,7 @@ def _unit(vector):
     return vector / np.linalg.norm(vector)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**31), power=st.integers(1, 3), kind=st.integers(0, 3))
 def test_the_conditions_decide(seed, power, kind):
     """They hold where the gradient says KKT point, and nowhere else."""

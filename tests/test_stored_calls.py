@@ -13,6 +13,8 @@ from .losing import Disk, Killed
 from .stored_calls import CALLS, CHANGES, chunks_of, NUM, written_one_by_one
 from .watching import ctrl_c_when_done
 
+TSIT5 = ("polar", "cartesian")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks():
@@ -20,8 +22,10 @@ def small_chunks():
         yield
 
 
-# One test for each: what it compiles serves all that is asked of it.
-@pytest.mark.parametrize("kind", CALLS)
+# One test for each: what it compiles serves all that is asked of it. What "automatic" keeps
+# of a lane in polar coordinates, and "simulation" of one in Cartesian ones, is all that
+# Tsit5 keeps in either, and more.
+@pytest.mark.parametrize("kind", [kind for kind in CALLS if kind not in TSIT5])
 def test_stored_call_is_the_call_in_memory(tmp_path, added, kind):
     call, path = CALLS[kind], tmp_path / "run.zarr"
     expected = call()
