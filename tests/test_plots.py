@@ -115,7 +115,7 @@ def test_words_and_powers_of_ten():
     found = dataset([[1.0, 2.0, 2.0, 3.0, 4.0]] * 2).rename(value="stable_rank")
     ax = plot.recorded(found, "stable_rank")
     assert ax.get_xlabel() == "rescaled time s = δ^(L-2) t"
-    assert ax.get_ylabel() == "stable rank"
+    assert ax.get_ylabel() == r"stable rank $\|W_l\|_F^2 / \|W_l\|_2^2$"
 
 
 def test_against_another_quantity_by_its_name():

@@ -8,7 +8,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from .._checks import check_items, shown
+from .._checks import check_items, check_whole, shown
 from ..errors import InputError
 from ._style import BLUE
 
@@ -42,6 +42,32 @@ def check_axes(axes: Any, num: int) -> list[Axes]:
     if len(given) != num:
         raise InputError("axes", f"{len(given)} of them", expected)
     return given
+
+
+def rows_of(dataset: xarray.Dataset, members: Any) -> dict[int, int]:
+    """Where members stand in a dataset, by their numbers. Raises `InputError`."""
+    numbers = numbers_of(dataset)
+    given = check_items("members", members, "numbers of members")
+    return {int(number): _row("members", number, numbers) for number in given}
+
+
+def row_of(dataset: xarray.Dataset, member: Any) -> int:
+    """Where a member stands, by its number; the first if `None`. Raises `InputError`."""
+    return 0 if member is None else _row("member", member, numbers_of(dataset))
+
+
+def numbers_of(dataset: xarray.Dataset) -> np.ndarray:
+    """The numbers of the members, as results give them."""
+    return np.atleast_1d(dataset["init"].values)  # 0, 1, … where there is no coordinate
+
+
+def _row(argument: str, number: Any, numbers: np.ndarray) -> int:
+    wanted = check_whole(argument, number, least=0, most=2**63 - 1)
+    rows = np.flatnonzero(numbers == wanted)
+    if not rows.size:
+        expected = f"the number of a member, from {numbers.min()} to {numbers.max()}"
+        raise InputError(argument, f"{number}", expected)
+    return int(rows[0])
 
 
 def new_if_none(ax: Axes | None) -> Axes:

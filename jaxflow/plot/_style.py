@@ -18,11 +18,27 @@ COLORS = (BLUE, ORANGE, GREEN, PURPLE, "#000000", "#E69F00", "#56B4E9")
 """Colours that people with any colour vision tell apart: Okabe and Ito, Color Universal
 Design (2008), without their yellow. The last two are pale on white, and seldom needed."""
 
+MAP = "cividis"
+"""The map from numbers to colours, from dark to light, which grey keeps and which people
+with any colour vision see alike: Nuñez, Anderton and Renslow (2018). Of numbers of either
+sign zero is its neutral grey, with the limits on both sides alike."""
+
 _DARKEST = 0.8
-"""The share of the map for colour bars that is dark enough on white. Chosen."""
+"""The share of the map for lines that is dark enough on white. Chosen."""
 _DECADES = 2
 """From so many decades on a scale is logarithmic. Chosen."""
 _LOGARITHM = "natural logarithm of "
+_SYMBOLS = {
+    "loss": r"$\mathcal{L}(w)$",
+    "final_loss": r"$\mathcal{L}(w)$",
+    "norm": r"$\|w\|$",
+    "log_norm": r"$\|w\|$",
+    "layer_norms": r"$\|W_l\|_F$",
+    "stable_rank": r"$\|W_l\|_F^2 / \|W_l\|_2^2$",
+    "singular_values": r"$\sigma_k(W_l)$",
+    "ncf": r"$N(w)$",
+}
+"""Symbols of quantities that usually have these names."""
 
 
 def color_of(number: int) -> str:
@@ -34,7 +50,7 @@ def colors_of(num: int) -> list[Any]:
     """Colours for so many lines: by name up to a few, else along a map for a colour bar."""
     if num <= len(COLORS):
         return list(COLORS[:num])
-    return list(plt.get_cmap("cividis")(np.linspace(0.0, _DARKEST, num)))
+    return list(plt.get_cmap(MAP)(np.linspace(0.0, _DARKEST, num)))
 
 
 def name_colors(ax: Axes, num: int, what: str) -> None:
@@ -44,7 +60,7 @@ def name_colors(ax: Axes, num: int, what: str) -> None:
             ax.plot([], [], color=color, linewidth=1.8, label=f"{what} {number}")
         return
     norm = Normalize(1, 1 + (num - 1) / _DARKEST)
-    scale = ScalarMappable(norm, "cividis")
+    scale = ScalarMappable(norm, MAP)
     bar = ax.get_figure(root=True).colorbar(scale, ax=ax, label=what)  # pyright: ignore
     bar.ax.set_ylim(1, num)
     bar.locator = MaxNLocator(integer=True, nbins=6)
@@ -68,6 +84,17 @@ def in_words(dataset: xarray.Dataset, name: str) -> str:
     if units in ("", "1") or units in text:
         return text
     return f"{units} {text}" if " = " in text else f"{text} [{units}]"
+
+
+def with_symbol(dataset: xarray.Dataset, words: str, name: str) -> str:
+    """The words for a quantity, and its symbol if it has one."""
+    if name not in _SYMBOLS:
+        return words
+    about = dataset.attrs.get("jaxflow", {})
+    is_limit = isinstance(about, dict) and about.get("kind") == "neural correlation flow"
+    if is_limit and name in ("norm", "log_norm"):  # of w/δ
+        return f"{words} $\\|w\\|/\\delta$"
+    return f"{words} {_SYMBOLS[name]}"
 
 
 def is_logarithm(dataset: xarray.Dataset, name: str) -> bool:
