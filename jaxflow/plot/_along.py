@@ -13,7 +13,6 @@ from ._curves import Curves
 from ._style import (
     in_words,
     is_logarithm,
-    legend,
     of_logarithm,
     show_powers,
     spans_decades,
@@ -166,4 +165,3 @@ def draw_share(ax: Axes, curves: Curves) -> None:
         step="mid",
         label="share that still runs",
     )
-    legend(ax)

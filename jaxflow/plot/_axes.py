@@ -48,7 +48,8 @@ def rows_of(dataset: xarray.Dataset, members: Any) -> dict[int, int]:
     """Where members stand in a dataset, by their numbers. Raises `InputError`."""
     numbers = numbers_of(dataset)
     given = check_items("members", members, "numbers of members")
-    return {int(number): _row("members", number, numbers) for number in given}
+    rows = [_row("members", number, numbers) for number in given]
+    return {int(numbers[row]): row for row in rows}
 
 
 def row_of(dataset: xarray.Dataset, member: Any) -> int:
@@ -70,11 +71,11 @@ def _row(argument: str, number: Any, numbers: np.ndarray) -> int:
     return int(rows[0])
 
 
-def new_if_none(ax: Axes | None) -> Axes:
-    """These axes, or those of a new figure. Raises `InputError`."""
+def new_if_none(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
+    """These axes, or those of a new figure, of this size. Raises `InputError`."""
     if ax is not None and not isinstance(ax, Axes):
         raise InputError("ax", shown(ax), "matplotlib axes")
-    return plt.subplots(layout="constrained")[1] if ax is None else ax
+    return plt.subplots(layout="constrained", figsize=size)[1] if ax is None else ax
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], **options) -> list[Axes]:

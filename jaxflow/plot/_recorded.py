@@ -1,7 +1,9 @@
 """A recorded quantity of all members."""
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray
@@ -13,9 +15,19 @@ from ..results import Solution
 from ._along import Along, draw_share, logarithmic, over_of
 from ._axes import dataset_of, MOST_LINES, new_if_none, rows_of
 from ._curves import Curves
-from ._style import BLUE, color_of, colors_of, in_words, legend, name_colors, with_symbol
+from ._style import (
+    BLUE,
+    color_of,
+    colors_of,
+    in_words,
+    legend,
+    name_colors,
+    style_of,
+    STYLES,
+    styles_of,
+    with_symbol,
+)
 
-_STYLES = ("-", "--", ":", "-.")
 _FIRST = 2
 """Colours before this one are those of all members and of their median."""
 
@@ -45,7 +57,8 @@ def recorded(
             (init, points). `"time"`, `"log_time"` and `"rescaled_time"` are known from one
             another. What it was recorded over if not given.
         members: the numbers of members, as in the coordinate `init`, that are drawn by
-            themselves and named, beside the median and band of all; no others are.
+            themselves and named, beside the median and band of all; no others are. Thin
+            lines where the quantity has a further axis.
         ax: matplotlib axes; new ones if not given.
 
     Returns:
@@ -81,19 +94,27 @@ def recorded(
     entries, y_log = logarithmic(values.reshape(*values.shape[:2], -1))
     curves = Curves.of(along.x, entries, along.is_log, y_log)
     if values.ndim == 2:
-        _draw_members(ax, curves, chosen is None)
+        if chosen is None or curves.num > 1:
+            _draw_members(ax, curves, chosen is None)
+        for place, (number, row) in enumerate((chosen or {}).items()):
+            (drawn,) = ax.plot(along.x[row], entries[row, :, 0], style_of(place + 1))
+            drawn.set(color=color_of(place + _FIRST), linewidth=1.3)
+            drawn.set_label(f"member {number}")
     else:
         dims = [str(dim) for dim in dataset[name].dims[2:]]
         if dims == [f"{name}_0"]:  # an axis without a name of its own
             dims = [name]
-        _draw_entries(ax, curves, values.shape[2:], dims)
-    if chosen is not None:
-        _draw_chosen(ax, along.x, entries, chosen, values.shape[-1])
-    legend(ax)
+        looks = _draw_entries(ax, curves, values.shape[2:], dims)
+        for row, (entry, look) in itertools.product((chosen or {}).values(), looks):
+            ax.plot(along.x[row], entries[row, :, entry], linewidth=0.8, **look)
+        if chosen:
+            words = "member " + ", ".join(f"{number}" for number in chosen)
+            ax.plot([], [], color="0.3", linewidth=0.8, label=f"thin: {words}")
     along.show(ax)
     if y_log:
         ax.set_yscale("log")
     draw_share(ax, curves)
+    legend(ax)
     ax.set_ylabel(with_symbol(dataset, in_words(dataset, name), name))
     ax.grid(alpha=0.25)
     return ax
@@ -115,32 +136,26 @@ def _draw_members(ax: Axes, curves: Curves, each: bool) -> None:
     ax.plot(curves.places, curves.middle(0), color=color_of(1), linewidth=2, label="median")
 
 
-def _draw_entries(ax: Axes, curves: Curves, sizes: tuple[int, ...], dims: list) -> None:
+def _draw_entries(
+    ax: Axes, curves: Curves, sizes: tuple[int, ...], dims: list
+) -> list[tuple[int, dict[str, Any]]]:
     """A colour for each place on the last axis, a style for each on those before it."""
     names = [str(dim).replace("_", " ") for dim in dims]
     colors, rows = colors_of(sizes[-1]), math.prod(sizes[:-1])
+    styles = styles_of(sizes[-1]) if rows == 1 else [style_of(0)] * sizes[-1]
+    looks = []
     for entry in range(rows * sizes[-1]):
-        color, style = colors[entry % sizes[-1]], _STYLES[entry // sizes[-1] % len(_STYLES)]
+        row, place = divmod(entry, sizes[-1])
+        style = styles[place] if rows == 1 else style_of(row)
+        look = {"color": colors[place], "linestyle": style}
         if curves.num > 1 and rows == 1:
             low, high = curves.band(entry)
-            ax.fill_between(curves.places, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(curves.places, curves.middle(entry), style, color=color, linewidth=1.8)
-    name_colors(ax, sizes[-1], names[-1])
-    if 1 < rows <= len(_STYLES):
-        for row, style in enumerate(_STYLES[:rows], start=1):
+            options = {"color": colors[place], "alpha": 0.2, "linewidth": 0}
+            ax.fill_between(curves.places, low, high, **options)
+        ax.plot(curves.places, curves.middle(entry), linewidth=1.8, **look)
+        looks.append((entry, look))
+    name_colors(ax, sizes[-1], names[-1], styles)
+    if 1 < rows <= len(STYLES):
+        for row, style in enumerate(STYLES[:rows], start=1):
             ax.plot([], [], style, color="0.3", label=f"{' × '.join(names[:-1])} {row}")
-
-
-def _draw_chosen(
-    ax: Axes, x: np.ndarray, entries: np.ndarray, chosen: dict[int, int], colors: int
-) -> None:
-    """Members by their numbers: a colour for each, or a style where entries have those."""
-    for place, (number, row) in enumerate(chosen.items()):
-        style = _STYLES[(place + 1) % len(_STYLES)]
-        for entry in range(entries.shape[-1]):
-            alone = entries.shape[-1] == 1
-            color = color_of(place + _FIRST) if alone else colors_of(colors)[entry % colors]
-            options = {"color": color, "linewidth": 1.3 if alone else 0.9}
-            ax.plot(x[row], entries[row, :, entry], style, **options)
-        shown_as = color_of(place + _FIRST) if entries.shape[-1] == 1 else "0.3"
-        ax.plot([], [], style, color=shown_as, label=f"member {number}")
+    return looks

@@ -89,6 +89,9 @@ def saddle_to_saddle(
         for k, (begin, stop) in enumerate(times):
             ax.plot([begin, stop], [level[k]] * 2, color=color_of(k), linewidth=2.5)
         ax.plot(predicted[member, known], level, "x", color="k", markersize=6)
+    if len(loss) > MOST_LINES:
+        label = f"{MOST_LINES} of {len(loss):,} members"
+        ax.plot([], [], color="0.35", linewidth=0.9, label=label)
     ax.plot([], [], "x", color="k", label="departure, predicted")
     ax.plot([], [], color="0.4", linewidth=2.5, label="at a saddle")
     for k in range(loss.shape[1]):
