@@ -408,6 +408,16 @@ def test_times_and_norms_follow_from_what_was_recorded():
         plot.recorded(limit, "value", against="time")
 
 
+def test_what_records_run_over_may_be_a_variable(opened):
+    """As in the store of a run with points of each member's own."""
+    plain = plot.recorded(opened, "loss", against="log_time")
+    variables = opened.load().reset_index("rescaled_time").reset_coords()
+    ax = plot.recorded(variables, "loss", against="log_time")
+    assert ax.get_xlabel() == plain.get_xlabel() == "physical time t"
+    for line, other in zip(ax.lines, plain.lines, strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
+
+
 def test_a_dataset_without_whole_networks_is_told_what_to_record(opened):
     without = opened.drop_vars("weights_weights_0")
     functions = ("neurons", "neurons_over_time", "neurons_animation", "angles", "weights")

@@ -84,7 +84,7 @@ def over_of(dataset: xarray.Dataset) -> str | None:
     """What the records of a dataset run over."""
     about = dataset.attrs.get("jaxflow", {})
     over = about.get("records", {}).get("over") if isinstance(about, dict) else None
-    if over in dataset.coords:
+    if over in dataset.variables:  # a store of a run has it for a variable
         return over
     others = [str(name) for name in dataset.coords if name != "init"]
     return others[0] if others else None
@@ -112,7 +112,7 @@ def _named(dataset: xarray.Dataset, name: str) -> tuple[str, np.ndarray]:
 
 def _log_time(dataset: xarray.Dataset) -> np.ndarray | None:
     """The natural logarithm of the time of records, by what they run over."""
-    known = next((name for name in _TIMES if name in dataset.coords), None)
+    known = next((name for name in _TIMES if name in dataset.variables), None)
     if known is None:
         return None
     values = np.asarray(dataset[known].values, float)

@@ -65,7 +65,7 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
                 label=("rank one" if rank_one else "higher rank")
                 + ("" if stable else ", with ascent directions"),
             )
-    if spans_decades(np.append(low, high), 1):
+    if spans_decades(np.append(low, high), 1.0):
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         ax.xaxis.set_minor_formatter(NullFormatter())

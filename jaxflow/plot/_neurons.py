@@ -56,7 +56,7 @@ def neurons(
         >>> task = jf.Task(jax.numpy.eye(2), jax.numpy.ones(2))
         >>> solution = jf.gradient_flow(network, task, stop=jf.RescaledTime(1.0))
         >>> jf.plot.neurons(solution).get_xlabel()
-        'along input $x_1$, in units of $\\\\|w\\\\|$'
+        'along input $x_1$, in units of $\\|w\\|$'
     """
     layers = last_layers(results, name, member)
     shown = Neurons.of(layers, plane)
