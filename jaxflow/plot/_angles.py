@@ -49,8 +49,8 @@ def angles(
         member: the number of the member, as in the coordinate `init`; all of them if not
             given, with disks for the first 60.
         plane: two directions, (2, inputs), that span it. For more than two inputs, and if
-            not given, those are the leading right-singular directions of the first member's
-            weights.
+            not given, those are the leading right-singular directions of the weights of all
+            members that are drawn.
         ax: matplotlib axes; new ones if not given.
 
     Returns:
@@ -69,7 +69,7 @@ def angles(
         1.0
     """
     layers = last_layers(results, name, member, or_all=True)
-    shown = Neurons.of(layers, plane)
+    shown = Neurons.of(layers, plane, of_all=True)
     ax = new_if_none(ax, _SIZE)
     round_ = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(round_), np.sin(round_), color="0.7", linewidth=0.8)

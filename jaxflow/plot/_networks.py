@@ -59,7 +59,9 @@ def last_layers(results: Any, name: Any, member: Any, *, or_all: bool = False) -
     rows, arrays, reached = _with_points(rows, arrays, reached)
     last = reached.shape[1] - 1 - np.argmax(reached[:, ::-1], axis=1)
     ends = [array[np.arange(len(rows)), last] for array in arrays]
-    moments = [_moments(dataset, int(row), [point])[0] for row, point in zip(rows, last)]
+    moments = [""] * len(rows)  # of several members each has its own
+    if len(rows) == 1:
+        moments = _moments(dataset, int(rows[0]), last)
     return Layers(_matrices(ends), np.zeros(len(rows)), moments, _which(dataset, rows))
 
 
@@ -124,7 +126,8 @@ def _final(result: Any, dataset: xarray.Dataset, rows: np.ndarray) -> Layers:
     some = result if result.is_single else result[rows]
     log_norm = np.asarray(some.log_norm, float).reshape(len(rows))
     log_unit = np.where(np.abs(log_norm) > _MOST, log_norm, 0.0)
-    factor = np.exp(log_norm - log_unit)
+    with np.errstate(invalid="ignore"):  # those of members that came to no number
+        factor = np.exp(log_norm - log_unit)
 
     def scaled(leaf):
         array = np.asarray(leaf, float)
@@ -136,7 +139,13 @@ def _final(result: Any, dataset: xarray.Dataset, rows: np.ndarray) -> Layers:
     others = jax.tree_util.tree_map(plain, eqx.filter(rest, eqx.is_inexact_array))
     both = eqx.combine(jax.tree_util.tree_map(scaled, trained), others)
     matrices = _matrices(jax.tree_util.tree_leaves(both))
-    return Layers(matrices, log_unit, ["at the end"] * len(rows), _which(dataset, rows))
+    finite = np.all([np.isfinite(m).all(axis=(1, 2)) for m in matrices], axis=0)
+    if not finite.any():
+        expected = "a member whose weights are finite"
+        raise InputError("member", "final weights that are NaN or infinite", expected)
+    moments = ["at the end"] * int(finite.sum())
+    matrices = [matrix[finite] for matrix in matrices]
+    return Layers(matrices, log_unit[finite], moments, _which(dataset, rows[finite]))
 
 
 def _matrices(arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -38,17 +38,20 @@ class Neurons(NamedTuple):
     words: tuple[str, str]  # for the axes
 
     @classmethod
-    def of(cls, layers: Layers, plane: Any) -> "Neurons":
+    def of(cls, layers: Layers, plane: Any, *, of_all: bool = False) -> "Neurons":
         """The neurons of the first layer.
 
         Arguments:
             plane: two directions in the space of inputs, or `None`.
+            of_all: whether the plane is found from the weights of all points, and not of
+                the last.
 
         Raises:
             InputError: if inputs span no plane, and for directions that do not.
         """
         first, *others = layers.matrices
-        basis, words = _basis(first[-1], plane)
+        seen = first.reshape(-1, first.shape[2]) if of_all else first[-1]
+        basis, words = _basis(seen, plane)
         outgoing = others[0] if others and others[0].shape[2] == first.shape[1] else None
         parts = [first] if outgoing is None else [first, outgoing.swapaxes(1, 2)]
         # Divided first, since squares of small numbers vanish.
@@ -63,7 +66,7 @@ class Neurons(NamedTuple):
         if outgoing is not None and len(layers.matrices) == 2 and outgoing.shape[1] == 1:
             sign = np.sign(outgoing[:, 0])
         norms = [rf"$\|w\|$ = {exponential_in_words(norm)}" for norm in log_norm]
-        titles = [f"{at}, {norm}" for at, norm in zip(layers.moments, norms)]
+        titles = [", ".join(filter(None, each)) for each in zip(layers.moments, norms)]
         return cls(_unit(first) @ basis.T, share, sign, titles, words)
 
     @property
@@ -117,7 +120,8 @@ def _basis(weights: np.ndarray, plane: Any) -> tuple[np.ndarray, tuple[str, str]
         return _given(plane, num), ("the first direction", "the second direction")
     if num == 2:
         return np.eye(2), ("input $x_1$", "input $x_2$")
-    directions = np.linalg.svd(weights / (np.abs(weights).max() or 1.0))[2][:2]
+    scaled = weights / (np.abs(weights).max() or 1.0)
+    directions = np.linalg.svd(scaled, full_matrices=len(scaled) < 2)[2][:2]
     largest = np.take_along_axis(
         directions, np.abs(directions).argmax(axis=1)[:, None], axis=1
     )

@@ -94,7 +94,7 @@ def recorded(
     entries, y_log = logarithmic(values.reshape(*values.shape[:2], -1))
     curves = Curves.of(along.x, entries, along.is_log, y_log)
     if values.ndim == 2:
-        if chosen is None or curves.num > 1:
+        if curves.num > 1 or not chosen:
             _draw_members(ax, curves, chosen is None)
         for place, (number, row) in enumerate((chosen or {}).items()):
             (drawn,) = ax.plot(along.x[row], entries[row, :, 0], style_of(place + 1))
