@@ -98,7 +98,7 @@ def angles(
     ax.set_aspect("equal", adjustable="datalim")  # without a frame a box has no meaning
     ax.set_frame_on(False)
     words = f"angle in the plane of {shown.words[0]} and {shown.words[1]}"
-    ax.set_xlabel(f"{words}; longest bar: {longest:.0%} of the neurons", fontsize=9)
+    ax.set_xlabel(f"{words}\nlongest bar: {longest:.0%} of the neurons", fontsize=9)
     where = shown.titles[0] if len(shown.titles) == 1 else ""
     ax.set_title(", ".join(filter(None, [layers.member, where])), fontsize=10)
     name_signs(ax)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
 
 from .._checks import check_numbers, shown
 from ..errors import InputError
@@ -92,6 +93,8 @@ class Neurons(NamedTuple):
                 ax.add_line(line)
         ax.set(xlim=(-self.reach, self.reach), ylim=(-self.reach, self.reach))
         ax.set_aspect("equal")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(5))  # labels of small numbers are long
         return self.move(drawn, point)
 
     def move(self, drawn: list[Line2D], point: int) -> list[Line2D]:
