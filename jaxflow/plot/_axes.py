@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from .._checks import check_items, check_whole, shown
 from ..errors import InputError
-from ._style import BLUE
+from ._style import BLUE, set_off
 
 MOST_LINES = 60
 """Of more members than this the first are drawn."""
@@ -104,7 +104,7 @@ def draw_members(
     for one, other in list(zip(x, y))[:MOST_LINES]:
         ax.plot(one, other, color=color, alpha=0.25, linewidth=0.6)
     if len(y) > 1:
-        ax.plot(*middle, style, color=color, linewidth=2, label="median")
+        set_off(*ax.plot(*middle, style, color=color, linewidth=2, label="median"))
 
 
 def median(values: np.ndarray) -> np.ndarray:

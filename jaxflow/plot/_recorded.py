@@ -22,6 +22,7 @@ from ._style import (
     in_words,
     legend,
     name_colors,
+    set_off,
     style_of,
     STYLES,
     styles_of,
@@ -133,7 +134,8 @@ def _draw_members(ax: Axes, curves: Curves, each: bool) -> None:
         ax.fill_between(
             curves.places, low, high, color=BLUE, alpha=0.2, linewidth=0, label="10–90 %"
         )
-    ax.plot(curves.places, curves.middle(0), color=color_of(1), linewidth=2, label="median")
+    look = {"color": color_of(1), "linewidth": 2, "label": "median"}
+    set_off(*ax.plot(curves.places, curves.middle(0), **look))
 
 
 def _draw_entries(

@@ -9,6 +9,8 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 
 from ..quantities import KNOWN, quantity
@@ -75,6 +77,12 @@ def name_colors(ax: Axes, num: int, what: str, styles: Sequence[str]) -> None:
     bar = ax.get_figure(root=True).colorbar(scale, ax=ax, label=what)  # pyright: ignore
     bar.ax.set_ylim(1, num)
     bar.locator = MaxNLocator(integer=True, nbins=6)
+
+
+def set_off(line: Line2D) -> None:
+    """A white edge, by which a line is seen among many in grey too."""
+    edge = Stroke(linewidth=line.get_linewidth() + 2, foreground="white")
+    line.set_path_effects([edge, Normal()])
 
 
 def legend(ax: Axes, **options: Any) -> None:
