@@ -19,6 +19,7 @@ from .errors import (
 from .flows import ncf as ncf
 from .kkt import find_kkt as find_kkt, KKTPoints as KKTPoints
 from .networks import (
+    AbstractDistribution as AbstractDistribution,
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
     FeedForward as FeedForward,

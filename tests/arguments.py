@@ -338,6 +338,10 @@ trainable = Kind(
     },
     {"none": None, "all": True, "arrays": lambda: eqx.is_inexact_array},
 )
+distribution = Kind(
+    {**_THINGS, "a_number": 1.0, "the_class": jf.AbstractDistribution},
+    {name: name for name in ("sphere", "gaussian", "uniform")},
+)
 # Iterables are taken for iterators of networks, and looked into.
 some_networks = Kind(
     {**_NO_NETWORK, "of_another_size": lambda: jf.DiagonalLinear(2, 7, key=key())},
@@ -702,6 +706,7 @@ ROWS: dict[str, Row] = {
             "num": more(count, many=2**31),
             "key": random_key,
             "trainable": trainable,
+            "distribution": distribution,
         },
     ),
     "slice_ensemble": Row(
@@ -730,6 +735,7 @@ ROWS: dict[str, Row] = {
             "key": random_key,
             "start": more(natural, beyond=2**63),
             "trainable": trainable,
+            "distribution": distribution,
         },
     ),
     "Initializations.members": Row(
@@ -1429,6 +1435,7 @@ NOT_IN_THE_TABLE = {
         [
             *("AbstractEquation", "AbstractStop", "AbstractLevel", "AbstractCrossing"),
             *("AbstractCondition", "AbstractLoss", "AbstractMarginLoss", "AbstractTask"),
+            "AbstractDistribution",
             *("solvers.AbstractStepper", "solvers.AbstractStagedSolver"),
             *("flows.AbstractFlow", "flows.AbstractNetworkFlow"),
             *("flows.AbstractPlainFlow", "results.AbstractResult"),

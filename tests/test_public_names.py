@@ -19,7 +19,7 @@ CONTRACT = """
     saddle_to_saddle SaddleToSaddle EarlyConvergence concat
     Simulation run Stepping Record AbstractEquation GradientFlow CorrelationLimit
     GradientDescent Langevin AbstractStop AbstractLevel AbstractCrossing AbstractCondition
-    AbstractTask plot __version__
+    AbstractTask AbstractDistribution plot __version__
 """.split()
 
 

@@ -14,6 +14,10 @@ from ._blocks import (
 from ._chains import as_feed_forward as as_feed_forward
 from ._convolutional import ConvNet as ConvNet
 from ._diagonal import DiagonalLinear as DiagonalLinear
+from ._distributions import (
+    AbstractDistribution as AbstractDistribution,
+    SPHERE as SPHERE,
+)
 from ._ensembles import (
     draw_members as draw_members,
     Initializations as Initializations,

@@ -14,6 +14,7 @@ from .._arrays import by_words, on_device, words_of
 from .._trained import parameters_of
 from ..errors import InputError
 from ..networks import (
+    AbstractDistribution,
     as_jax,
     draw_members,
     flatten,
@@ -21,6 +22,7 @@ from ..networks import (
     member,
     members,
     parameter_dtype,
+    SPHERE,
     unflatten_rows,
 )
 
@@ -164,6 +166,7 @@ class DrawnNetworks(AbstractNetworks):
     key_data: np.ndarray
     key_impl: str = eqx.field(static=True)
     start: int = eqx.field(static=True, default=0)
+    distribution: AbstractDistribution = SPHERE
     is_single = False
 
     @property
@@ -175,7 +178,8 @@ class DrawnNetworks(AbstractNetworks):
 
     def stacked(self, rows):
         key = jax.random.wrap_key_data(jnp.asarray(self.key_data), impl=self.key_impl)
-        return draw_members(self.one, key, self.start + np.asarray(rows, np.int64))
+        numbers = self.start + np.asarray(rows, np.int64)
+        return draw_members(self.one, key, numbers, self.distribution)
 
     def between(self, first, last):
         return dataclasses.replace(self, num_members=last - first, start=self.start + first)
