@@ -16,7 +16,12 @@ from ._convolutional import ConvNet as ConvNet
 from ._diagonal import DiagonalLinear as DiagonalLinear
 from ._distributions import (
     AbstractDistribution as AbstractDistribution,
+    Balanced as Balanced,
+    BalancedLinear as BalancedLinear,
+    Gaussian as Gaussian,
     SPHERE as SPHERE,
+    Sphere as Sphere,
+    Uniform as Uniform,
 )
 from ._ensembles import (
     draw_members as draw_members,

@@ -19,6 +19,7 @@ from ._gradient_flow import (
 from ._langevin import Langevin as Langevin, langevin_flow as langevin_flow
 from ._networks import (
     AbstractNetworks as AbstractNetworks,
+    RepeatedNetworks as RepeatedNetworks,
     check_alike as check_alike,
     check_directions as check_directions,
 )

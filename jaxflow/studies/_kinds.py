@@ -42,7 +42,7 @@ _PLAIN = {int: StrictInt, float: Number, str: StrictStr, bool: StrictBool}
 
 
 def section_of(
-    kind: str,
+    kind: str | None,
     make: Callable,
     translated: Mapping[str, Argument | None] = types.MappingProxyType({}),
     **more: Any,
@@ -50,13 +50,15 @@ def section_of(
     """The table of one kind, from the arguments of what makes it.
 
     Arguments:
-        kind: its name in files.
+        kind: its name in files; `None` for a table that there is one of.
         make: the class or function.
         translated: arguments that files give in other words, or not at all (`None`).
         more: keys that are no arguments, as for `pydantic.create_model`.
     """
     meanings = _meanings(make)
-    fields: dict[str, Any] = {"kind": (Literal[kind], Field(description=_first_line(make)))}
+    fields: dict[str, Any] = {}
+    if kind is not None:
+        fields["kind"] = (Literal[kind], Field(description=first_line(make)))
     for name, parameter in inspect.signature(make).parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
@@ -70,17 +72,37 @@ def section_of(
             wanted = wanted | None if wanted is not Any else wanted
         about = Field(default, description=meanings.get(name) or None)
         fields[argument.key] = (wanted, about)
-    model = pydantic.create_model(kind, __base__=Section, **fields, **more)
+    model = pydantic.create_model(kind or make.__name__, __base__=Section, **fields, **more)
     model.__doc__ = inspect.cleandoc(make.__doc__ or "").split("\n\n")[0]
     return model
 
 
-def one_of(sections: Iterable[type[Section]]) -> Any:
-    """The type of a table whose `kind` says which of these it is."""
-    options = tuple(sections)
+def by_kind(
+    sections: Iterable[type[Section]], otherwise: type[Section] | None = None
+) -> Any:
+    """The type of a table whose `kind` says which of these it is.
+
+    Arguments:
+        sections: what it may be.
+        otherwise: what it is if its kind is that of none.
+    """
+    named = {typing.get_args(s.model_fields["kind"].annotation)[0]: s for s in sections}
+
+    def kind_of(table: Any) -> str | None:
+        kind = table.get("kind") if isinstance(table, Mapping) else table.kind
+        if otherwise is not None and isinstance(kind, str) and ":" in kind:
+            return _OTHER
+        return kind if isinstance(kind, str) else None
+
+    options = [Annotated[section, pydantic.Tag(kind)] for kind, section in named.items()]
+    if otherwise is not None:
+        options.append(Annotated[otherwise, pydantic.Tag(_OTHER)])
     if len(options) == 1:
-        return options[0]
-    return Annotated[Union[options], Field(discriminator="kind")]  # noqa: UP007
+        return next(iter(named.values()))
+    return Annotated[Union[tuple(options)], pydantic.Discriminator(kind_of)]  # noqa: UP007
+
+
+_OTHER = "a file and a class"
 
 
 def _annotation(make: Callable, parameter: inspect.Parameter) -> Any:
@@ -127,5 +149,5 @@ def _meanings(make: Callable) -> dict[str, str]:
     return found
 
 
-def _first_line(make: Callable) -> str:
+def first_line(make: Callable) -> str:
     return inspect.cleandoc(make.__doc__ or "").split("\n", 1)[0]

@@ -1,0 +1,181 @@
+"""What is wrong with a study file, told by file, line and key."""
+
+import contextlib
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pydantic
+
+from .._checks import shown
+from ..errors import InputError, StudyError
+from ._lines import Key, line_of
+from ._schema import StudyTables
+
+
+class Source:
+    """Where a study comes from: the text of a file, or a value in Python."""
+
+    def __init__(self, name: str = "study", text: str | None = None):
+        self.name, self.text = name, text
+
+    def fault(self, key: Key, found: str, expected: str) -> StudyError:
+        """The error for a key."""
+        line = None if self.text is None else line_of(self.text, key)
+        return StudyError(self.name, line, dotted(key), found, expected)
+
+    @contextlib.contextmanager
+    def at(self, key: Key, arguments: Mapping[str, str] | None = None) -> Iterator[None]:
+        """Whatever a call refuses, told of the table from which its arguments come.
+
+        Given the `key` of the table, and keys in it by the names of `arguments`, where they
+        are not the same.
+        """
+        try:
+            yield
+        except StudyError:
+            raise
+        except InputError as error:
+            name, *_ = error.argument.replace("[", ".").split(".")
+            own = (arguments or {}).get(name, name)
+            told = error.found if own else f"{error.argument}: {error.found}"
+            raise self.fault((*key, own) if own else key, told, error.expected) from error
+
+
+def dotted(key: Key) -> str:
+    """A key as a person writes it."""
+    return ".".join(str(part) for part in key) or "the file"
+
+
+def checked(tables: Mapping[str, Any], source: Source) -> StudyTables:
+    """The tables of a study, each with no keys but its own and values of the right kind.
+
+    Raises:
+        StudyError: for the first that is not.
+    """
+    try:
+        return StudyTables.model_validate(dict(tables))
+    except pydantic.ValidationError as error:
+        raise _fault(error, tables, source) from error
+
+
+def _fault(
+    error: pydantic.ValidationError, tables: Mapping[str, Any], source: Source
+) -> StudyError:
+    found = sorted(error.errors(), key=_importance)[0]
+    key = _key_of(found["loc"], tables)
+    value = _value(tables, key)
+    kind, about = found["type"], found.get("ctx", {})
+    if kind == "extra_forbidden":
+        *table, name = key
+        known = _known_keys(found["loc"])
+        near = difflib.get_close_matches(str(name), known, 1, 0.5)
+        expected = f"{near[0]!r}" if near else f"one of {', '.join(known)}"
+        return source.fault(key, "a key that nobody knows", expected)
+    if kind == "missing":
+        *table, name = key
+        return source.fault(tuple(table), f"no {name}", f"the key {name!r}")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        known = _known_kinds(found["loc"])
+        given = value.get("kind") if isinstance(value, Mapping) else value
+        if given is None:
+            return source.fault(key, "no kind", f"kind = one of {', '.join(known)}")
+        near = difflib.get_close_matches(str(given), known, 1, 0.5)
+        expected = f"{near[0]!r}" if near else f"one of {', '.join(known)}"
+        return source.fault((*key, "kind"), shown(given), expected)
+    if kind == "value_error":
+        found_, _, expected = str(about["error"]).partition("; expected ")
+        return source.fault(key, found_, expected)
+    if kind == "literal_error":
+        options = [each.strip(" '") for each in about["expected"].replace(" or ", ",").split(",")]
+        near = difflib.get_close_matches(str(value), options, 1, 0.5)
+        expected = f"{near[0]!r}" if near else f"one of {', '.join(options)}"
+        return source.fault(key, shown(value), expected)
+    message = found["msg"].removeprefix("Input should be ").removesuffix(".")
+    return source.fault(key, shown(value), message)
+
+
+def _importance(found: Any) -> int:
+    """Unknown keys explain missing ones."""
+    order = ("extra_forbidden", "union_tag_invalid")
+    return order.index(found["type"]) if found["type"] in order else len(order)
+
+
+def _key_of(place: tuple[Any, ...], tables: Any) -> Key:
+    """The key in the file of a place, which names models and types too."""
+    key: list[str | int] = []
+    value = tables
+    for number, part in enumerate(place):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        elif number + 1 == len(place) and isinstance(part, str) and isinstance(value, Mapping):
+            pass  # a key that is missing
+        else:
+            continue
+        key.append(part)
+    return tuple(key)
+
+
+def _value(tables: Any, key: Key) -> Any:
+    for part in key:
+        try:
+            tables = tables[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tables
+
+
+# -- what would have been right --
+
+
+def _known_keys(place: tuple[Any, ...]) -> list[str]:
+    """The keys of the table in which the last part of a place is."""
+    found = [m for m in _types_at(place[:-1]) if _is_section(m)]
+    return [name for model in found for name in model.model_fields]
+
+
+def _known_kinds(place: tuple[Any, ...]) -> list[str]:
+    """The kinds of table that may be at a place."""
+    kinds = []
+    for model in _types_at(place):
+        if _is_section(model) and "kind" in model.model_fields:
+            kinds += typing.get_args(model.model_fields["kind"].annotation)
+    return kinds
+
+
+def _types_at(place: tuple[Any, ...]) -> list[Any]:
+    """The types that a value at a place may have."""
+    found: list[Any] = [StudyTables]
+    for part in place:
+        below: list[Any] = []
+        for each in found:
+            if _is_section(each) and part in each.model_fields:
+                below += _options(each.model_fields[part].annotation)
+            elif _is_section(each) and part in (each.__name__, *_kinds_of(each)):
+                below.append(each)
+            elif typing.get_origin(each) is list and isinstance(part, int):
+                below += _options(typing.get_args(each)[0])
+        found = below or found
+    return found
+
+
+def _options(annotation: Any) -> list[Any]:
+    origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _options(inside[0])
+    if origin in (typing.Union, types.UnionType):
+        return [option for one in inside for option in _options(one)]
+    return [annotation]
+
+
+def _is_section(each: Any) -> bool:
+    return isinstance(each, type) and issubclass(each, pydantic.BaseModel)
+
+
+def _kinds_of(model: Any) -> tuple[str, ...]:
+    kind = model.model_fields.get("kind")
+    return typing.get_args(kind.annotation) if kind is not None else ()

@@ -1,0 +1,348 @@
+"""A study: a simulation, or a sweep of them, written down."""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tomli_w
+import xarray
+
+from .._checks import check_flag, shown
+from .._telling import tell
+from ..engine import check_schedule, part_of, Schedule
+from ..errors import InputError, JaxflowError, StoreError, StudyError
+from ..results import AbstractResult, Collection, load
+from ..stores import as_path
+from ._building import Workshop
+from ._dataset import combined
+from ._faults import Source
+from ._lines import Key
+from ._running import prepare, Prepared
+from ._sweep import axes_of, Group, groups_of, replaced, Setting, settings_of
+
+ATTR = "study"
+"""The attribute of a store in which the text of its study is."""
+
+
+class Study:
+    """A simulation or an analysis, with what it is swept over, as a study file says it.
+
+    It is a value: two are equal if they say the same, and `Study.from_toml(path)` of what
+    `to_toml` wrote is the study itself.
+
+    Arguments:
+        tables: what a study file says, as a dict of dicts; see docs/guides/studies.md.
+        folder: where files are that it names; the current one if not given.
+        allow_code: whether it may run code of its own, `kind = "my_nets.py:Net"`.
+
+    Raises:
+        StudyError: for a key that nobody knows, and values that do not fit.
+
+    Examples:
+        >>> import jaxflow as jf
+        >>> study = jf.Study(
+        ...     {
+        ...         "network": {"kind": "DiagonalLinear", "depth": 3, "in_size": 2},
+        ...         "data": {"kind": "values", "inputs": [[1, 0], [0, 1]], "targets": [1, 1]},
+        ...         "initialization": {"num": 4},
+        ...         "equation": {"kind": "gradient_flow"},
+        ...         "stop": {"rescaled_time": 0.1},
+        ...         "sweep": {"initialization": {"scale": [0.1, 0.01]}},
+        ...     }
+        ... )
+        >>> result = study.run(progress=False)
+        >>> dict(result.dataset.final_loss.sizes)
+        {'scale': 2, 'init': 4}
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Any],
+        *,
+        folder: str | os.PathLike | None = None,
+        allow_code: bool = False,
+    ):
+        if not isinstance(tables, Mapping):
+            raise InputError("tables", shown(tables), "a dict, as of a TOML file")
+        self._source = Source()
+        self._set(tables, folder, allow_code)
+
+    def _set(self, tables: Any, folder: Any, allow_code: bool) -> None:
+        self._allow_code = check_flag("allow_code", allow_code)
+        self._folder = pathlib.Path.cwd() if folder is None else as_path(folder, "folder")
+        self._plain = _plain(tables, (), self._source)
+        self.settings: Sequence[Setting] = settings_of(self._plain, self._source)
+        """What is run: one setting if there is no sweep."""
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike, *, allow_code: bool = False) -> "Study":
+        """The study in a file.
+
+        Arguments:
+            path: of a TOML file; files that it names are looked for beside it.
+            allow_code: whether it may run code of its own.
+
+        Raises:
+            StudyError: with the line, for what is not as it should be.
+        """
+        path = as_path(path, "path")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError("path", f"{path}, which cannot be read ({error})", "a study file") from error
+        return cls.from_text(text, name=str(path), folder=path.parent, allow_code=allow_code)
+
+    @classmethod
+    def from_text(
+        cls,
+        text: str,
+        *,
+        name: str = "study",
+        folder: str | os.PathLike | None = None,
+        allow_code: bool = False,
+    ) -> "Study":
+        """The study in a text, which errors call by a name."""
+        study = cls.__new__(cls)
+        study._source = Source(name, text)
+        try:
+            tables = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            line = _line_of_fault(str(error))
+            raise StudyError(name, line, "the file", str(error), "TOML") from error
+        study._set(tables, folder, allow_code)
+        return study
+
+    def to_toml(self) -> str:
+        """The study as the text of a file."""
+        return tomli_w.dumps(self._plain)
+
+    def replace(self, changes: Mapping[str, Any]) -> "Study":
+        """The study with other values for some keys, such as `initialization.scale`."""
+        plain: Mapping[str, Any] = self._plain
+        for name, value in changes.items():
+            plain = replaced(plain, tuple(name.split(".")), value, self._source)
+        study = type(self).__new__(type(self))
+        study._source = Source(self._source.name)
+        study._set(plain, self._folder, self._allow_code)
+        return study
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """What it says, as a dict of its own."""
+        return copy.deepcopy(self._plain)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Study):
+            return NotImplemented
+        return self._plain == other._plain
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        title = self._plain.get("title", self._source.name)
+        return f"<Study {title!r}: {len(self.settings)} settings>"
+
+    # -- running --
+
+    @property
+    def groups(self) -> list[Group]:
+        """Settings by run: those that differ in numbers of members are run at once."""
+        return groups_of(self.settings)
+
+    def prepared(self) -> Iterator[Prepared]:
+        """Every run of the study, made and not begun.
+
+        Raises:
+            StudyError: for what does not fit.
+        """
+        with self.precision():
+            for group in self.groups:
+                yield prepare(group, self.workshop(group))
+
+    def workshop(self, group: Group) -> Workshop:
+        dtype = jnp.dtype(group.settings[0].tables.precision)
+        return Workshop(self._source, self._folder, self._allow_code, dtype)
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """JAX in double precision, if a setting asks for it."""
+        wide = any(s.tables.precision == "float64" for s in self.settings)
+        with jax.enable_x64(True) if wide else contextlib.nullcontext():
+            yield
+
+    def run(
+        self,
+        *,
+        store: str | os.PathLike | None = None,
+        schedule: Schedule | None = None,
+        progress: bool | None = None,
+    ) -> "StudyResult":
+        """Run all settings, or go on with them where a store has some.
+
+        Arguments:
+            store: a folder, such as `"out.zarr"`. The same call with the folder of a study
+                that was interrupted goes on from there.
+            schedule: as for `jaxflow.run`.
+            progress: as for `jaxflow.run`.
+
+        Returns:
+            A `StudyResult`; settings that failed are in its `failures`, and the others are
+            as if there had been no failure.
+
+        Raises:
+            StudyError: for what does not fit, if there is one setting only.
+            StoreError: for a store that holds something else or cannot be written.
+        """
+        schedule = check_schedule(schedule)
+        progress = check_flag("progress", progress, optional=True)
+        path = None if store is None else as_path(store, "store")
+        with self.precision():
+            if len(self.settings) == 1:
+                return self._run_one(path, schedule, progress)
+            return self._run_all(path, schedule, progress)
+
+    def _run_one(self, path: Any, schedule: Any, progress: Any) -> "StudyResult":
+        (prepared,) = self.prepared()
+        result = self._carried_out(prepared, path, schedule, progress, {ATTR: self.to_toml()})
+        return StudyResult(self, [result], [prepared.finals(result)], {})
+
+    def _run_all(self, path: Any, schedule: Any, progress: Any) -> "StudyResult":
+        results: list[AbstractResult | None] = [None] * len(self.settings)
+        finals: list[Any] = [None] * len(self.settings)
+        failures: dict[int, str] = {}
+        places = {id(setting): k for k, setting in enumerate(self.settings)}
+        groups = self.groups
+        about = {ATTR: self.to_toml()}
+        with contextlib.ExitStack() as stack:
+            collection = None
+            if path is not None:
+                collection = Collection(path, _identity(self), about)
+                stack.callback(collection.close)
+            for number, group in enumerate(groups):
+                rows = [places[id(setting)] for setting in group.settings]
+                place = None if collection is None else collection.place(number)
+                with part_of(f"{number + 1}/{len(groups)}"):
+                    try:
+                        prepared = prepare(group, self.workshop(group))
+                        result = self._carried_out(prepared, place, schedule, progress, {})
+                    except JaxflowError as error:
+                        failures |= dict.fromkeys(rows, f"{type(error).__name__}: {error}")
+                        continue
+                for row, part in zip(rows, prepared.parts(result)):
+                    results[row], finals[row] = part, prepared.finals(part)
+            found = StudyResult(self, results, finals, failures)
+            if collection is not None:
+                collection.finish(found.dataset.assign_attrs(about))
+        if failures:
+            told = "\n".join(
+                f"  {self.settings[row].label}: {text}" for row, text in failures.items()
+            )
+            tell(f"{len(failures)} of {len(self.settings)} settings failed:\n{told}")
+        return found
+
+    def _carried_out(
+        self, prepared: Prepared, path: Any, schedule: Any, progress: Any, attrs: Any
+    ) -> AbstractResult:
+        """The result of a run, from its store where that has it already."""
+        given = {"schedule": schedule, "progress": progress}
+        if prepared.simulation is not None:
+            return prepared.call(store=path, attrs=attrs, **given)
+        if path is not None and path.exists():
+            found = load(path)
+            if found.attrs.get(ATTR) != attrs.get(ATTR):
+                raise StoreError(f"{path} holds another study: choose another name.")
+            return found
+        result = dataclasses.replace(prepared.call(**given), attrs=attrs)
+        if path is not None:
+            result.save(path)
+        return result
+
+
+def _identity(study: Study) -> dict[str, Any]:
+    """What the numbers of a study depend on, for its store."""
+    plain = study.tables
+    for name in ("title", "output"):
+        plain.pop(name, None)
+    return {"kind": "study", "study": json.dumps(plain, sort_keys=True)}
+
+
+_MARK = re.compile(r"at line (\d+)")
+
+
+def _line_of_fault(message: str) -> int:
+    found = _MARK.search(message)
+    return int(found[1]) if found else 1
+
+
+def _plain(value: Any, key: Key, source: Source) -> Any:
+    """A value in the types that TOML has."""
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise source.fault(key, f"the key {shown(name)}", "words for keys")
+        return {
+            name: _plain(each, (*key, name), source)
+            for name, each in value.items()
+            if each is not None
+        }
+    if isinstance(value, np.ndarray) or eqx.is_array(value):
+        value = np.asarray(value).tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, (*key, k), source) for k, each in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise source.fault(key, shown(value), "numbers, words, lists and tables")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyResult:
+    """What a study gave: the results of its settings, and one dataset of all.
+
+    Examples:
+        >>> import jaxflow as jf
+        >>> study = jf.Study.starter("gradient_flow")
+        >>> len(study.settings)
+        1
+    """
+
+    study: Study
+    results: Sequence[AbstractResult | None]
+    """Of every setting, in the order of `study.settings`; `None` for one that failed."""
+    finals: Sequence[Mapping[str, np.ndarray] | None]
+    """Columns beside those of the results, such as the loss on a test."""
+    failures: Mapping[int, str]
+    """Why a setting failed, by its place among the settings."""
+
+    @property
+    def result(self) -> AbstractResult:
+        """The result of a study with one setting."""
+        (only,) = self.results
+        assert only is not None
+        return only
+
+    @functools.cached_property
+    def dataset(self) -> xarray.Dataset:
+        """The dataset of all settings, with a dimension for every key that is swept."""
+        axes = axes_of(self.study._plain, self.study._source)
+        datasets = []
+        for result, finals in zip(self.results, self.finals):
+            if result is None:
+                datasets.append(None)
+                continue
+            columns = {name: ("init", v, about) for name, (v, about) in finals.items()}
+            datasets.append(result.dataset.assign(columns))
+        return combined(axes, datasets)
