@@ -16,7 +16,11 @@ from ._declarations import (
     MEMBERS as MEMBERS,
     Sheet as Sheet,
 )
-from ._collection import Collection as Collection, read_collection as read_collection
+from ._collection import (
+    Collection as Collection,
+    is_collection as is_collection,
+    read_collection as read_collection,
+)
 from ._indexing import Given as Given, Index as Index
 from ._kept_lanes import lanes_reader as lanes_reader
 from ._loading import load as load, open_stored as open_stored

@@ -25,17 +25,16 @@ from ..stores import (
     open_for_reading,
     open_for_writing,
     put_back,
+    read_manifest,
     standing,
     unfinished,
 )
-from ._declarations import ABOUT
 from ._store import damage, IDENTITY_ATTR, UNFINISHED_ATTR, write_group
 from ._whole import checked_attributes, disk_errors, is_empty
 
 SETTINGS = "settings"
 """The folder with the results."""
-COLLECTION = "jaxflow_collection"
-"""The attribute that says what was collected; the mark of such a store."""
+_KIND = "several results"
 
 
 class Collection:
@@ -54,7 +53,7 @@ class Collection:
         self, path: pathlib.Path, identity: Mapping[str, Any], attributes: Mapping[str, Any]
     ):
         self.path = path
-        identity = json.loads(json.dumps(dict(identity)))
+        identity = json.loads(json.dumps({"kind": _KIND, **identity}))
         self._lock = Lock(None)
         try:
             with disk_errors(path):
@@ -97,6 +96,15 @@ class Collection:
     def close(self) -> None:
         """Let others write the store."""
         self._lock.close()
+
+
+def is_collection(path: pathlib.Path) -> bool:
+    """Whether a folder is a store of several results."""
+    try:
+        root = read_manifest(standing(path)).descriptions["zarr.json"]
+        return root["attributes"][IDENTITY_ATTR]["kind"] == _KIND
+    except (StoreError, KeyError, TypeError):
+        return False
 
 
 def read_collection(path: pathlib.Path) -> tuple[xarray.Dataset | None, Mapping[str, Any]]:

@@ -34,6 +34,8 @@ from ._sweep import axes_of, Group, groups_of, replaced, Setting, settings_of
 
 ATTR = "study"
 """The attribute of a store in which the text of its study is."""
+FAILURES = "study_failures"
+"""The attribute of the store of a sweep that says which settings failed, and why."""
 
 
 class Study:
@@ -244,6 +246,8 @@ class Study:
                     results[row], finals[row] = part, prepared.finals(part)
             found = StudyResult(self, results, finals, failures)
             if collection is not None:
+                told = {self.settings[k].label: text for k, text in failures.items()}
+                about[FAILURES] = json.dumps(told)
                 collection.finish(found.dataset.assign_attrs(about))
         if failures:
             told = "\n".join(
@@ -275,7 +279,7 @@ def _identity(study: Study) -> dict[str, Any]:
     plain = study.tables
     for name in ("title", "output"):
         plain.pop(name, None)
-    return {"kind": "study", "study": json.dumps(plain, sort_keys=True)}
+    return {"study": json.dumps(plain, sort_keys=True)}
 
 
 _MARK = re.compile(r"at line (\d+)")
