@@ -23,6 +23,7 @@ from .networks import (
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
     FeedForward as FeedForward,
+    GRU as GRU,
     Initializations as Initializations,
     LeakyReLU as LeakyReLU,
     order as order,

@@ -12,11 +12,11 @@ import typer
 from ._command_line import in_plain_words, say
 from ._signals import ends_on_signals
 from ._versions import versions
+from .studies import add_to
 
 app = typer.Typer(
     help="Gradient flow of neural networks, for thousands of initializations at once.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # brackets in help are brackets, as in pip install ".[bench]"
 )
 
@@ -106,3 +106,6 @@ def bench(
     with in_plain_words("nothing has been kept."):
         if not short.run(name or list(short.BENCHMARKS), rich.console.Console()):
             raise typer.Exit(1)
+
+
+add_to(app)

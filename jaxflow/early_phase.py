@@ -72,6 +72,7 @@ class EarlyConvergence(AbstractResult):
     """
 
     counted: ClassVar[str] = "early_time"
+    pictures: ClassVar[Sequence[str]] = ("early_convergence",)
 
     scales: np.ndarray = column("scale", "δ", name="scale", coordinate=True)
     """δ, (scales,), falling."""

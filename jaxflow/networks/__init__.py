@@ -49,5 +49,6 @@ from ._parameters import (
     unflattener as unflattener,
 )
 from ._protocol import own_method as own_method
+from ._recurrent import GRU as GRU
 from ._single import check_one as check_one
 from ._switches import switches as switches

@@ -1,4 +1,4 @@
-"""A column over two quantities that were swept."""
+"""A column over one or two quantities that were swept."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,9 +12,19 @@ from matplotlib.ticker import NullLocator
 from .._checks import shown
 from ..errors import InputError
 from ._axes import new_if_none
-from ._style import in_words, MAP, number_in_words, spans_decades, with_symbol
+from ._style import (
+    BLUE,
+    color_of,
+    in_words,
+    legend,
+    MAP,
+    number_in_words,
+    set_off,
+    spans_decades,
+    with_symbol,
+)
 
-_EXPECTED = "a dataset with two dimensions besides init, whose coordinates were swept"
+_EXPECTED = "a dataset with one or two dimensions besides init, which were swept"
 _FACTOR = 10
 """Two values that differ by so much lie on a logarithmic axis. Chosen."""
 _MOST_TICKS = 12
@@ -24,15 +34,16 @@ _CHARACTERS = 40
 
 
 def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes:
-    """Draw a heat map of a column over two quantities that were swept.
+    """Draw a column over what was swept: a line over one quantity, a heat map over two.
 
-    What is drawn is the median over the members, the dimension `init`, where the column has
+    Over one quantity each member is a point, and the line is their median. Over two what
+    is drawn is the median over the members, the dimension `init`, where the column has
     one; members without a finite number count in no median, and a cell without any is left
     white. Cells lie around the values that were swept, on a logarithmic axis where these
     grow by a factor; words get places of equal width.
 
     Arguments:
-        dataset: with two dimensions besides `init`, such as
+        dataset: with one or two dimensions besides `init`, such as
             `xarray.concat([solution.dataset …], "depth")` of such, which have coordinates.
         name: of the column.
         ax: matplotlib axes; new ones if not given.
@@ -41,8 +52,8 @@ def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes
         The axes: the last of the dimensions runs along x.
 
     Raises:
-        InputError: if the column is not there, holds no numbers, or has not two dimensions
-            besides `init`.
+        InputError: if the column is not there, holds no numbers, or has other dimensions
+            besides `init` than one or two.
 
     Examples:
         >>> import numpy as np, xarray, jaxflow as jf
@@ -63,7 +74,7 @@ def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes
     column = dataset[name]
     # Without a coordinate of its own a dimension has the places 0, 1, …
     dims = [str(dim) for dim in column.dims if dim != "init"]
-    if len(dims) != 2:
+    if len(dims) not in (1, 2):
         found = f"{name!r} over {dims or 'none'} besides init"
         raise InputError("dataset", found, f"{_EXPECTED}; choose of others by isel")
     if column.dtype.kind not in "iuf":
@@ -78,6 +89,8 @@ def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes
     values = np.asarray(column.transpose(*dims, ...).values, float)
     if not values.size:
         raise InputError("dataset", f"shape {values.shape}", "some values")
+    if len(dims) == 1:
+        return _over_one(dataset, name, dims[0], swept[dims[0]], values, new_if_none(ax))
     if "init" in column.dims:
         values = _median(values)
     vertical, horizontal = (_Axis.of(swept[dim]) for dim in dims)
@@ -102,6 +115,34 @@ def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes
     over = ", median over members" if "init" in column.dims else ""
     figure.colorbar(mesh, ax=ax, label=words + over)
     return ax
+
+
+def _over_one(
+    dataset: xarray.Dataset, name: str, dim: str, at: np.ndarray, values: np.ndarray, ax: Axes
+) -> Axes:
+    """Members as points, and their median as a line, over one quantity."""
+    axis = _Axis.of(at)
+    middle = _median(values) if values.ndim > 1 else values
+    each = values.reshape(len(at), -1)
+    places = np.broadcast_to(axis.centers[:, None], each.shape)
+    if each.shape[1] > 1:
+        ax.plot(places.ravel(), each.ravel(), ".", color=BLUE, alpha=_faint(each), ms=4)
+    label = "median over members" if each.shape[1] > 1 else None
+    set_off(*ax.plot(axis.centers, middle, "o-", color=color_of(1), lw=2, label=label))
+    finite = each[np.isfinite(each)]
+    if spans_decades(finite) and bool((finite > 0).all()):
+        ax.set_yscale("log")
+    axis.show(ax.xaxis, ax.set_xscale)
+    ax.set_xlabel(with_symbol(dataset, in_words(dataset, dim), dim))
+    ax.set_ylabel(with_symbol(dataset, in_words(dataset, name), name))
+    ax.grid(alpha=0.25)
+    legend(ax)
+    return ax
+
+
+def _faint(values: np.ndarray) -> float:
+    """How strongly points are drawn, so that many on one another can be told apart."""
+    return float(np.clip(10 / values.shape[1], 0.05, 0.5))
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from ._declarations import (
 from ._collection import (
     Collection as Collection,
     is_collection as is_collection,
+    place_of as place_of,
     read_collection as read_collection,
 )
 from ._indexing import Given as Given, Index as Index

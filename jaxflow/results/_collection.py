@@ -77,7 +77,7 @@ class Collection:
 
     def place(self, number: int) -> pathlib.Path:
         """The folder of one of the results."""
-        return self.path / SETTINGS / f"{number}.zarr"
+        return place_of(self.path, number)
 
     def finish(self, dataset: xarray.Dataset) -> None:
         """Write what the results are together."""
@@ -96,6 +96,11 @@ class Collection:
     def close(self) -> None:
         """Let others write the store."""
         self._lock.close()
+
+
+def place_of(path: pathlib.Path, number: int) -> pathlib.Path:
+    """The folder of one of the results of a store."""
+    return path / SETTINGS / f"{number}.zarr"
 
 
 def is_collection(path: pathlib.Path) -> bool:

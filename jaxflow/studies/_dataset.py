@@ -1,87 +1,131 @@
 """One dataset of all settings of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray
 
-from ._schema import StudyTables
+from ..results import MEMBERS
+from ._lines import Key
 from ._sweep import Axis, label_of
 
-_WEIGHTS = ("attribute",)
+_SETTING = "setting"
+_WORDS = {"initialization.scale": "initialization scale δ"}
+"""What pictures write at an axis, where the key is not what the field says."""
 
 
 def names_of(axes: Sequence[Axis], taken: Sequence[str]) -> list[str]:
     """The dimension of each axis: the last part of its first key, or all of it."""
     lasts = [str(axis.keys[0][-1]) for axis in axes]
     return [
-        last
-        if lasts.count(last) == 1 and last not in taken
-        else "_".join(str(part) for part in axis.keys[0])
+        last if lasts.count(last) == 1 and last not in taken else _whole(axis.keys[0])
         for last, axis in zip(lasts, axes)
     ]
 
 
-def combined(axes: Sequence[Axis], datasets: Sequence[xarray.Dataset | None]) -> Any:
+def combined(
+    axes: Sequence[Axis], datasets: Sequence[xarray.Dataset | None]
+) -> xarray.Dataset:
     """The datasets of all settings with a dimension for each axis of the sweep.
 
-    What a setting that failed would have is NaN. Dimensions other than `init` may differ
-    in length from setting to setting; what is not there is NaN too.
+    Dimensions other than those may differ in length from setting to setting. What is not
+    there, and what a setting that failed would have, is NaN; zero where whole numbers are,
+    of which the status of nobody is one.
 
     Given the `datasets` in the order of the settings, `None` for those that failed.
     """
     there = [dataset for dataset in datasets if dataset is not None]
-    if not there:
-        return xarray.Dataset()
     if not axes:
         return there[0]
     swept = {str(key[-1]) for axis in axes for key in axis.keys}
-    first = there[0]
-    dims = names_of(axes, [str(n) for n in first.dims])
-    plain = [None if d is None else _plain(d, swept | set(dims)) for d in datasets]
-    numbers = [number for number, dataset in enumerate(plain) if dataset is not None]
-    whole = xarray.concat(
-        [dataset for dataset in plain if dataset is not None],
-        xarray.Variable("setting", numbers),
+    dims = names_of(axes, [str(name) for name in there[0].dims])
+    own = {*swept, *dims}
+    plain = [None if d is None else _alike(d, own) for d in datasets]
+    coordinates = {n for d in there for n in map(str, d.coords) if n not in d.dims} - own
+    folded = _stacked(plain)
+    sizes = [len(axis) for axis in axes]
+    data = {}
+    for name, variable in folded.variables.items():
+        if variable.dims[:1] != (_SETTING,):
+            data[name] = variable
+        elif name != _SETTING:
+            values = variable.values.reshape(*sizes, *variable.shape[1:])
+            data[name] = xarray.Variable(
+                (*dims, *variable.dims[1:]), values, variable.attrs
+            )
+    whole = xarray.Dataset(data, _coordinates(axes, dims), _agreeing_attrs(there))
+    return whole.set_coords([name for name in coordinates if name in whole])
+
+
+def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
+    """All with a leading dimension, also for those that are not there."""
+    places = [place for place, dataset in enumerate(datasets) if dataset is not None]
+    there = [dataset for dataset in datasets if dataset is not None]
+    fills = {
+        str(name): _fill(variable.dtype)
+        for dataset in there
+        for name, variable in dataset.variables.items()
+        if name not in dataset.dims
+    }
+    found = xarray.concat(
+        there,
+        xarray.Variable(_SETTING, places),
         data_vars="all",
         coords="minimal",
         compat="override",
         join="outer",
         combine_attrs="override",
+        fill_value=fills,
     )
-    whole = whole.reindex(setting=np.arange(len(plain)))
-    sizes = [len(axis) for axis in axes]
-    unfolded = {}
-    for name, variable in whole.variables.items():
-        if variable.dims[:1] != ("setting",):
-            unfolded[name] = variable
-        elif name != "setting":
-            values = variable.values.reshape(*sizes, *variable.shape[1:])
-            unfolded[name] = xarray.Variable(
-                (*dims, *variable.dims[1:]), values, variable.attrs
-            )
-    coordinates = {}
+    return found.reindex({_SETTING: np.arange(len(datasets))}, fill_value=fills)
+
+
+def _fill(dtype: np.dtype) -> Any:
+    """What stands where nothing is."""
+    kinds = {"f": np.nan, "c": np.nan, "b": False, "i": 0, "u": 0}
+    return kinds.get(dtype.kind, "")
+
+
+def _alike(dataset: xarray.Dataset, swept: set[str]) -> xarray.Dataset:
+    """A dataset without what is swept, with members by their number in each setting, whose
+    coordinates are columns like others."""
+    dataset = dataset.load().drop_vars([n for n in dataset.variables if n in swept])
+    if MEMBERS in dataset.dims:
+        dataset = dataset.assign_coords({MEMBERS: np.arange(dataset.sizes[MEMBERS])})
+    return dataset.reset_coords([n for n in dataset.coords if n not in dataset.dims])
+
+
+def _coordinates(axes: Sequence[Axis], dims: Sequence[str]) -> dict[str, Any]:
+    """The values of all keys that are swept, those that change together along one
+    dimension."""
+    found: dict[str, Any] = {}
     for dim, axis in zip(dims, axes):
         for number, (key, values) in enumerate(zip(axis.keys, axis.values)):
-            name = dim if number == 0 else _name(key, [*dims, *coordinates])
+            last = str(key[-1])
+            name = last if last not in (*dims, *found) else _whole(key)
+            dotted = ".".join(str(part) for part in key)
+            about = {"long_name": _WORDS.get(dotted, dotted)}
             labels = np.array([label_of(value) for value in values])
-            about = {"long_name": ".".join(str(part) for part in key)}
-            coordinates[name] = xarray.Variable((dim,), labels, about)
-    data = {n: v for n, v in unfolded.items() if n not in whole.coords}
-    kept = {n: v for n, v in unfolded.items() if n in whole.coords}
-    return xarray.Dataset(data, {**kept, **coordinates}, whole.attrs)
+            found[dim if number == 0 else name] = xarray.Variable((dim,), labels, about)
+    return found
 
 
-def _name(key: Any, taken: Sequence[str]) -> str:
-    last = str(key[-1])
-    return last if last not in taken else "_".join(str(part) for part in key)
+def _whole(key: Key) -> str:
+    return "_".join(str(part) for part in key)
 
 
-def _plain(dataset: xarray.Dataset, swept: set[str]) -> xarray.Dataset:
-    """A dataset with members numbered from 0, and without what is swept."""
-    dataset = dataset.load().drop_vars([n for n in dataset.variables if n in swept])
-    for name in ("init", "point"):
-        if name in dataset.dims:
-            dataset = dataset.assign_coords({name: np.arange(dataset.sizes[name])})
-    return dataset
+def _agreeing_attrs(datasets: Sequence[xarray.Dataset]) -> dict[str, Any]:
+    return _agreeing([dataset.attrs for dataset in datasets])
+
+
+def _agreeing(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of these say, and in what of them all agree."""
+    found = {}
+    for name, value in values[0].items():
+        each = [other.get(name) for other in values]
+        if all(isinstance(one, Mapping) for one in each):
+            found[name] = _agreeing(each)  # pyright: ignore
+        elif all(one == value for one in each):
+            found[name] = value
+    return found

@@ -59,18 +59,16 @@ def section_of(
     fields: dict[str, Any] = {}
     if kind is not None:
         fields["kind"] = (Literal[kind], Field(description=first_line(make)))
-    for name, parameter in inspect.signature(make).parameters.items():
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            continue
-        argument = translated.get(name, Argument(name, None))
+    for parameter in _parameters(make):
+        argument = translated.get(parameter.name, Argument(parameter.name, None))
         if argument is None:
             continue
-        wanted = argument.type or _type_in_files(_annotation(make, parameter))
+        wanted = argument.type or _type_in_files(parameter.annotation)
         default = argument.default
         if default is ... and parameter.default is not parameter.empty:
             default = None
             wanted = wanted | None if wanted is not Any else wanted
-        about = Field(default, description=meanings.get(name) or None)
+        about = Field(default, description=meanings.get(parameter.name))
         fields[argument.key] = (wanted, about)
     model = pydantic.create_model(kind or make.__name__, __base__=Section, **fields, **more)
     model.__doc__ = inspect.cleandoc(make.__doc__ or "").split("\n\n")[0]
@@ -105,15 +103,14 @@ def by_kind(
 _OTHER = "a file and a class"
 
 
-def _annotation(make: Callable, parameter: inspect.Parameter) -> Any:
-    if not isinstance(parameter.annotation, str):
-        return parameter.annotation
-    function = make.__init__ if isinstance(make, type) else make
-    names = {**vars(typing), **getattr(function, "__globals__", {})}
+def _parameters(make: Callable) -> Iterable[inspect.Parameter]:
+    """The arguments of a call, with their types where these can be known."""
     try:
-        return eval(parameter.annotation, names)  # of jaxflow's own source
-    except (NameError, TypeError):
-        return Any
+        found = inspect.signature(make, eval_str=True)
+    except (NameError, TypeError):  # names that only type checkers see
+        found = inspect.signature(make)
+    named = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [each for each in found.parameters.values() if each.kind not in named]
 
 
 def _type_in_files(annotation: Any) -> Any:

@@ -1,11 +1,12 @@
 """What a study left in a folder: its settings, its results, and what went wrong."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import pathlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray
 
 from ..errors import StoreError
 from ..results import (
+    AbstractResult,
     decode,
     ended_by,
     Ending,
@@ -22,9 +24,22 @@ from ..results import (
     is_collection,
     load,
     median,
+    MEMBERS,
+    place_of,
     read_collection,
+    UNFINISHED,
 )
-from ._study import ATTR, FAILURES
+from ..stores import as_path
+from ._study import ATTR, FAILURES, SWEPT
+
+_SHOWN = {
+    "final_loss": "median loss",
+    "test_loss": "median test loss",
+    "final_log_norm": "median log ‖w‖",
+    "final_log_time": "median log t",
+    "value": "largest N",
+}
+"""Columns of a table, and what it calls them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,33 +47,46 @@ class Outcome:
     """The folder of a study that has been run, or of a result of jaxflow's.
 
     Given its `path`; the text of the `study`, `None` for a result that is of none; the
-    `dataset` of all settings; the `failures` of settings, by what they are; and whether it
-    is of several settings.
+    `dataset` of all settings; what is `swept`, by dimension; the `failures` of settings, by
+    what they are; and the `result` itself, if there is one only.
     """
 
     path: pathlib.Path
     study: str | None
     dataset: xarray.Dataset
-    failures: Mapping[str, str]
-    is_sweep: bool
+    swept: tuple[str, ...] = ()
+    failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    result: AbstractResult | None = None
 
     @property
-    def swept(self) -> list[str]:
-        """The dimensions of the sweep."""
-        sizes = self.dataset["final_loss"].dims if "final_loss" in self.dataset else ()
-        return [str(dim) for dim in sizes if dim != "init"] if self.is_sweep else []
+    def title(self) -> str:
+        tables = tomllib.loads(self.study) if self.study else {}
+        return str(tables.get("title", self.path.name))
 
     @property
     def num_members(self) -> int:
         """How many members there are, over all settings."""
-        return int(self.dataset["status"].size) if "status" in self.dataset else 0
+        if "status" in self.dataset:
+            return len(_statuses(self.dataset))
+        return self.num_settings * self.dataset.sizes.get(MEMBERS, 1)
+
+    @property
+    def num_settings(self) -> int:
+        return int(np.prod([self.dataset.sizes[dim] for dim in self.swept], dtype=int))
 
     @property
     def endings(self) -> list[Ending]:
         """How members ended: failures first."""
-        if "status" not in self.dataset:
-            return []
-        return endings(decode(self.dataset["status"]))
+        return _endings(self.dataset)
+
+    def each(self) -> Iterator[tuple[str, dict[str, Any], xarray.Dataset]]:
+        """For every setting what it is in words, its values, and its dataset."""
+        sizes = [range(self.dataset.sizes[dim]) for dim in self.swept]
+        for place in itertools.product(*sizes):
+            one = self.dataset.isel(dict(zip(self.swept, place)))
+            values = {dim: one[dim].item() for dim in self.swept}
+            words = [f"{name} = {_cell(value)}" for name, value in values.items()]
+            yield ", ".join(words), values, one
 
 
 def read_outcome(path: pathlib.Path) -> Outcome:
@@ -67,6 +95,7 @@ def read_outcome(path: pathlib.Path) -> Outcome:
     Raises:
         StoreError: for a folder that is no whole result.
     """
+    path = as_path(path, "path")
     if is_collection(path):
         dataset, attributes = read_collection(path)
         if dataset is None:
@@ -75,82 +104,80 @@ def read_outcome(path: pathlib.Path) -> Outcome:
                 "it, and it goes on from there."
             )
         failures = json.loads(attributes.get(FAILURES, "{}"))
-        return Outcome(path, attributes[ATTR], dataset, failures, True)
+        swept = tuple(json.loads(attributes[SWEPT]))
+        dataset.attrs = {n: v for n, v in dataset.attrs.items() if n == "jaxflow"}
+        found = Outcome(path, attributes[ATTR], dataset, swept, failures)
+        return found if swept else dataclasses.replace(found, result=load(place_of(path, 0), trust=()))
     result = load(path, trust=())
-    study = result.attrs.get(ATTR)
-    return Outcome(path, study, result.dataset, {}, False)
+    return Outcome(path, result.attrs.get(ATTR), result.dataset, result=result)
 
 
 def table_of(outcome: Outcome) -> rich.table.Table:
     """How members ended and where, one line for each setting."""
     dataset = outcome.dataset
-    title = _title(outcome)
-    lines = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
+    lines = rich.table.Table(
+        title=outcome.title, title_justify="left", box=rich.box.SIMPLE_HEAD
+    )
     for dim in outcome.swept:
         lines.add_column(dim, justify="right")
-    shown = [name for name in _SHOWN if name in dataset and "init" in dataset[name].dims]
     lines.add_column("members", justify="right")
-    lines.add_column("ended")
+    has_status = "status" in dataset
+    if has_status:
+        lines.add_column("ended")
+    shown = [name for name in _SHOWN if name in dataset]
     for name in shown:
         lines.add_column(_SHOWN[name], justify="right")
-    for place in _places(outcome):
-        one = dataset.isel(place)
-        cells = [_cell(one[dim].item()) for dim in outcome.swept]
-        cells.append(str(one.sizes.get("init", 1)))
-        if "status" in one:
-            cells.append(ended_by(decode(one["status"])))
-        else:
-            cells.append("")
-        cells += [f"{median(one[name].values):.4g}" for name in shown]
+    for _, values, one in outcome.each():
+        cells = [_cell(value) for value in values.values()]
+        names = _statuses(one)
+        num = len(names) if has_status else one.sizes.get(MEMBERS, 1)
+        cells.append(f"{num:,}")
+        if has_status:
+            cells.append(ended_by(names) if num else "failed")
+        cells += [f"{_middle(name, one):.4g}" for name in shown]
         lines.add_row(*cells)
     return lines
 
 
-_SHOWN = {
-    "final_loss": "median loss",
-    "test_loss": "median test loss",
-    "final_log_norm": "median log ‖w‖",
-    "final_log_time": "median log t",
-}
-
-
-def _places(outcome: Outcome) -> list[dict[str, int]]:
-    sizes = [outcome.dataset.sizes[dim] for dim in outcome.swept]
-    found = itertools.product(*(range(size) for size in sizes))
-    return [dict(zip(outcome.swept, place)) for place in found]
-
-
-def _cell(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _title(outcome: Outcome) -> str:
-    tables = tomllib.loads(outcome.study) if outcome.study else {}
-    return str(tables.get("title", outcome.path.name))
-
-
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The summary in plain values."""
-    dataset, settings = outcome.dataset, []
-    for place in _places(outcome):
-        one = dataset.isel(place)
-        ended = {e.name: int(e.rows.sum()) for e in endings(decode(one["status"]))} if (
-            "status" in one
-        ) else {}
-        medians = {
-            name: _number(median(one[name].values))
-            for name in _SHOWN
-            if name in one and "init" in one[name].dims
-        }
-        values = {dim: one[dim].item() for dim in outcome.swept}
-        settings.append({"values": values, "ended": ended, "medians": medians})
+    settings = []
+    for _, values, one in outcome.each():
+        ended = {end.name: int(end.rows.sum()) for end in _endings(one)}
+        middles = {_SHOWN[n]: _number(_middle(n, one)) for n in _SHOWN if n in one}
+        settings.append({"values": values, "ended": ended, **middles})
     return {
         "path": str(outcome.path),
-        "title": _title(outcome),
+        "title": outcome.title,
         "members": outcome.num_members,
         "settings": settings,
         "failures": dict(outcome.failures),
     }
+
+
+def _statuses(dataset: xarray.Dataset) -> np.ndarray:
+    """Those of the members that there are; none where a setting failed."""
+    if "status" not in dataset:
+        return np.array([], str)
+    names = np.ravel(decode(dataset["status"]))
+    return names[names != UNFINISHED]
+
+
+def _endings(dataset: xarray.Dataset) -> list[Ending]:
+    names = _statuses(dataset)
+    return endings(names) if len(names) else []
+
+
+def _middle(name: str, dataset: xarray.Dataset) -> float:
+    """The median over members that are there; of KKT points the largest value."""
+    values = np.ravel(np.asarray(dataset[name].values, float))
+    if name == "value":
+        return float(np.nanmax(values, initial=np.nan)) if len(values) else np.nan
+    return median(values)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float) -> float | None:

@@ -13,6 +13,7 @@ from ..observables import loss as loss_of
 from ..results import AbstractResult, Solution
 from ..runs import as_networks, RepeatedNetworks, run, Simulation
 from ..stops import AbstractStop
+from ..tasks import Task
 from . import _schema as schema
 from ._building import Workshop
 from ._sweep import Group
@@ -36,7 +37,9 @@ class Prepared:
     call: Callable[..., AbstractResult]
     num: int  # of members of each setting
     simulation: Simulation | None  # `None` for an analysis
-    test: Any  # the task of a test, or `None`
+    network: eqx.Module
+    task: Task
+    test: Task | None
 
     def parts(self, result: AbstractResult) -> list[AbstractResult]:
         """The results of the settings, one after the other."""
@@ -44,7 +47,6 @@ class Prepared:
             return [result]
         firsts = range(0, self.num * len(self.group.settings), self.num)
         return [result[first : first + self.num] for first in firsts]
-
 
     def finals(self, result: AbstractResult) -> dict[str, tuple[np.ndarray, dict]]:
         """Columns beside those of the result: its loss on a test."""
@@ -73,10 +75,10 @@ def prepare(group: Group, workshop: Workshop) -> Prepared:
     drawn = workshop.initializations(tables.initialization, network)
     if tables.analysis is not None:
         call = _analysis(tables, workshop, drawn, task, network)
-        return Prepared(group, call, drawn.num, None, test)
+        return Prepared(group, call, drawn.num, None, network, task, test)
     simulation = _simulation(group, workshop, drawn, task, network)
     call = functools.partial(run, simulation)
-    return Prepared(group, call, drawn.num, simulation, test)
+    return Prepared(group, call, drawn.num, simulation, network, task, test)
 
 
 def _simulation(
@@ -137,7 +139,6 @@ def _analysis(tables: Any, workshop: Workshop, drawn: Any, task: Any, network: A
         raise workshop.source.fault(("initialization", "scale"), found, "no scale")
 
     def do(**execution: Any) -> AbstractResult:
-        execution.pop("attrs", None)
         with workshop.source.at(key, {"networks": "", "task": ""}):
             return call(drawn, task, **given, **execution)
 

@@ -23,6 +23,7 @@ from ..networks import (
     DiagonalLinear,
     FeedForward,
     Gaussian,
+    GRU,
     LeakyReLU,
     Sphere,
     Uniform,
@@ -48,7 +49,6 @@ from ..stops import (
 from ..tasks import CrossEntropyLoss, data, ExponentialLoss, LogisticLoss, SquareLoss
 from ._kinds import Argument, by_kind, first_line as _first_line, Number, Section, section_of
 from ._makers import gaussian_points
-from ._recurrent import GRU
 
 Seed = Annotated[StrictInt, Field(ge=0)]
 SEED = Argument("seed", Seed, 0)

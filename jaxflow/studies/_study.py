@@ -23,17 +23,19 @@ from .._checks import check_flag, shown
 from .._telling import tell
 from ..engine import check_schedule, part_of, Schedule
 from ..errors import InputError, JaxflowError, StoreError, StudyError
-from ..results import AbstractResult, Collection, load
+from ..results import AbstractResult, Collection, load, MEMBERS
 from ..stores import as_path
 from ._building import Workshop
-from ._dataset import combined
+from ._dataset import combined, names_of
 from ._faults import Source
 from ._lines import Key
 from ._running import prepare, Prepared
-from ._sweep import axes_of, Group, groups_of, replaced, Setting, settings_of
+from ._sweep import Axis, axes_of, Group, groups_of, replaced, Setting, settings_of
 
 ATTR = "study"
 """The attribute of a store in which the text of its study is."""
+SWEPT = "study_swept"
+"""The attribute that names the dimensions of the sweep."""
 FAILURES = "study_failures"
 """The attribute of the store of a sweep that says which settings failed, and why."""
 
@@ -158,6 +160,18 @@ class Study:
 
     # -- running --
 
+    @functools.cached_property
+    def axes(self) -> list[Axis]:
+        """The dimensions of the sweep."""
+        return axes_of(self._plain, self._source)
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether it is one simulation, whose store is that of a run."""
+        tables = self.settings[0].tables
+        alone = len(self.settings) == 1 and "sweep" not in self._plain
+        return alone and tables.equation is not None and tables.test is None
+
     @property
     def groups(self) -> list[Group]:
         """Settings by run: those that differ in numbers of members are run at once."""
@@ -177,11 +191,15 @@ class Study:
         dtype = jnp.dtype(group.settings[0].tables.precision)
         return Workshop(self._source, self._folder, self._allow_code, dtype)
 
+    @property
+    def is_double(self) -> bool:
+        """Whether a setting asks for double precision."""
+        return any(each.tables.precision == "float64" for each in self.settings)
+
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
         """JAX in double precision, if a setting asks for it."""
-        wide = any(s.tables.precision == "float64" for s in self.settings)
-        with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        with jax.enable_x64(True) if self.is_double else contextlib.nullcontext():
             yield
 
     def run(
@@ -211,75 +229,87 @@ class Study:
         progress = check_flag("progress", progress, optional=True)
         path = None if store is None else as_path(store, "store")
         with self.precision():
-            if len(self.settings) == 1:
-                return self._run_one(path, schedule, progress)
-            return self._run_all(path, schedule, progress)
+            how = self._run_one if self.is_one_run else self._run_all
+            return how(path, schedule, progress)
 
     def _run_one(self, path: Any, schedule: Any, progress: Any) -> "StudyResult":
-        (prepared,) = self.prepared()
-        result = self._carried_out(prepared, path, schedule, progress, {ATTR: self.to_toml()})
-        return StudyResult(self, [result], [prepared.finals(result)], {})
+        """A single simulation: its result is that of a run, and so is its store."""
+        (group,) = self.groups
+        prepared = prepare(group, self.workshop(group))
+        about = {ATTR: self.to_toml()}
+        result = prepared.call(
+            store=path, attrs=about, schedule=schedule, progress=progress
+        )
+        return StudyResult(self, [result], [{}], {})
 
     def _run_all(self, path: Any, schedule: Any, progress: Any) -> "StudyResult":
         results: list[AbstractResult | None] = [None] * len(self.settings)
         finals: list[Any] = [None] * len(self.settings)
-        failures: dict[int, str] = {}
+        failures: dict[int, Exception] = {}
         places = {id(setting): k for k, setting in enumerate(self.settings)}
         groups = self.groups
         about = {ATTR: self.to_toml()}
         with contextlib.ExitStack() as stack:
             collection = None
             if path is not None:
-                collection = Collection(path, _identity(self), about)
+                collection = Collection(path, self._identity(), about)
                 stack.callback(collection.close)
             for number, group in enumerate(groups):
                 rows = [places[id(setting)] for setting in group.settings]
                 place = None if collection is None else collection.place(number)
-                with part_of(f"{number + 1}/{len(groups)}"):
-                    try:
+                try:
+                    with _part(group, number, len(groups)):
                         prepared = prepare(group, self.workshop(group))
-                        result = self._carried_out(prepared, place, schedule, progress, {})
-                    except JaxflowError as error:
-                        failures |= dict.fromkeys(rows, f"{type(error).__name__}: {error}")
-                        continue
-                for row, part in zip(rows, prepared.parts(result)):
-                    results[row], finals[row] = part, prepared.finals(part)
-            found = StudyResult(self, results, finals, failures)
+                        result = _carried_out(prepared, place, schedule, progress)
+                        for row, part in zip(rows, prepared.parts(result)):
+                            results[row], finals[row] = part, prepared.finals(part)
+                except StoreError:
+                    raise  # of the disk, which the others need too
+                except Exception as error:  # of one setting, and no reason to lose others
+                    failures |= dict.fromkeys(rows, error)
+            if len(failures) == len(self.settings):
+                raise failures[0]
+            told = {row: _in_words(error) for row, error in failures.items()}
+            found = StudyResult(self, results, finals, told)
             if collection is not None:
-                told = {self.settings[k].label: text for k, text in failures.items()}
-                about[FAILURES] = json.dumps(told)
+                labels = {self.settings[row].label: text for row, text in told.items()}
+                about |= {FAILURES: json.dumps(labels), SWEPT: json.dumps(found.swept)}
                 collection.finish(found.dataset.assign_attrs(about))
-        if failures:
-            told = "\n".join(
-                f"  {self.settings[row].label}: {text}" for row, text in failures.items()
-            )
-            tell(f"{len(failures)} of {len(self.settings)} settings failed:\n{told}")
+        if told:
+            lines = [f"  {self.settings[row].label}: {text}" for row, text in told.items()]
+            head = f"{len(told)} of {len(self.settings)} settings failed:"
+            tell("\n".join([head, *lines]))
         return found
 
-    def _carried_out(
-        self, prepared: Prepared, path: Any, schedule: Any, progress: Any, attrs: Any
-    ) -> AbstractResult:
-        """The result of a run, from its store where that has it already."""
-        given = {"schedule": schedule, "progress": progress}
-        if prepared.simulation is not None:
-            return prepared.call(store=path, attrs=attrs, **given)
-        if path is not None and path.exists():
-            found = load(path)
-            if found.attrs.get(ATTR) != attrs.get(ATTR):
-                raise StoreError(f"{path} holds another study: choose another name.")
-            return found
-        result = dataclasses.replace(prepared.call(**given), attrs=attrs)
-        if path is not None:
-            result.save(path)
-        return result
+    def _identity(self) -> dict[str, Any]:
+        """What the numbers depend on."""
+        plain = {n: v for n, v in self._plain.items() if n not in ("title", "output")}
+        return {"study": json.dumps(plain, sort_keys=True)}
 
 
-def _identity(study: Study) -> dict[str, Any]:
-    """What the numbers of a study depend on, for its store."""
-    plain = study.tables
-    for name in ("title", "output"):
-        plain.pop(name, None)
-    return {"study": json.dumps(plain, sort_keys=True)}
+def _part(group: Group, number: int, total: int) -> contextlib.AbstractContextManager:
+    if total == 1:
+        return contextlib.nullcontext()
+    return part_of(f"{number + 1}/{total}")
+
+
+def _in_words(error: Exception) -> str:
+    text = str(error) if isinstance(error, JaxflowError) else repr(error)
+    return text.partition("\n")[0]
+
+
+def _carried_out(
+    prepared: Prepared, path: Any, schedule: Any, progress: Any
+) -> AbstractResult:
+    """The result of a group, from its store where that has it already."""
+    if prepared.simulation is not None:
+        return prepared.call(store=path, schedule=schedule, progress=progress)
+    if path is not None and path.exists():
+        return load(path)
+    result = prepared.call(schedule=schedule, progress=progress)
+    if path is not None:
+        result.save(path)
+    return result
 
 
 _MARK = re.compile(r"at line (\d+)")
@@ -326,7 +356,7 @@ class StudyResult:
     study: Study
     results: Sequence[AbstractResult | None]
     """Of every setting, in the order of `study.settings`; `None` for one that failed."""
-    finals: Sequence[Mapping[str, np.ndarray] | None]
+    finals: Sequence[Mapping[str, Any] | None]
     """Columns beside those of the results, such as the loss on a test."""
     failures: Mapping[int, str]
     """Why a setting failed, by its place among the settings."""
@@ -341,12 +371,19 @@ class StudyResult:
     @functools.cached_property
     def dataset(self) -> xarray.Dataset:
         """The dataset of all settings, with a dimension for every key that is swept."""
-        axes = axes_of(self.study._plain, self.study._source)
         datasets = []
         for result, finals in zip(self.results, self.finals):
             if result is None:
                 datasets.append(None)
                 continue
-            columns = {name: ("init", v, about) for name, (v, about) in finals.items()}
+            columns = {
+                name: (MEMBERS, v, about) for name, (v, about) in (finals or {}).items()
+            }
             datasets.append(result.dataset.assign(columns))
-        return combined(axes, datasets)
+        return combined(self.study.axes, datasets)
+
+    @property
+    def swept(self) -> list[str]:
+        """The dimensions of the sweep."""
+        there = next(each for each in self.results if each is not None)
+        return names_of(self.study.axes, [str(name) for name in there.dataset.dims])

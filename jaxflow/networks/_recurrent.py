@@ -21,8 +21,8 @@ class GRU(eqx.Module):
 
     Examples:
         >>> import jax, jax.numpy as jnp
-        >>> from jaxflow.studies import GRU
-        >>> network = GRU(1, 4, key=jax.random.key(0))
+        >>> import jaxflow as jf
+        >>> network = jf.GRU(1, 4, key=jax.random.key(0))
         >>> network(jnp.ones((6, 1))).shape
         (1,)
     """
