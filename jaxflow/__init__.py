@@ -5,6 +5,8 @@ from typing import Any, TYPE_CHECKING
 from ._versions import version as _version
 from .early_phase import (
     EarlyConvergence as EarlyConvergence,
+    EarlyPhase as EarlyPhase,
+    follow_early_phase as follow_early_phase,
     verify_early_convergence as verify_early_convergence,
 )
 from .engine import Schedule as Schedule

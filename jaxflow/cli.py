@@ -67,11 +67,13 @@ def demo(
     began = time.perf_counter()
     with in_plain_words(f"nothing has been written to {output}."):
         job.check_output(output)
-        result = job.run_demo(members=members, images=images, scale=scale, seed=seed)
-        typer.echo(result.flow)
-        rich.console.Console().print(job.table(result))
+        study = job.study(
+            members=members, images=images, scale=scale, seed=seed, float32=float32
+        )
+        found = study.run().result
+        typer.echo(found)
     with in_plain_words(f"{output} may hold a part of the results."):
-        for path in job.save(result, output):
+        for path in job.save(found, study, output):  # pyright: ignore
             typer.echo(f"wrote {path}")
     typer.echo(f"{time.perf_counter() - began:.0f} s")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -132,11 +133,11 @@ def _analysis(tables: Any, workshop: Workshop, drawn: Any, task: Any, network: A
     if "solver" in given:
         given["solver"] = workshop.solver(given["solver"], (*key, "solver"), network, task)
     scale = tables.initialization.scale
-    if table.kind == "saddle_to_saddle":
-        given["scale"] = 1e-4 if scale is None else scale
-    elif scale is not None:
-        found = f"{scale} with {table.kind}, which has none"
-        raise workshop.source.fault(("initialization", "scale"), found, "no scale")
+    if scale is not None:
+        if "scale" not in inspect.signature(call).parameters:
+            found = f"{scale} with {table.kind}, which has none"
+            raise workshop.source.fault(("initialization", "scale"), found, "no scale")
+        given["scale"] = scale
 
     def do(**execution: Any) -> AbstractResult:
         with workshop.source.at(key, {"networks": "", "task": ""}):

@@ -14,7 +14,7 @@ import pydantic
 from pydantic import Field, StrictInt, StrictStr
 
 from .. import observables, solvers
-from ..early_phase import verify_early_convergence
+from ..early_phase import follow_early_phase, verify_early_convergence
 from ..kkt import find_kkt
 from ..networks import (
     Balanced,
@@ -265,6 +265,7 @@ Equation = by_kind(_equations)
 ANALYSES = {
     "find_kkt": find_kkt,
     "verify_early_convergence": verify_early_convergence,
+    "follow_early_phase": follow_early_phase,
     "saddle_to_saddle": saddle_to_saddle,
 }
 _ANALYSIS_ARGUMENTS = {
