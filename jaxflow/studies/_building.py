@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arrays import words_of
-from ..errors import InputError
+from ..errors import InputError, JaxflowError
 from ..networks import FeedForward, Initializations, LeakyReLU
 from ..runs import Record, sliding_solver, Stepping
 from ..stops import AbstractStop
@@ -55,11 +55,11 @@ class Workshop:
         with self.source.at(key, {"key": "seed"}):
             try:
                 return make(**arguments)
-            except (TypeError, ValueError, ZeroDivisionError) as error:
-                if isinstance(error, InputError):
-                    raise
-                # Of Equinox, optax and diffrax, which do not say which argument it is.
-                raise self.source.fault(key, str(error), "arguments that it takes") from error
+            except (JaxflowError, ImportError):
+                raise
+            except Exception as error:  # of Equinox, optax and diffrax, which name no key
+                told = f"what {make.__name__} refuses: {type(error).__name__}: {error}"
+                raise self.source.fault(key, told, "arguments that it takes") from error
 
     # -- networks --
 
@@ -134,8 +134,8 @@ class Workshop:
         chosen = {} if loss is None else {"loss": loss}
         if isinstance(table, schema.Values):
             with self.source.at(key):
-                inputs, targets = (_array(v) for v in (table.inputs, table.targets))
-                task = Task(inputs, targets, **chosen)
+                inputs = _array("inputs", table.inputs)
+                task = Task(inputs, _array("targets", table.targets), **chosen)
         elif isinstance(table, schema.TableOfData):
             task = self._task_of_file(table, key, chosen)
         else:
@@ -257,11 +257,11 @@ def _num_outputs(task: Task) -> int:
     return int(np.prod(targets.shape[1:]))
 
 
-def _array(values: list) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype == object:
-        raise InputError("inputs", "rows of different lengths", "one length")
-    return array
+def _array(name: str, values: list) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # of rows that differ
+        raise InputError(name, "rows of different lengths", "one length") from error
 
 
 def _of_type(network: eqx.Module, dtype: Any) -> eqx.Module:

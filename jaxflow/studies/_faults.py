@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -41,7 +42,8 @@ class Source:
             name, *_ = error.argument.replace("[", ".").split(".")
             own = (arguments or {}).get(name, name)
             told = error.found if own else f"{error.argument}: {error.found}"
-            raise self.fault((*key, own) if own else key, told, error.expected) from error
+            place = (*key, *own.split(".")) if own else key
+            raise self.fault(place, told, error.expected) from error
 
 
 def dotted(key: Key) -> str:
@@ -64,47 +66,92 @@ def checked(tables: Mapping[str, Any], source: Source) -> StudyTables:
 def _fault(
     error: pydantic.ValidationError, tables: Mapping[str, Any], source: Source
 ) -> StudyError:
-    found = sorted(error.errors(), key=_importance)[0]
-    key = _key_of(found["loc"], tables)
-    value = _value(tables, key)
-    kind, about = found["type"], found.get("ctx", {})
-    if kind == "extra_forbidden":
-        *table, name = key
+    errors = sorted(error.errors(), key=_importance)
+    found = errors[0]
+    key = _key_of(found, tables)
+    if found["type"] == "extra_forbidden":
         known = _known_keys(found["loc"])
-        near = difflib.get_close_matches(str(name), known, 1, 0.5)
-        expected = f"{near[0]!r}" if near else f"one of {', '.join(known)}"
-        return source.fault(key, "a key that nobody knows", expected)
-    if kind == "missing":
+        return source.fault(key, "a key that nobody knows", _nearest(key[-1], known))
+    if found["type"] == "missing":
         *table, name = key
         return source.fault(tuple(table), f"no {name}", f"the key {name!r}")
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        known = _known_kinds(found["loc"])
-        given = value.get("kind") if isinstance(value, Mapping) else value
-        if given is None:
-            return source.fault(key, "no kind", f"kind = one of {', '.join(known)}")
-        near = difflib.get_close_matches(str(given), known, 1, 0.5)
-        expected = f"{near[0]!r}" if near else f"one of {', '.join(known)}"
-        return source.fault((*key, "kind"), shown(given), expected)
-    if kind == "value_error":
-        found_, _, expected = str(about["error"]).partition("; expected ")
-        return source.fault(key, found_, expected)
-    if kind == "literal_error":
-        options = [each.strip(" '") for each in about["expected"].replace(" or ", ",").split(",")]
-        near = difflib.get_close_matches(str(value), options, 1, 0.5)
-        expected = f"{near[0]!r}" if near else f"one of {', '.join(options)}"
-        return source.fault(key, shown(value), expected)
-    message = found["msg"].removeprefix("Input should be ").removesuffix(".")
-    return source.fault(key, shown(value), message)
+    if found["type"] in _OF_KIND:
+        known, value = _known_kinds(found["loc"]), _value(tables, key)
+        if isinstance(value, Mapping) and "kind" not in value:
+            return source.fault(key, "no kind", f"kind = {_one_of(known)}")
+        if isinstance(value, Mapping):
+            kind = value["kind"]
+            return source.fault((*key, "kind"), shown(kind), _nearest(kind, known))
+    if found["type"] == "value_error":
+        told, _, expected = str(found["ctx"]["error"]).partition("; expected ")
+        return source.fault(key, told, expected)
+    # A value of several types is told by what each of them expects.
+    alike = [other for other in errors if _key_of(other, tables) == key]
+    value = _value(tables, key)
+    literals = [word for other in alike for word in _literals(other)]
+    if literals and isinstance(value, str):
+        return source.fault(key, shown(value), _nearest(value, literals))
+    words = list(dict.fromkeys(_in_words(other) for other in alike))
+    if "a number" in words:
+        words = [word for word in words if word != "a whole number"]
+    return source.fault(key, shown(value), " or ".join(words))
+
+
+_OF_KIND = ("union_tag_invalid", "union_tag_not_found")
+_WORDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "string_type": "a word in quotes",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "union_tag_invalid": "a table with a kind",
+    "union_tag_not_found": "a table with a kind",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number from {ge} on",
+    "less_than": "a number below {lt}",
+    "string_pattern_mismatch": "a file and a class, as 'my_nets.py:Net'",
+}
+
+
+def _in_words(error: Any) -> str:
+    """What was expected, as people say it."""
+    if literals := _literals(error):
+        return _one_of(literals)
+    if error["type"] in _WORDS:
+        return _WORDS[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].removeprefix("Input should be ").removesuffix(".")
+
+
+def _literals(error: Any) -> list[str]:
+    """The words that a value may be."""
+    if error["type"] != "literal_error":
+        return []
+    return re.findall(r"'([^']*)'", error["ctx"]["expected"])
+
+
+def _nearest(given: Any, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(given), known, 1, 0.5)
+    return f"{near[0]!r}" if near else _one_of(known)
+
+
+def _one_of(known: list[str]) -> str:
+    return known[0] if len(known) == 1 else f"one of {', '.join(known)}"
 
 
 def _importance(found: Any) -> int:
-    """Unknown keys explain missing ones."""
-    order = ("extra_forbidden", "union_tag_invalid")
+    """Unknown keys explain missing ones, and what a table lacks is not that it is none."""
+    order = ("extra_forbidden", "union_tag_invalid", "missing", "value_error")
     return order.index(found["type"]) if found["type"] in order else len(order)
 
 
-def _key_of(place: tuple[Any, ...], tables: Any) -> Key:
-    """The key in the file of a place, which names models and types too."""
+def _key_of(error: Any, tables: Any) -> Key:
+    """The key in the file of an error, whose place names models and types too."""
+    place, missing = error["loc"], error["type"] == "missing"
     key: list[str | int] = []
     value = tables
     for number, part in enumerate(place):
@@ -112,8 +159,8 @@ def _key_of(place: tuple[Any, ...], tables: Any) -> Key:
             value = value[part]
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             value = value[part]
-        elif number + 1 == len(place) and isinstance(part, str) and isinstance(value, Mapping):
-            pass  # a key that is missing
+        elif missing and number + 1 == len(place):
+            pass
         else:
             continue
         key.append(part)

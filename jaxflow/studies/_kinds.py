@@ -87,7 +87,7 @@ def by_kind(
     named = {typing.get_args(s.model_fields["kind"].annotation)[0]: s for s in sections}
 
     def kind_of(table: Any) -> str | None:
-        kind = table.get("kind") if isinstance(table, Mapping) else table.kind
+        kind = table.get("kind") if isinstance(table, Mapping) else None
         if otherwise is not None and isinstance(kind, str) and ":" in kind:
             return _OTHER
         return kind if isinstance(kind, str) else None

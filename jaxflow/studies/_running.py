@@ -23,7 +23,7 @@ _TABLES = {
     "equation": "equation",
     "networks": "network",
     "task": "data",
-    "scale": "initialization",
+    "scale": "initialization.scale",
     "stepping": "stepping",
     "record": "record",
 }

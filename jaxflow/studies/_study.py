@@ -123,8 +123,8 @@ class Study:
         try:
             tables = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            line = _line_of_fault(str(error))
-            raise StudyError(name, line, "the file", str(error), "TOML") from error
+            told, line = _fault_of_toml(str(error))
+            raise StudyError(name, line, "the file", told, "TOML") from error
         study._set(tables, folder, allow_code)
         return study
 
@@ -312,12 +312,14 @@ def _carried_out(
     return result
 
 
-_MARK = re.compile(r"at line (\d+)")
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)")
 
 
-def _line_of_fault(message: str) -> int:
-    found = _MARK.search(message)
-    return int(found[1]) if found else 1
+def _fault_of_toml(message: str) -> tuple[str, int | None]:
+    """What the parser says is wrong, and in which line."""
+    found = _PLACE.search(message)
+    line = int(found[1]) if found and found[1] else None
+    return f"what TOML does not allow: {_PLACE.sub('', message)}", line
 
 
 def _plain(value: Any, key: Key, source: Source) -> Any:

@@ -61,12 +61,17 @@ def axes_of(plain: Mapping[str, Any], source: Source) -> list[Axis]:
     sweep = plain.get("sweep")
     if sweep is None:
         return []
+    expected = "a table of keys and lists of their values, or a list of such tables"
+    if not isinstance(sweep, (Mapping, list)):
+        raise source.fault(("sweep",), shown(sweep), expected)
     if isinstance(sweep, Mapping):
         columns = dict(_columns(sweep, ("sweep",), source))
         found = [Axis((key,), (tuple(values),)) for key, values in columns.items()]
     else:
         found = []
         for number, table in enumerate(sweep):
+            if not isinstance(table, Mapping):
+                raise source.fault(("sweep", number), shown(table), expected)
             columns = dict(_columns(table, ("sweep", number), source))
             lengths = {dotted(key): len(values) for key, values in columns.items()}
             if len(set(lengths.values())) > 1:
