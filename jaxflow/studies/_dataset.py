@@ -7,21 +7,26 @@ import numpy as np
 import xarray
 
 from ..results import MEMBERS
-from ._lines import Key
 from ._sweep import Axis, label_of
 
 _SETTING = "setting"
+_OWN_SCALE = "scale"
+"""The column that says what a sweep over δ says too."""
 _WORDS = {"initialization.scale": "initialization scale δ"}
 """What pictures write at an axis, where the key is not what the field says."""
 
 
-def names_of(axes: Sequence[Axis], taken: Sequence[str]) -> list[str]:
-    """The dimension of each axis: the last part of its first key, or all of it."""
-    lasts = [str(axis.keys[0][-1]) for axis in axes]
-    return [
-        last if lasts.count(last) == 1 and last not in taken else _whole(axis.keys[0])
-        for last, axis in zip(lasts, axes)
-    ]
+def names_of(axes: Sequence[Axis], dataset: xarray.Dataset) -> list[list[str]]:
+    """The coordinates of each axis, of which the first is its dimension: the last part of
+    a key, or all of it where another key or a column of the dataset has that name."""
+    lasts = [str(key[-1]) for axis in axes for key in axis.keys]
+    taken = {str(name) for name in (*dataset.variables, *dataset.dims)} - {_OWN_SCALE}
+    name = lambda key: (
+        str(key[-1])
+        if lasts.count(str(key[-1])) == 1 and str(key[-1]) not in taken
+        else "_".join(str(part) for part in key)
+    )
+    return [[name(key) for key in axis.keys] for axis in axes]
 
 
 def combined(
@@ -38,9 +43,8 @@ def combined(
     there = [dataset for dataset in datasets if dataset is not None]
     if not axes:
         return there[0]
-    swept = {str(key[-1]) for axis in axes for key in axis.keys}
-    dims = names_of(axes, [str(name) for name in there[0].dims])
-    own = {*swept, *dims}
+    names = names_of(axes, there[0])
+    dims, own = [each[0] for each in names], {name for each in names for name in each}
     plain = [None if d is None else _alike(d, own) for d in datasets]
     coordinates = {n for d in there for n in map(str, d.coords) if n not in d.dims} - own
     folded = _stacked(plain)
@@ -54,7 +58,7 @@ def combined(
             data[name] = xarray.Variable(
                 (*dims, *variable.dims[1:]), values, variable.attrs
             )
-    whole = xarray.Dataset(data, _coordinates(axes, dims), _agreeing_attrs(there))
+    whole = xarray.Dataset(data, _coordinates(axes, names), _agreeing_attrs(there))
     return whole.set_coords([name for name in coordinates if name in whole])
 
 
@@ -96,23 +100,17 @@ def _alike(dataset: xarray.Dataset, swept: set[str]) -> xarray.Dataset:
     return dataset.reset_coords([n for n in dataset.coords if n not in dataset.dims])
 
 
-def _coordinates(axes: Sequence[Axis], dims: Sequence[str]) -> dict[str, Any]:
+def _coordinates(axes: Sequence[Axis], names: Sequence[Sequence[str]]) -> dict[str, Any]:
     """The values of all keys that are swept, those that change together along one
     dimension."""
     found: dict[str, Any] = {}
-    for dim, axis in zip(dims, axes):
-        for number, (key, values) in enumerate(zip(axis.keys, axis.values)):
-            last = str(key[-1])
-            name = last if last not in (*dims, *found) else _whole(key)
+    for (dim, *_), axis, own in zip(names, axes, names):
+        for name, key, values in zip(own, axis.keys, axis.values):
             dotted = ".".join(str(part) for part in key)
             about = {"long_name": _WORDS.get(dotted, dotted)}
             labels = np.array([label_of(value) for value in values])
-            found[dim if number == 0 else name] = xarray.Variable((dim,), labels, about)
+            found[name] = xarray.Variable((dim,), labels, about)
     return found
-
-
-def _whole(key: Key) -> str:
-    return "_".join(str(part) for part in key)
 
 
 def _agreeing_attrs(datasets: Sequence[xarray.Dataset]) -> dict[str, Any]:

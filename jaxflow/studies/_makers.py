@@ -1,6 +1,7 @@
 """What files may name and Python users make themselves: points, and tables of data."""
 
 import csv
+import hashlib
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -60,6 +61,17 @@ def read_table(path: pathlib.Path, columns: Sequence[str]) -> np.ndarray:
     if len(lengths) > 1:
         raise InputError("columns", f"columns of {sorted(lengths)} samples", "one number")
     return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
+
+
+def digest_of(path: pathlib.Path) -> str:
+    """The same for the same file, or folder of files; of nothing for what is not there."""
+    found = hashlib.sha256()
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file():
+            found.update(str(file.relative_to(path.parent)).encode() + b"\0")
+            found.update(hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def _npz(path: pathlib.Path, columns: Sequence[str]) -> dict[str, np.ndarray]:

@@ -29,7 +29,9 @@ from ._building import Workshop
 from ._dataset import combined, names_of
 from ._faults import Source
 from ._lines import Key
+from ._makers import digest_of
 from ._running import prepare, Prepared
+from ._starters import starter
 from ._sweep import Axis, axes_of, Group, groups_of, replaced, Setting, settings_of
 
 ATTR = "study"
@@ -128,6 +130,15 @@ class Study:
         study._set(tables, folder, allow_code)
         return study
 
+    @classmethod
+    def starter(cls, kind: str = "gradient_flow") -> "Study":
+        """The study that `jaxflow new KIND` writes.
+
+        Raises:
+            InputError: for a kind that there is none of.
+        """
+        return cls.from_text(starter(kind), name=f"{kind}.toml")
+
     def to_toml(self) -> str:
         """The study as the text of a file."""
         return tomli_w.dumps(self._plain)
@@ -150,7 +161,7 @@ class Study:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Study):
             return NotImplemented
-        return self._plain == other._plain
+        return self._words() == other._words()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -281,10 +292,22 @@ class Study:
             tell("\n".join([head, *lines]))
         return found
 
+    def _words(self, without: Sequence[str] = ()) -> str:
+        """All that it says: NaN is itself, and the order of what is swept counts."""
+        plain = {n: v for n, v in self._plain.items() if n not in without}
+        order = [axis.keys for axis in self.axes]
+        return json.dumps([plain, order], sort_keys=True)
+
     def _identity(self) -> dict[str, Any]:
-        """What the numbers depend on."""
-        plain = {n: v for n, v in self._plain.items() if n not in ("title", "output")}
-        return {"study": json.dumps(plain, sort_keys=True)}
+        """What the numbers depend on, the data of its files included."""
+        files = {
+            str(table.path): digest_of(self._folder / table.path)
+            for setting in self.settings
+            for table in (setting.tables.data, setting.tables.test)
+            if getattr(table, "path", None) is not None
+        }
+        words = self._words(without=("title", "output"))
+        return {"study": words, "files": dict(sorted(files.items()))}
 
 
 def _part(group: Group, number: int, total: int) -> contextlib.AbstractContextManager:
@@ -388,4 +411,4 @@ class StudyResult:
     def swept(self) -> list[str]:
         """The dimensions of the sweep."""
         there = next(each for each in self.results if each is not None)
-        return names_of(self.study.axes, [str(name) for name in there.dataset.dims])
+        return [dim for dim, *_ in names_of(self.study.axes, there.dataset)]
