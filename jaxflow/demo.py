@@ -41,7 +41,7 @@ def study(
     Raises:
         StudyError: for what does not fit.
     """
-    text = importlib.resources.files(__package__).joinpath("demo.toml")
+    text = importlib.resources.files("jaxflow").joinpath("demo.toml")
     changes = {
         "initialization.num": members,
         "initialization.scale": scale,

@@ -1,4 +1,4 @@
-"""Studies that are run: sweeps as one dataset, what is killed goes on, what fails is told."""
+"""Studies that are run: sweeps as one dataset, killed ones go on, failures are told."""
 
 import os
 import pathlib
@@ -17,8 +17,8 @@ import xarray
 import jaxflow as jf
 from jaxflow.studies._outcome import as_json, read_outcome
 
-from .compilations import compilations
 from .comparing import assert_results_same, assert_same
+from .compilations import compilations
 from .studies import study, tables
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -119,7 +119,10 @@ def test_keys_that_change_together_share_a_dimension():
     found = run(
         study(
             sweep=[
-                {"initialization.scale": [0.1, 0.01, 1e-3], "stop.rescaled_time": [1, 2, 3]},
+                {
+                    "initialization.scale": [0.1, 0.01, 1e-3],
+                    "stop.rescaled_time": [1, 2, 3],
+                },
                 {"initialization.num": [2, 4]},
             ]
         )
@@ -141,7 +144,9 @@ def test_a_setting_that_fails_is_told_and_the_others_are_run(tmp_path):
         found = run(asked, store=tmp_path / "a.zarr")
     assert list(found.failures) == [1] and "does not fit" in found.failures[1]
     losses = found.dataset["final_loss"]
-    assert np.isfinite(losses.sel(in_size=2)).all() and np.isnan(losses.sel(in_size=3)).all()
+    assert (
+        np.isfinite(losses.sel(in_size=2)).all() and np.isnan(losses.sel(in_size=3)).all()
+    )
     outcome = read_outcome(tmp_path / "a.zarr")
     assert list(outcome.failures) == ["in_size = 3"]
     assert [each["ended"] for each in as_json(outcome)["settings"]] == [
@@ -200,8 +205,16 @@ def test_data_of_ones_own(tmp_path):
     for task in found:
         np.testing.assert_array_equal(task.inputs, rows[:, :2])
         np.testing.assert_array_equal(task.targets, rows[:, 2])
+    data = {"kind": "file", "path": "a.npz", "inputs": "x", "targets": "y"}
+    held_out = {**data, "held_out": 0.34, "seed": 3}
+    (one,) = jf.Study(tables(data=held_out), folder=tmp_path).prepared()
+    assert one.test is not None and one.test.num_samples == 2
+    both = np.concatenate([one.task.inputs, one.test.inputs])
+    np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(rows[:, :2], axis=0))
     data = {"kind": "file", "path": "a.npz", "inputs": "x", "targets": "z"}
-    with pytest.raises(jf.StudyError, match="data.targets: found 'z', which .* of 'x', 'y'"):
+    with pytest.raises(
+        jf.StudyError, match=r"data\.targets: found 'z', which .* of 'x', 'y'"
+    ):
         list(jf.Study(tables(data=data), folder=tmp_path).prepared())
 
 

@@ -8,10 +8,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, HealthCheck, settings
 
 import jaxflow as jf
-from jaxflow.studies._schema import FUNCTIONS, LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES
+from jaxflow.studies._parts import LOSSES, NETWORKS
+from jaxflow.studies._schema import FUNCTIONS, OPTIMIZERS, SCHEDULES
 from jaxflow.studies._starters import kinds, starter
 
 from .studies import study, tables
@@ -229,7 +230,7 @@ def test_values_of_numpy_are_those_of_a_file():
     plain = jf.Study(given_).tables
     assert plain["data"]["inputs"] == [[1.0, 0.0], [0.0, 1.0]]
     assert type(plain["initialization"]["num"]) is int
-    with pytest.raises(jf.StudyError, match="network.depth: found <object"):
+    with pytest.raises(jf.StudyError, match=r"network\.depth: found <object"):
         study(network={"kind": "DiagonalLinear", "depth": object()})
 
 

@@ -178,6 +178,7 @@ def follow_early_phase(
     scale = check_share("scale", scale)
     how: dict[str, Any] = {"schedule": schedule, "progress": progress}
     limit = ncf_flow(networks, task, **how)
+    assert limit.blow_up_time is not None
     if not limit.is_ensemble:
         raise InputError("networks", "a single network", "an ensemble")
 
@@ -210,7 +211,7 @@ def follow_early_phase(
         limit=limit,
         settings={"order": order, "scale": scale},
         members=flow.members,
-        **_compared(flow, limit, task),
+        **_compared(flow, limit, task),  # pyright: ignore[reportArgumentType]
     )
     tell(_shortfall(found))
     return found

@@ -43,8 +43,7 @@ from ..stops import NormAbove, RescaledTime
 from ..tasks import Task
 
 _GRID_POINTS, _EARLY_POINTS = 120, 60
-"""Points of the record of a flow, and those of them up to the early-phase time. Chosen for
-pictures."""
+"""Points of the record of a flow, and those up to the early-phase time. Chosen."""
 
 _LATER = 1e4
 """Times the end of the limit flow, after which a flow is given up. Chosen: members

@@ -118,7 +118,12 @@ def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes
 
 
 def _over_one(
-    dataset: xarray.Dataset, name: str, dim: str, at: np.ndarray, values: np.ndarray, ax: Axes
+    dataset: xarray.Dataset,
+    name: str,
+    dim: str,
+    at: np.ndarray,
+    values: np.ndarray,
+    ax: Axes,
 ) -> Axes:
     """Members as points, and their median as a line, over one quantity."""
     axis = _Axis.of(at)

@@ -1,5 +1,11 @@
 """What a run gives back, in memory and on disk. It knows nothing of how it was made."""
 
+from ._collection import (
+    Collection as Collection,
+    is_collection as is_collection,
+    place_of as place_of,
+    read_collection as read_collection,
+)
 from ._columns import (
     Column as Column,
     column as column,
@@ -15,12 +21,6 @@ from ._declarations import (
     declared as declared,
     MEMBERS as MEMBERS,
     Sheet as Sheet,
-)
-from ._collection import (
-    Collection as Collection,
-    is_collection as is_collection,
-    place_of as place_of,
-    read_collection as read_collection,
 )
 from ._indexing import Given as Given, Index as Index
 from ._kept_lanes import lanes_reader as lanes_reader

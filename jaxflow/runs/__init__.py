@@ -19,9 +19,9 @@ from ._gradient_flow import (
 from ._langevin import Langevin as Langevin, langevin_flow as langevin_flow
 from ._networks import (
     AbstractNetworks as AbstractNetworks,
-    RepeatedNetworks as RepeatedNetworks,
     check_alike as check_alike,
     check_directions as check_directions,
+    RepeatedNetworks as RepeatedNetworks,
 )
 from ._record import Record as Record
 from ._scale import as_scale as as_scale, Scale as Scale

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -13,15 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arrays import words_of
 from ..errors import InputError, JaxflowError
 from ..networks import FeedForward, Initializations, LeakyReLU
 from ..runs import Record, sliding_solver, Stepping
 from ..stops import AbstractStop
 from ..tasks import AbstractLoss, Task
-from . import _schema as schema
+from . import _parts as parts, _schema as schema
 from ._faults import Source
-from ._kinds import Section
 from ._lines import Key
 from ._makers import read_table
 
@@ -39,7 +37,7 @@ class Workshop:
     allow_code: bool
     dtype: Any
 
-    def made(self, table: Section, key: Key, make: Callable, **given: Any) -> Any:
+    def made(self, table: Any, key: Key, make: Callable, **given: Any) -> Any:
         """What a call makes of a table, whose keys are its arguments.
 
         Given arguments that are made already, or are not in the table.
@@ -49,7 +47,7 @@ class Workshop:
         parameters = inspect.signature(make).parameters
         if "seed" in type(table).model_fields and "key" in parameters:
             arguments.pop("seed", None)
-            arguments["key"] = jax.random.key(getattr(table, "seed"))
+            arguments["key"] = jax.random.key(table.seed)
         if "dtype" in parameters:
             arguments["dtype"] = self.dtype
         with self.source.at(key, {"key": "seed"}):
@@ -65,21 +63,19 @@ class Workshop:
 
     def network(self, table: Any, key: Key, task: Task | None) -> eqx.Module:
         """A network; its sizes from those of the task where they are open."""
-        if isinstance(table, schema.OwnNetwork):
+        if ":" in table.kind:
             return self._own_network(table, key)
         given = {
             name: self.activation(getattr(table, name), (*key, name))
             for name in ("activation", "final_activation")
             if getattr(table, name, None) is not None
         }
-        if isinstance(table, schema.FeedForwardSection):
+        if table.kind == "FeedForward":
             seed = jax.random.key(table.seed)
             sizes = self._sizes(table, key, task)
             with self.source.at(key, {"key": "seed"}):
-                return FeedForward(
-                    sizes, given["activation"], key=seed, dtype=self.dtype
-                )
-        return self.made(table, key, schema.NETWORKS[table.kind], **given)
+                return FeedForward(sizes, given["activation"], key=seed, dtype=self.dtype)
+        return self.made(table, key, parts.NETWORKS[table.kind], **given)
 
     def activation(self, table: Any, key: Key) -> Callable:
         if isinstance(table, str):
@@ -99,7 +95,7 @@ class Workshop:
         inside = [table.width] * (table.depth - 1)
         return [ends["in_size"], *inside, ends["out_size"]]
 
-    def _own_network(self, table: schema.OwnNetwork, key: Key) -> eqx.Module:
+    def _own_network(self, table: Any, key: Key) -> eqx.Module:
         file, _, name = table.kind.partition(":")
         if not self.allow_code:
             found = f"{table.kind!r}, which is code of the study's"
@@ -127,31 +123,46 @@ class Workshop:
     def loss(self, table: Any, key: Key) -> str | AbstractLoss | None:
         if table is None or isinstance(table, str):
             return table
-        return self.made(table, key, schema.LOSSES[table.kind])
+        return self.made(table, key, parts.LOSSES[table.kind])
 
     def task(self, table: Any, key: Key, loss: str | AbstractLoss | None) -> Task:
         """The task of a table of data."""
-        chosen = {} if loss is None else {"loss": loss}
-        if isinstance(table, schema.Values):
-            with self.source.at(key):
-                inputs = _array("inputs", table.inputs)
-                task = Task(inputs, _array("targets", table.targets), **chosen)
-        elif isinstance(table, schema.TableOfData):
-            task = self._task_of_file(table, key, chosen)
-        else:
-            given = {}
-            if getattr(table, "inputs", None) is not None:
-                place = (*key, "inputs")
-                given["inputs"] = self.made(
-                    table.inputs, place, schema.POINTS[table.inputs.kind]
-                )
-            if getattr(table, "teacher", None) is not None:
-                like = Task(given["inputs"], np.zeros(len(given["inputs"])))
-                given["teacher"] = self.network(table.teacher, (*key, "teacher"), like)
-            task = self.made(table, key, schema.DATA[table.kind], **given, **chosen)
-        return task.astype(self.dtype)
+        chosen: dict[str, Any] = {} if loss is None else {"loss": loss}
+        own = {"values": self._task_of_values, "file": self._task_of_file}
+        make = own.get(table.kind, self._task_of_maker)
+        return make(table, key, chosen).astype(self.dtype)
 
-    def _task_of_file(self, table: schema.TableOfData, key: Key, chosen: Mapping) -> Task:
+    def tasks(
+        self, table: Any, key: Key, loss: str | AbstractLoss | None
+    ) -> tuple[Task, Task | None]:
+        """The task of a table of data, and that of the samples that are held out."""
+        task = self.task(table, key, loss)
+        share = getattr(table, "held_out", 0)
+        if not share:
+            return task, None
+        num = round(share * task.num_samples)
+        if not 0 < num < task.num_samples:
+            told = f"{share} of {task.num_samples} samples"
+            raise self.source.fault((*key, "held_out"), told, "some samples of both kinds")
+        order = np.random.default_rng(table.seed).permutation(task.num_samples)
+        return task.subset(np.sort(order[num:])), task.subset(np.sort(order[:num]))
+
+    def _task_of_values(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
+        with self.source.at(key):
+            inputs = _array("inputs", table.inputs)
+            return Task(inputs, _array("targets", table.targets), **chosen)
+
+    def _task_of_maker(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
+        given = {}
+        if (points := getattr(table, "inputs", None)) is not None:
+            make = parts.POINTS[points.kind]
+            given["inputs"] = self.made(points, (*key, "inputs"), make)
+        if (teacher := getattr(table, "teacher", None)) is not None:
+            like = Task(given["inputs"], np.zeros(len(given["inputs"])))
+            given["teacher"] = self.network(teacher, (*key, "teacher"), like)
+        return self.made(table, key, parts.DATA[table.kind], **given, **chosen)
+
+    def _task_of_file(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
         path = self.folder / pathlib.Path(table.path).expanduser()
         columns = lambda names: [names] if isinstance(names, str) else list(names)
         with self.source.at(key, {"file": "path", "columns": "inputs"}):
@@ -186,8 +197,8 @@ class Workshop:
     def optimizer(self, table: Any, key: Key) -> Any:
         given = {}
         rate = getattr(table, "learning_rate", None)
-        if isinstance(rate, Section):
-            make = schema.SCHEDULES[rate.kind]
+        if (kind := getattr(rate, "kind", None)) is not None:
+            make = schema.SCHEDULES[kind]
             given["learning_rate"] = self.made(rate, (*key, "learning_rate"), make)
         return self.made(table, key, schema.OPTIMIZERS[table.kind], **given)
 
@@ -225,7 +236,7 @@ class Workshop:
         found = []
         for name, value in table.given().items():
             with self.source.at(("stop", name)):
-                if isinstance(value, schema.StationaryTable):
+                if hasattr(value, "given"):
                     found.append(schema.STOPS[name](**value.given()))
                 else:
                     found.append(schema.STOPS[name](value))
@@ -243,10 +254,12 @@ class Workshop:
     def _distribution(self, table: Any) -> Any:
         key = ("initialization", "distribution")
         if isinstance(table, str):
-            return table if table in ("sphere", "gaussian", "uniform", "balanced") else (
-                schema.DISTRIBUTIONS[table]()
+            return (
+                table
+                if table in ("sphere", "gaussian", "uniform", "balanced")
+                else (parts.DISTRIBUTIONS[table]())
             )
-        return self.made(table, key, schema.DISTRIBUTIONS[table.kind])
+        return self.made(table, key, parts.DISTRIBUTIONS[table.kind])
 
 
 def _num_outputs(task: Task) -> int:

@@ -21,7 +21,7 @@ from ._pilot import description, estimate
 from ._starters import kinds, starter
 from ._study import Study
 
-Kind = enum.StrEnum("Kind", {kind.upper(): kind for kind in kinds()})
+Kind: Any = enum.StrEnum("Kind", {kind.upper(): kind for kind in kinds()})
 File = Annotated[pathlib.Path, typer.Argument(help="A study file.", show_default=False)]
 Store = Annotated[
     pathlib.Path, typer.Argument(help="What jaxflow run wrote.", show_default=False)
@@ -47,8 +47,9 @@ def add_to(app: typer.Typer) -> None:
 
 def new(
     kind: Annotated[
-        Kind, typer.Argument(help="Of the equation or the analysis.")
-    ] = Kind.GRADIENT_FLOW,  # pyright: ignore
+        Kind,  # pyright: ignore[reportInvalidTypeForm]
+        typer.Argument(help="Of the equation or the analysis."),
+    ] = Kind.GRADIENT_FLOW,
     file: Annotated[
         pathlib.Path | None,
         typer.Argument(help="Where to; KIND.toml if not given.", show_default=False),
@@ -174,7 +175,7 @@ def plot(
     store: Store,
     kind: Annotated[
         str | None,
-        typer.Argument(help="curves, sweep, …; all that fit if not given.", show_default=False),
+        typer.Argument(help="curves, sweep, …; all if not given.", show_default=False),
     ] = None,
     output: Annotated[
         pathlib.Path | None,
@@ -226,7 +227,8 @@ def report(
 def export(
     store: Store,
     csv: Annotated[
-        pathlib.Path | None, typer.Option(help="A table of all members.", show_default=False)
+        pathlib.Path | None,
+        typer.Option(help="A table of members.", show_default=False),
     ] = None,
     parquet: Annotated[
         pathlib.Path | None, typer.Option(help="The same table.", show_default=False)

@@ -5,7 +5,6 @@ import json
 import pathlib
 from typing import Any
 
-import numpy as np
 import xarray
 
 from ..errors import InputError

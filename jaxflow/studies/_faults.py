@@ -83,7 +83,7 @@ def _fault(
             kind = value["kind"]
             return source.fault((*key, "kind"), shown(kind), _nearest(kind, known))
     if found["type"] == "value_error":
-        told, _, expected = str(found["ctx"]["error"]).partition("; expected ")
+        told, _, expected = str(found.get("ctx", {}).get("error")).partition("; expected ")
         return source.fault(key, told, expected)
     # A value of several types is told by what each of them expects.
     alike = [other for other in errors if _key_of(other, tables) == key]

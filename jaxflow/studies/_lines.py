@@ -8,7 +8,8 @@ Key = tuple[str | int, ...]
 """The way to a value: names of tables and keys, and numbers in lists."""
 
 _TABLE = re.compile(r"\s*(?P<open>\[\[?)(?P<name>[^\[\]]+)\]\]?\s*(#.*)?$")
-_ENTRY = re.compile(r"""\s*(?P<name>(?:"[^"]*"|'[^']*'|[\w-])+(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*=""")
+_NAME = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
+_ENTRY = re.compile(rf"\s*(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
 
 
 def line_of(text: str, key: Key) -> int:
@@ -21,7 +22,7 @@ def line_of(text: str, key: Key) -> int:
         common = 0
         while common < min(len(at), len(key)) and at[common] == key[common]:
             common += 1
-        if common == len(at) and common > best or common == len(key) > best:
+        if (common == len(at) and common > best) or common == len(key) > best:
             best, line = common, number
     return line
 

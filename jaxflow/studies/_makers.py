@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -50,11 +49,15 @@ def read_table(path: pathlib.Path, columns: Sequence[str]) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # whatever damaged files lead to
-        raise InputError("file", f"{path}, which cannot be read: {error}", "data") from error
+        raise InputError(
+            "file", f"{path}, which cannot be read: {error}", "data"
+        ) from error
     arrays = [found[name] for name in columns]
     if any(array.dtype.kind not in "biuf" for array in arrays):
         name = next(n for n, a in zip(columns, arrays) if a.dtype.kind not in "biuf")
-        raise InputError("columns", f"{name!r}, which holds no numbers", "columns of numbers")
+        raise InputError(
+            "columns", f"{name!r}, which holds no numbers", "columns of numbers"
+        )
     if len(arrays) == 1:
         return arrays[0]
     lengths = {len(array) for array in arrays}

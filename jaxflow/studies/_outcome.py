@@ -1,7 +1,6 @@
 """What a study left in a folder: its settings, its results, and what went wrong."""
 
 import dataclasses
-import functools
 import itertools
 import json
 import pathlib
@@ -100,14 +99,18 @@ def read_outcome(path: pathlib.Path) -> Outcome:
         dataset, attributes = read_collection(path)
         if dataset is None:
             raise StoreError(
-                f"{path} is of a study that has not finished: repeat the command that began "
-                "it, and it goes on from there."
+                f"{path} is of a study that has not finished: repeat the command that "
+                "began it, and it goes on from there."
             )
         failures = json.loads(attributes.get(FAILURES, "{}"))
         swept = tuple(json.loads(attributes[SWEPT]))
         dataset.attrs = {n: v for n, v in dataset.attrs.items() if n == "jaxflow"}
         found = Outcome(path, attributes[ATTR], dataset, swept, failures)
-        return found if swept else dataclasses.replace(found, result=load(place_of(path, 0), trust=()))
+        return (
+            found
+            if swept
+            else dataclasses.replace(found, result=load(place_of(path, 0), trust=()))
+        )
     result = load(path, trust=())
     return Outcome(path, result.attrs.get(ATTR), result.dataset, result=result)
 

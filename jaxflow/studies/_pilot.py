@@ -61,7 +61,7 @@ def estimate(study: Study) -> Iterator[str]:
             yield "  how long an analysis takes is not known before"
             return
         tried = [_tried(each) for each in prepared]
-    members = sum(len(g.settings) for g in groups) * float(np.mean([p.num for p in prepared]))
+    members = len(study.settings) * float(np.mean([p.num for p in prepared]))
     compiling, seconds, size = (float(np.mean(each)) for each in zip(*tried))
     total = compiling * len(groups) + seconds * members
     yield (
@@ -101,7 +101,9 @@ def _spread(num: int, most: int) -> list[int]:
 
 
 def _network_in_words(prepared: Prepared) -> str:
-    count = sum(leaf.size for leaf in jax.tree_util.tree_leaves(parameters_of(prepared.network)))
+    count = sum(
+        leaf.size for leaf in jax.tree_util.tree_leaves(parameters_of(prepared.network))
+    )
     name = type(prepared.network).__name__
     try:
         own = f"of order {order(prepared.network):g}"

@@ -107,8 +107,10 @@ img {{ width: 100%; max-width: 56rem; height: auto; }}
 img.panel {{ max-width: 40rem; }}
 img.panels {{ min-width: 44rem; }}
 pre {{ background: #f4f4f4; padding: 1rem; overflow-x: auto; font-size: 0.85rem; }}
-table {{ border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: left; padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid #ddd; }}
+table {{ border-collapse: collapse; font-size: 0.9rem;
+        font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; padding: 0.3rem 0.8rem 0.3rem 0;
+         border-bottom: 1px solid #ddd; }}
 .wide {{ overflow-x: auto; }}
 .quiet {{ color: #666; margin-top: 0; }}
 .warning {{ background: #fff4d6; border-left: 4px solid #d9a400; padding: 0.5rem 1rem; }}

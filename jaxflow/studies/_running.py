@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ..observables import loss as loss_of
-from ..results import AbstractResult, Solution
+from ..results import AbstractResult
 from ..runs import as_networks, RepeatedNetworks, run, Simulation
 from ..stops import AbstractStop
 from ..tasks import Task
@@ -51,10 +51,11 @@ class Prepared:
 
     def finals(self, result: AbstractResult) -> dict[str, tuple[np.ndarray, dict]]:
         """Columns beside those of the result: its loss on a test."""
-        if self.test is None or not isinstance(result, Solution):
+        if self.test is None:
             return {}
         one_each = eqx.filter_vmap(loss_of, in_axes=(eqx.if_array(0), None))
-        losses = np.asarray(one_each(result.networks, self.test))
+        networks = getattr(result, "networks")  # noqa: B009
+        losses = np.asarray(one_each(networks, self.test))
         about = {"long_name": "loss on the data of the test, a sum over samples"}
         return {"test_loss": (losses, {**about, "units": "1"})}
 
@@ -68,9 +69,11 @@ def prepare(group: Group, workshop: Workshop) -> Prepared:
     setting = group.settings[0]
     tables = setting.tables
     loss = workshop.loss(tables.loss, ("loss",))
-    task = workshop.task(tables.data, ("data",), loss)
-    test = None
+    task, test = workshop.tasks(tables.data, ("data",), loss)
     if tables.test is not None:
+        if test is not None:
+            found = f"{tables.data.held_out} beside a test of its own"
+            raise workshop.source.fault(("data", "held_out"), found, "one of the two")
         test = workshop.task(tables.test, ("test",), loss)
     network = workshop.network(tables.network, ("network",), task)
     drawn = workshop.initializations(tables.initialization, network)

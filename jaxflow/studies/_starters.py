@@ -20,5 +20,5 @@ def starter(kind: str) -> str:
     """
     if kind not in kinds():
         raise InputError("kind", repr(kind), f"one of {', '.join(kinds())}")
-    folder = importlib.resources.files(__package__) / "starters"
+    folder = importlib.resources.files("jaxflow.studies") / "starters"
     return (folder / f"{kind}.toml").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import dataclasses
 import functools
 import json
 import os
@@ -17,22 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tomli_w
-import xarray
 
 from .._checks import check_flag, shown
 from .._telling import tell
 from ..engine import check_schedule, part_of, Schedule
 from ..errors import InputError, JaxflowError, StoreError, StudyError
-from ..results import AbstractResult, Collection, load, MEMBERS
+from ..results import AbstractResult, Collection, load
 from ..stores import as_path
 from ._building import Workshop
-from ._dataset import combined, names_of
 from ._faults import Source
 from ._lines import Key
 from ._makers import digest_of
+from ._results import StudyResult
 from ._running import prepare, Prepared
 from ._starters import starter
-from ._sweep import Axis, axes_of, Group, groups_of, replaced, Setting, settings_of
+from ._sweep import axes_of, Axis, Group, groups_of, replaced, Setting, settings_of
 
 ATTR = "study"
 """The attribute of a store in which the text of its study is."""
@@ -60,8 +58,12 @@ class Study:
         >>> import jaxflow as jf
         >>> study = jf.Study(
         ...     {
-        ...         "network": {"kind": "DiagonalLinear", "depth": 3, "in_size": 2},
-        ...         "data": {"kind": "values", "inputs": [[1, 0], [0, 1]], "targets": [1, 1]},
+        ...         "network": {"kind": "DiagonalLinear", "depth": 3, "in_size": 1},
+        ...         "data": {
+        ...             "kind": "values",
+        ...             "inputs": [[1, 0], [0, 1]],
+        ...             "targets": [1, 1],
+        ...         },
         ...         "initialization": {"num": 4},
         ...         "equation": {"kind": "gradient_flow"},
         ...         "stop": {"rescaled_time": 0.1},
@@ -107,8 +109,12 @@ class Study:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError("path", f"{path}, which cannot be read ({error})", "a study file") from error
-        return cls.from_text(text, name=str(path), folder=path.parent, allow_code=allow_code)
+            raise InputError(
+                "path", f"{path}, which cannot be read ({error})", "a study file"
+            ) from error
+        return cls.from_text(
+            text, name=str(path), folder=path.parent, allow_code=allow_code
+        )
 
     @classmethod
     def from_text(
@@ -181,7 +187,7 @@ class Study:
         """Whether it is one simulation, whose store is that of a run."""
         tables = self.settings[0].tables
         alone = len(self.settings) == 1 and "sweep" not in self._plain
-        return alone and tables.equation is not None and tables.test is None
+        return alone and tables.equation is not None and not tables.has_test
 
     @property
     def groups(self) -> list[Group]:
@@ -219,7 +225,7 @@ class Study:
         store: str | os.PathLike | None = None,
         schedule: Schedule | None = None,
         progress: bool | None = None,
-    ) -> "StudyResult":
+    ) -> StudyResult:
         """Run all settings, or go on with them where a store has some.
 
         Arguments:
@@ -243,7 +249,7 @@ class Study:
             how = self._run_one if self.is_one_run else self._run_all
             return how(path, schedule, progress)
 
-    def _run_one(self, path: Any, schedule: Any, progress: Any) -> "StudyResult":
+    def _run_one(self, path: Any, schedule: Any, progress: Any) -> StudyResult:
         """A single simulation: its result is that of a run, and so is its store."""
         (group,) = self.groups
         prepared = prepare(group, self.workshop(group))
@@ -251,9 +257,9 @@ class Study:
         result = prepared.call(
             store=path, attrs=about, schedule=schedule, progress=progress
         )
-        return StudyResult(self, [result], [{}], {})
+        return StudyResult(self.axes, [result], [{}], {})
 
-    def _run_all(self, path: Any, schedule: Any, progress: Any) -> "StudyResult":
+    def _run_all(self, path: Any, schedule: Any, progress: Any) -> StudyResult:
         results: list[AbstractResult | None] = [None] * len(self.settings)
         finals: list[Any] = [None] * len(self.settings)
         failures: dict[int, Exception] = {}
@@ -281,7 +287,7 @@ class Study:
             if len(failures) == len(self.settings):
                 raise failures[0]
             told = {row: _in_words(error) for row, error in failures.items()}
-            found = StudyResult(self, results, finals, told)
+            found = StudyResult(self.axes, results, finals, told)
             if collection is not None:
                 labels = {self.settings[row].label: text for row, text in told.items()}
                 about |= {FAILURES: json.dumps(labels), SWEPT: json.dumps(found.swept)}
@@ -300,14 +306,11 @@ class Study:
 
     def _identity(self) -> dict[str, Any]:
         """What the numbers depend on, the data of its files included."""
-        files = {
-            str(table.path): digest_of(self._folder / table.path)
-            for setting in self.settings
-            for table in (setting.tables.data, setting.tables.test)
-            if getattr(table, "path", None) is not None
-        }
+        tables = [t for s in self.settings for t in (s.tables.data, s.tables.test)]
+        paths = {path for table in tables if (path := getattr(table, "path", None))}
+        files = {path: digest_of(self._folder / path) for path in sorted(paths)}
         words = self._words(without=("title", "output"))
-        return {"study": words, "files": dict(sorted(files.items()))}
+        return {"study": words, "files": files}
 
 
 def _part(group: Group, number: int, total: int) -> contextlib.AbstractContextManager:
@@ -365,50 +368,3 @@ def _plain(value: Any, key: Key, source: Source) -> Any:
     if isinstance(value, (bool, int, float, str)):
         return value
     raise source.fault(key, shown(value), "numbers, words, lists and tables")
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyResult:
-    """What a study gave: the results of its settings, and one dataset of all.
-
-    Examples:
-        >>> import jaxflow as jf
-        >>> study = jf.Study.starter("gradient_flow")
-        >>> len(study.settings)
-        1
-    """
-
-    study: Study
-    results: Sequence[AbstractResult | None]
-    """Of every setting, in the order of `study.settings`; `None` for one that failed."""
-    finals: Sequence[Mapping[str, Any] | None]
-    """Columns beside those of the results, such as the loss on a test."""
-    failures: Mapping[int, str]
-    """Why a setting failed, by its place among the settings."""
-
-    @property
-    def result(self) -> AbstractResult:
-        """The result of a study with one setting."""
-        (only,) = self.results
-        assert only is not None
-        return only
-
-    @functools.cached_property
-    def dataset(self) -> xarray.Dataset:
-        """The dataset of all settings, with a dimension for every key that is swept."""
-        datasets = []
-        for result, finals in zip(self.results, self.finals):
-            if result is None:
-                datasets.append(None)
-                continue
-            columns = {
-                name: (MEMBERS, v, about) for name, (v, about) in (finals or {}).items()
-            }
-            datasets.append(result.dataset.assign(columns))
-        return combined(self.study.axes, datasets)
-
-    @property
-    def swept(self) -> list[str]:
-        """The dimensions of the sweep."""
-        there = next(each for each in self.results if each is not None)
-        return [dim for dim, *_ in names_of(self.study.axes, there.dataset)]

@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-
-
 from .._checks import shown
 from ..errors import StudyError
 from ._faults import checked, dotted, Source
@@ -129,7 +127,7 @@ def _checked(plain: Mapping[str, Any], values: Mapping[Key, Any], source: Source
     try:
         return checked(plain, source)
     except StudyError as error:
-        for key, value in values.items():
+        for key in values:
             name = dotted(key)
             if error.key == name or error.key.startswith(f"{name}."):
                 raise source.fault(("sweep", *key), error.found, error.expected) from error
