@@ -688,6 +688,15 @@ ROWS: dict[str, Row] = {
         lambda: {"depth": 2, "in_size": 3, "key": key()},
         {"depth": count, "in_size": count, "out_size": count, **_MADE},
     ),
+    "GRU": Row(
+        jf.GRU,
+        lambda: {"in_size": 1, "hidden_size": 2, "key": key()},
+        {
+            **dict.fromkeys(("in_size", "hidden_size", "out_size"), count),
+            "use_bias": flag,
+            **_MADE,
+        },
+    ),
     "order": Row(
         jf.order,
         lambda: {"network": network(), "inputs": inputs()},
@@ -1113,6 +1122,24 @@ ROWS: dict[str, Row] = {
             "store": path,
         },
     ),
+    "follow_early_phase": Row(
+        jf.follow_early_phase,
+        lambda: {
+            "networks": jf.sample_ensemble(
+                jf.DiagonalLinear(3, 2, key=key()), 2, key=key()
+            ),
+            "task": jf.Task(np.eye(2), np.array([1.0, 0.5])),
+            "scale": 1e-2,
+            "progress": False,
+        },
+        {
+            "networks": some_networks,
+            "task": a_task,
+            "scale": share,
+            "schedule": schedule,
+            "progress": optional(flag),
+        },
+    ),
     "verify_early_convergence": Row(
         jf.verify_early_convergence,
         lambda: {
@@ -1447,7 +1474,7 @@ NOT_IN_THE_TABLE = {
     ),
     **dict.fromkeys(
         [
-            *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle"),
+            *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle", "EarlyPhase"),
             *("results.Summary", "results.Table", "results.Records", "results.Stats"),
             "kkt.RankOne",
             *("kkt.RankOneConditions", "kkt.ReducedPoints"),
@@ -1456,6 +1483,7 @@ NOT_IN_THE_TABLE = {
                 "InputError",
                 "NotHomogeneousError",
                 "StoreError",
+                "StudyError",
                 "RunError",
                 "RunWarning",
             ),

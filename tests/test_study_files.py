@@ -1,6 +1,8 @@
 """Study files: what they may say, and what is said of those that do not."""
 
 import copy
+import json
+import pathlib
 import re
 import tomllib
 
@@ -12,7 +14,7 @@ from hypothesis import given, HealthCheck, settings
 
 import jaxflow as jf
 from jaxflow.studies._parts import LOSSES, NETWORKS
-from jaxflow.studies._schema import FUNCTIONS, OPTIMIZERS, SCHEDULES
+from jaxflow.studies._schema import FUNCTIONS, json_schema, OPTIMIZERS, SCHEDULES
 from jaxflow.studies._starters import kinds, starter
 
 from .studies import study, tables
@@ -319,3 +321,15 @@ def test_every_optimizer_has_a_table(kind):
 def test_names_are_those_of_what_they_stand_for():
     assert all(callable(make) for make in {**NETWORKS, **LOSSES, **SCHEDULES}.values())
     assert all(getattr(jf, name) is function for name, function in FUNCTIONS.items())
+
+
+def test_the_schema_of_the_docs_is_that_of_studies_and_fits_all_starters():
+    jsonschema = pytest.importorskip("jsonschema")
+    path = pathlib.Path(__file__).parents[1] / "docs" / "study.schema.json"
+    assert path.read_text(encoding="utf-8") == json_schema(), "scripts/study_schema.py"
+    check = jsonschema.Draft202012Validator(json.loads(json_schema()))
+    for kind in kinds():
+        check.validate(tomllib.loads(starter(kind)))
+    for wrong in ("unknown key", "unknown kind", "unknown function", "unknown stop"):
+        old, new, _ = BROKEN[wrong]
+        assert list(check.iter_errors(tomllib.loads(TEXT.replace(old, new, 1)))), wrong

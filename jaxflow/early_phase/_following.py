@@ -36,7 +36,7 @@ from ..results import (
     Table,
     within,
 )
-from ..runs import gradient_flow, ncf_flow
+from ..runs import as_networks, gradient_flow, ncf_flow
 from ..stops import NormAbove
 from ..tasks import Task
 
@@ -176,11 +176,11 @@ def follow_early_phase(
         True
     """
     scale = check_share("scale", scale)
+    if as_networks(networks, task, None).is_single:
+        raise InputError("networks", "a single network", "an ensemble")
     how: dict[str, Any] = {"schedule": schedule, "progress": progress}
     limit = ncf_flow(networks, task, **how)
     assert limit.blow_up_time is not None
-    if not limit.is_ensemble:
-        raise InputError("networks", "a single network", "an ensemble")
 
     def followed(blow_up_time):
         return gradient_flow(

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_dtype, check_flag, check_key, check_whole
+
 
 class GRU(eqx.Module):
     """A gated recurrent unit that reads a sequence, and a matrix that reads its end.
@@ -40,7 +42,11 @@ class GRU(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
-        first, second = jax.random.split(key)
+        sizes = {"in_size": in_size, "hidden_size": hidden_size, "out_size": out_size}
+        sizes = {name: check_whole(name, size) for name, size in sizes.items()}
+        use_bias, dtype = check_flag("use_bias", use_bias), check_dtype("dtype", dtype)
+        in_size, hidden_size, out_size = sizes.values()
+        first, second = jax.random.split(check_key("key", key))
         self.cell = eqx.nn.GRUCell(in_size, hidden_size, use_bias, dtype, key=first)
         self.readout = eqx.nn.Linear(hidden_size, out_size, use_bias, dtype, key=second)
 

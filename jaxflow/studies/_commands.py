@@ -1,4 +1,4 @@
-"""The commands of studies: new, check, run, show, plot, report and export."""
+"""The commands of studies, from a starter to a page."""
 
 import contextlib
 import enum
@@ -18,6 +18,7 @@ from ..errors import InputError
 from ._export import export_csv, export_netcdf, export_parquet
 from ._outcome import as_json, Outcome, read_outcome, table_of
 from ._pilot import description, estimate
+from ._schema import json_schema
 from ._starters import kinds, starter
 from ._study import Study
 
@@ -41,7 +42,7 @@ NOTHING = "nothing has been written."
 
 def add_to(app: typer.Typer) -> None:
     """Give an application these commands."""
-    for command in (new, check, run, show, plot, report, export):
+    for command in (new, check, run, show, plot, report, export, schema):
         app.command()(ends_on_signals()(command))
 
 
@@ -256,6 +257,16 @@ def export(
                 with _written(path):
                     write(outcome, path, records)
                 typer.echo(f"wrote {path}")
+
+
+def schema() -> None:
+    """Print the JSON schema of study files, by which editors complete them.
+
+    Example:
+
+        jaxflow schema > study.schema.json
+    """
+    typer.echo(json_schema(), nl=False)
 
 
 # -- what they share --

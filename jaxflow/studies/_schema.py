@@ -6,6 +6,7 @@ The keys of a table are the arguments of the call that makes its part (`_kinds.p
 those that a file cannot hold, which are said in other words here.
 """
 
+import json
 from typing import Any, Literal
 
 import diffrax
@@ -248,3 +249,11 @@ class StudyTables(Section):
                         f"{name} with {kind}, which has its own; expected none"
                     )
         return self
+
+
+def json_schema() -> str:
+    """The JSON schema of study files, by which editors complete them."""
+    found = StudyTables.model_json_schema()
+    about = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    words = {"title": "A study of jaxflow", "description": StudyTables.__doc__}
+    return json.dumps({**about, **found, **words}, indent=1, ensure_ascii=False) + "\n"
