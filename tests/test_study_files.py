@@ -14,7 +14,7 @@ from hypothesis import given, HealthCheck, settings
 
 import jaxflow as jf
 from jaxflow.studies._parts import LOSSES, NETWORKS
-from jaxflow.studies._schema import FUNCTIONS, json_schema, OPTIMIZERS, SCHEDULES
+from jaxflow.studies._schema import FIGURES, FUNCTIONS, json_schema, OPTIMIZERS, SCHEDULES
 from jaxflow.studies._starters import kinds, starter
 
 from .studies import study, tables
@@ -105,6 +105,11 @@ BROKEN = {
         "line 9: data.path: .*no.csv",
     ),
     "code": (NETWORK, 'kind = "nets.py:Net"\n', "line 3: network.kind: .*--allow-code"),
+    "a picture that nobody draws": (
+        "[sweep]",
+        '[output]\nfigures = ["curve"]\n[sweep]',
+        "line 22: output.figures: found 'curve'; expected one of curves",
+    ),
     "a wrong optimizer": (
         'kind = "gradient_flow"',
         'kind = "gradient_descent"\nnum_steps = 5\n'
@@ -319,6 +324,10 @@ def test_every_optimizer_has_a_table(kind):
 
 
 def test_names_are_those_of_what_they_stand_for():
+    results = (jf.Solution, jf.KKTPoints, jf.SaddleToSaddle, jf.EarlyConvergence)
+    drawn = [name for result in (*results, jf.EarlyPhase) for name in result.pictures]
+    assert {*drawn, "curves", "sweep", "final_losses", "spectra"} == set(FIGURES)
+    assert all(callable(getattr(jf.plot, name)) for name in drawn)
     assert all(callable(make) for make in {**NETWORKS, **LOSSES, **SCHEDULES}.values())
     assert all(getattr(jf, name) is function for name, function in FUNCTIONS.items())
 

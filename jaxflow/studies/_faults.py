@@ -12,6 +12,7 @@ import pydantic
 
 from .._checks import shown
 from ..errors import InputError, StudyError
+from ._kinds import OTHER
 from ._lines import Key, line_of
 from ._schema import StudyTables
 
@@ -224,5 +225,6 @@ def _is_section(each: Any) -> bool:
 
 
 def _kinds_of(model: Any) -> tuple[str, ...]:
+    """The words that a table's kind may be; of one with a pattern what its tag is."""
     kind = model.model_fields.get("kind")
-    return typing.get_args(kind.annotation) if kind is not None else ()
+    return () if kind is None else typing.get_args(kind.annotation) or (OTHER,)

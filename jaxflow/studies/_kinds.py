@@ -89,18 +89,18 @@ def by_kind(
     def kind_of(table: Any) -> str | None:
         kind = table.get("kind") if isinstance(table, Mapping) else None
         if otherwise is not None and isinstance(kind, str) and ":" in kind:
-            return _OTHER
+            return OTHER
         return kind if isinstance(kind, str) else None
 
     options = [Annotated[section, pydantic.Tag(kind)] for kind, section in named.items()]
     if otherwise is not None:
-        options.append(Annotated[otherwise, pydantic.Tag(_OTHER)])
+        options.append(Annotated[otherwise, pydantic.Tag(OTHER)])
     if len(options) == 1:
         return next(iter(named.values()))
     return Annotated[Union[tuple(options)], pydantic.Discriminator(kind_of)]  # noqa: UP007
 
 
-_OTHER = "a file and a class"
+OTHER = "a file and a class"
 
 
 def _parameters(make: Callable) -> Iterable[inspect.Parameter]:

@@ -198,6 +198,13 @@ RecordSection = section_of(
 )
 
 
+FIGURES = (
+    *("curves", "sweep", "final_losses", "spectra", "neurons", "kkt_points"),
+    *("saddle_to_saddle", "early_convergence", "early_phase"),
+)
+"""Kinds of pictures; a name behind one, as in `curves-loss`, is of a column."""
+
+
 class Output(Section):
     """Where results go."""
 
@@ -205,6 +212,14 @@ class Output(Section):
     figures: list[StrictStr] = Field(
         default_factory=list, description="kinds of pictures, as jaxflow plot draws them"
     )
+
+    @pydantic.field_validator("figures")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name.partition("-")[0] not in FIGURES:
+                raise ValueError(f"{name!r}; expected one of {', '.join(FIGURES)}")
+        return names
 
 
 class StudyTables(Section):
