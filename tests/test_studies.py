@@ -215,7 +215,7 @@ def test_data_of_ones_own(tmp_path):
     with pytest.raises(
         jf.StudyError, match=r"data\.targets: found 'z', which .* of 'x', 'y'"
     ):
-        list(jf.Study(tables(data=data), folder=tmp_path).prepared())
+        jf.Study(tables(data=data), folder=tmp_path).prepared()
 
 
 def test_code_of_ones_own_is_run_when_it_is_allowed(tmp_path):
@@ -241,7 +241,7 @@ def test_code_of_ones_own_is_run_when_it_is_allowed(tmp_path):
     plain = tables(network=own, data=data)
     asked = jf.Study(plain, folder=tmp_path)
     with pytest.raises(jf.StudyError, match=r"network.kind: .*code.*--allow-code"):
-        list(asked.prepared())
+        asked.prepared()
     assert not (tmp_path / "ran").exists()
     (prepared,) = jf.Study(plain, folder=tmp_path, allow_code=True).prepared()
     assert (tmp_path / "ran").exists()

@@ -126,13 +126,13 @@ def test_broken_files_are_told_by_file_line_and_key(wrong):
     assert old in TEXT
     text = TEXT.replace(old, new, 1)
     with pytest.raises(jf.StudyError, match=rf"^s\.toml(, )?.*{message}") as told:
-        list(jf.Study.from_text(text, name="s.toml").prepared())
+        jf.Study.from_text(text, name="s.toml").prepared()
     assert "\n" not in str(told.value)
 
 
 def test_the_file_itself_is_right():
     right = jf.Study.from_text(TEXT, name="s.toml")
-    assert len(list(right.prepared())) == 2
+    assert len(right.prepared()) == 2
     assert right == jf.Study.from_text(right.to_toml())
 
 
@@ -301,7 +301,7 @@ def test_whatever_a_file_says_is_made_or_refused_in_a_sentence(plain):
     try:
         found = jf.Study.from_text(text, name="s.toml")
         if len(found.settings) < 20:
-            list(found.prepared())
+            found.prepared()
     except jf.JaxflowError as error:
         assert re.match(r"^s\.toml", str(error)), error
     except ImportError as error:
@@ -320,7 +320,7 @@ def test_every_optimizer_has_a_table(kind):
         rate = {"learning_rate": 0.1, "seed": 1}
     equation = {"kind": "gradient_descent", "num_steps": 2}
     equation["optimizer"] = {"kind": kind, **rate}
-    list(study(equation=equation, stop=None, stepping=None).prepared())
+    study(equation=equation, stop=None, stepping=None).prepared()
 
 
 def test_names_are_those_of_what_they_stand_for():

@@ -28,7 +28,7 @@ def description(study: Study) -> Iterator[str]:
     Raises:
         StudyError: for parts that do not fit.
     """
-    prepared = list(study.prepared())
+    prepared = study.prepared()
     if title := study.tables.get("title"):
         yield str(title)
     for axis in study.axes:

@@ -194,15 +194,14 @@ class Study:
         """Settings by run: those that differ in numbers of members are run at once."""
         return groups_of(self.settings)
 
-    def prepared(self) -> Iterator[Prepared]:
+    def prepared(self) -> list[Prepared]:
         """Every run of the study, made and not begun.
 
         Raises:
             StudyError: for what does not fit.
         """
         with self.precision():
-            for group in self.groups:
-                yield prepare(group, self.workshop(group))
+            return [prepare(group, self.workshop(group)) for group in self.groups]
 
     def workshop(self, group: Group) -> Workshop:
         dtype = jnp.dtype(group.settings[0].tables.precision)
