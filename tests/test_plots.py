@@ -286,6 +286,22 @@ def test_sweep_draws_medians_at_the_values_that_were_swept():
     assert bar.get_ylabel() == "value, median over members"
 
 
+def test_sweep_over_one_quantity():
+    values = np.exp(np.random.default_rng(0).normal(size=(3, 9)) * 4)
+    values[1, 2] = np.nan
+    dataset = xarray.Dataset(
+        {"value": (("scale", "init"), values)}, {"scale": [1e-2, 1e-4, 1e-3]}
+    )
+    ax = plot.sweep(dataset, "value")
+    *_, line = ax.lines
+    np.testing.assert_allclose(line.get_xdata(), [1e-4, 1e-3, 1e-2])
+    expected = [np.median(values[1][~np.isnan(values[1])]), *np.median(values, 1)[[2, 0]]]
+    np.testing.assert_allclose(line.get_ydata(), expected)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    (alone,) = plot.sweep(dataset.isel(init=0), "value").lines
+    np.testing.assert_allclose(alone.get_ydata(), values[[1, 2, 0], 0])
+
+
 def test_sweep_over_words_and_what_it_refuses():
     values = np.arange(12.0).reshape(2, 3, 2)
     found = swept(values, solver=["Tsit5", "Dopri8"], width=[10, 30, 1000])
@@ -294,7 +310,7 @@ def test_sweep_over_words_and_what_it_refuses():
     assert ax.get_xscale() == "log"
     np.testing.assert_allclose(ax.collections[0].get_array(), values.mean(axis=-1))
     with pytest.raises(jf.InputError, match="two dimensions besides init"):
-        plot.sweep(found.isel(width=0), "value")
+        plot.sweep(found.expand_dims(third=2), "value")
     with pytest.raises(jf.InputError, match="a column of numbers"):
         plot.sweep(found.assign(value=found["value"] > 3), "value")
 

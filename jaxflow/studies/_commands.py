@@ -165,7 +165,7 @@ def show(
         jaxflow show study.zarr --json | jq .settings
     """
     with in_plain_words(NOTHING):
-        outcome = read_outcome(store)
+        outcome = _read(store)
         if as_text:
             typer.echo(json.dumps(as_json(outcome), indent=2))
         else:
@@ -194,7 +194,7 @@ def plot(
         jaxflow plot study.zarr curves-loss -o figures
     """
     with in_plain_words("some figures may have been written."):
-        outcome = read_outcome(store)
+        outcome = _read(store)
         _draw(outcome, kind, outcome.path.parent if output is None else output, quiet)
 
 
@@ -216,7 +216,7 @@ def report(
     from ._report import report as page_of  # draws, which takes a second to import
 
     with in_plain_words(NOTHING):
-        outcome = read_outcome(store)
+        outcome = _read(store)
         path = outcome.path.with_suffix(".html") if output is None else output
         with _written(path):
             page = page_of(outcome)
@@ -251,7 +251,7 @@ def export(
     with in_plain_words(NOTHING):
         if not any(formats.values()):
             raise InputError("export", "no format", "--csv, --parquet or --netcdf")
-        outcome = read_outcome(store)
+        outcome = _read(store)
         for write, path in formats.items():
             if path is not None:
                 with _written(path):
@@ -270,6 +270,12 @@ def schema() -> None:
 
 
 # -- what they share --
+
+
+def _read(store: pathlib.Path) -> Outcome:
+    """What is in a folder, with all its digits."""
+    jax.config.update("jax_enable_x64", True)
+    return read_outcome(store)
 
 
 def _study(

@@ -127,7 +127,7 @@ def table_of(outcome: Outcome) -> rich.table.Table:
     has_status = "status" in dataset
     if has_status:
         lines.add_column("ended")
-    shown = [name for name in _SHOWN if name in dataset]
+    shown = [n for n in _SHOWN if n in dataset and np.isfinite(dataset[n]).any()]
     for name in shown:
         lines.add_column(_SHOWN[name], justify="right")
     for _, values, one in outcome.each():
