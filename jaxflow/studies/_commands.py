@@ -319,7 +319,7 @@ def _output(
 def _show(outcome: Outcome) -> None:
     console = rich.console.Console()
     if outcome.result is not None:
-        console.print(outcome.result, highlight=False, markup=False)
+        console.print(outcome.result, highlight=False, markup=False, soft_wrap=True)
     else:
         console.print(table_of(outcome))
     for label, text in outcome.failures.items():
