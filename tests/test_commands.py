@@ -65,14 +65,15 @@ def test_from_a_file_to_a_page(here, file):
     assert dict(dataset["final_loss"].sizes) == {"scale": 2, "init": 4}
 
     shown = jaxflow("show", "study.zarr")
-    assert "RescaledTime 4" in shown and "median loss" in shown
+    assert "RescaledTime 4" in shown and "medians over members" in shown
     told = json.loads(jaxflow("show", "study.zarr", "--json"))
     assert [each["values"] for each in told["settings"]] == [
         {"scale": 0.1},
         {"scale": 0.01},
     ]
     middle = np.median(dataset["final_loss"], axis=1)
-    np.testing.assert_allclose([s["median loss"] for s in told["settings"]], middle)
+    found = [setting["medians"]["loss"] for setting in told["settings"]]
+    np.testing.assert_allclose(found, middle)
     assert told["members"] == 8 and told["failures"] == {}
 
     drawn = jaxflow("plot", "study.zarr", "-o", "figures").split()[1::2]

@@ -32,10 +32,10 @@ from ..stores import as_path
 from ._study import ATTR, FAILURES, SWEPT
 
 _SHOWN = {
-    "final_loss": "median loss",
-    "test_loss": "median test loss",
-    "final_log_norm": "median log ‖w‖",
-    "final_log_time": "median log t",
+    "final_loss": "loss",
+    "test_loss": "test loss",
+    "final_log_norm": "log ‖w‖",
+    "final_log_time": "log t",
     "value": "largest N",
 }
 """Columns of a table, and what it calls them."""
@@ -119,7 +119,11 @@ def table_of(outcome: Outcome) -> rich.table.Table:
     """How members ended and where, one line for each setting."""
     dataset = outcome.dataset
     lines = rich.table.Table(
-        title=outcome.title, title_justify="left", box=rich.box.SIMPLE_HEAD
+        title=outcome.title,
+        title_justify="left",
+        caption="loss, log ‖w‖ and log t: medians over members",
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
     )
     for dim in outcome.swept:
         lines.add_column(dim, justify="right")
@@ -147,8 +151,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     settings = []
     for _, values, one in outcome.each():
         ended = {end.name: int(end.rows.sum()) for end in _endings(one)}
-        middles = {_SHOWN[n]: _number(_middle(n, one)) for n in _SHOWN if n in one}
-        settings.append({"values": values, "ended": ended, **middles})
+        middles = {word: _number(_middle(n, one)) for n, word in _SHOWN.items() if n in one}
+        settings.append({"values": values, "ended": ended, "medians": middles})
     return {
         "path": str(outcome.path),
         "title": outcome.title,
