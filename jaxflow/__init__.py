@@ -5,6 +5,8 @@ from typing import Any, TYPE_CHECKING
 from ._versions import version as _version
 from .early_phase import (
     EarlyConvergence as EarlyConvergence,
+    EarlyPhase as EarlyPhase,
+    follow_early_phase as follow_early_phase,
     verify_early_convergence as verify_early_convergence,
 )
 from .engine import Schedule as Schedule
@@ -15,13 +17,16 @@ from .errors import (
     RunError as RunError,
     RunWarning as RunWarning,
     StoreError as StoreError,
+    StudyError as StudyError,
 )
 from .flows import ncf as ncf
 from .kkt import find_kkt as find_kkt, KKTPoints as KKTPoints
 from .networks import (
+    AbstractDistribution as AbstractDistribution,
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
     FeedForward as FeedForward,
+    GRU as GRU,
     Initializations as Initializations,
     LeakyReLU as LeakyReLU,
     order as order,
@@ -89,14 +94,20 @@ from .tasks import (
 
 if TYPE_CHECKING:
     from . import plot as plot
+    from .studies import Study as Study, StudyResult as StudyResult
 
 __version__ = _version("jaxflow")
 
 
+_LATER = {"plot": ".plot", "Study": ".studies", "StudyResult": ".studies"}
+"""Where names are that are imported when they are asked for."""
+
+
 def __getattr__(name: str) -> Any:
-    """`jaxflow.plot`, imported when it is asked for: matplotlib takes its time."""
-    if name != "plot":
+    """`jaxflow.plot` and `Study`: matplotlib and pydantic take their time."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return importlib.import_module(".plot", __name__)
+    found = importlib.import_module(_LATER[name], __name__)
+    return found if name == "plot" else getattr(found, name)

@@ -1,58 +1,24 @@
 """The command `jaxflow`."""
 
-import contextlib
 import importlib
 import pathlib
 import time
-import warnings
-from collections.abc import Iterator
 from typing import Annotated
 
 import jax
 import rich.console
-import rich.text
 import typer
 
+from ._command_line import in_plain_words, say
 from ._signals import ends_on_signals
 from ._versions import versions
-from .errors import JaxflowError
+from .studies import add_to
 
 app = typer.Typer(
     help="Gradient flow of neural networks, for thousands of initializations at once.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # brackets in help are brackets, as in pip install ".[bench]"
 )
-
-_INTERRUPTED = 130
-"""The exit status of a command that Ctrl-C ended, as shells have it."""
-
-
-def _say(kind: str, style: str, what: object) -> None:
-    """A line on the error stream, with nothing in it taken for markup."""
-    line = rich.text.Text.assemble((f"{kind}:", style), f" {what}")
-    rich.console.Console(stderr=True).print(line, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _in_plain_words(kept: str) -> Iterator[None]:
-    """Errors and warnings for people, without a traceback.
-
-    Arguments:
-        kept: what there is after Ctrl-C.
-    """
-    with warnings.catch_warnings():
-        # Whoever gives a command has no use for a place in the code.
-        in_a_line = lambda message, *where, **more: _say("warning", "yellow", message)
-        warnings.showwarning = in_a_line
-        try:
-            yield
-        except (JaxflowError, ImportError) as error:
-            _say("error", "red", error)
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as error:
-            _say("interrupted", "yellow", f"{kept}\nThe same command begins again.")
-            raise typer.Exit(_INTERRUPTED) from error
 
 
 def _show_version(wanted: bool) -> bool:
@@ -99,13 +65,15 @@ def demo(
     from . import demo as job  # imports matplotlib, which other commands can do without
 
     began = time.perf_counter()
-    with _in_plain_words(f"nothing has been written to {output}."):
+    with in_plain_words(f"nothing has been written to {output}."):
         job.check_output(output)
-        result = job.run_demo(members=members, images=images, scale=scale, seed=seed)
-        typer.echo(result.flow)
-        rich.console.Console().print(job.table(result))
-    with _in_plain_words(f"{output} may hold a part of the results."):
-        for path in job.save(result, output):
+        study = job.study(
+            members=members, images=images, scale=scale, seed=seed, float32=float32
+        )
+        found = study.run().result
+        typer.echo(found)
+    with in_plain_words(f"{output} may hold a part of the results."):
+        for path in job.save(found, study, output):  # pyright: ignore
             typer.echo(f"wrote {path}")
     typer.echo(f"{time.perf_counter() - began:.0f} s")
 
@@ -125,7 +93,7 @@ def bench(
     try:
         short = importlib.import_module("benchmarks.short")
     except ModuleNotFoundError as error:
-        _say(
+        say(
             "error",
             "red",
             f"no module {error.name!r}: benchmarks are part of a checkout of the project, "
@@ -135,8 +103,11 @@ def bench(
     unknown = [one for one in name or () if one not in short.BENCHMARKS]
     if unknown:
         known = ", ".join(short.BENCHMARKS)
-        _say("error", "red", f"no benchmark {unknown[0]!r}; there are {known}")
+        say("error", "red", f"no benchmark {unknown[0]!r}; there are {known}")
         raise typer.Exit(1)
-    with _in_plain_words("nothing has been kept."):
+    with in_plain_words("nothing has been kept."):
         if not short.run(name or list(short.BENCHMARKS), rich.console.Console()):
             raise typer.Exit(1)
+
+
+add_to(app)

@@ -37,6 +37,23 @@ class NotHomogeneousError(InputError):
         super().__init__(argument, found, expected)
 
 
+class StudyError(InputError):
+    """A study file, or a key in it, that cannot be used.
+
+    Arguments:
+        source: the file.
+        line: on which the key is, from 1; `None` where there is no text.
+        key: as `network.sizes`.
+        found: what it was.
+        expected: what it should have been.
+    """
+
+    def __init__(self, source: str, line: int | None, key: str, found: str, expected: str):
+        self.source, self.line, self.key = source, line, key
+        where = source if line is None else f"{source}, line {line}"
+        super().__init__(f"{where}: {key}", found, expected)
+
+
 class RunError(JaxflowError, RuntimeError):
     """A run that failed while it was computed, not for its arguments.
 

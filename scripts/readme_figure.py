@@ -16,7 +16,8 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     docs = pathlib.Path(__file__).parent.parent / "docs"
     with tempfile.TemporaryDirectory() as folder:
-        figure, *_ = demo.save(demo.run_demo(), pathlib.Path(folder))
+        study = demo.study()
+        figure, *_ = demo.save(study.run().result, study, pathlib.Path(folder))
         shutil.copy(figure, docs / "early_phase.png")
 
 

@@ -82,6 +82,34 @@ def solution():
     return jf.run(jf.Simulation(flow, ensemble(), task(), stop=stop, record=record))
 
 
+@functools.cache
+def with_weights():
+    functions = {"weights": jf.weights, "singular_values": jf.singular_values}
+    record = jf.Record(functions, [0.0, 0.1])
+    flow, stop = jf.GradientFlow(), jf.RescaledTime(0.1)
+    return jf.run(jf.Simulation(flow, ensemble(), task(), stop=stop, record=record))
+
+
+@functools.cache
+def swept():
+    import xarray
+
+    dims = ("depth", "scale", "init")
+    data = {
+        "final_loss": (dims, np.ones((2, 2, NUM))),
+        "status": (dims, np.full((2, 2, NUM), "minimum")),
+    }
+    return xarray.Dataset(data, {"depth": [2, 3], "scale": [0.1, 0.01]})
+
+
+@functools.wraps(jf.plot.neurons_animation)
+def _animated(*args, **kwargs):
+    """Drawn once: matplotlib warns of animations that nobody looks at."""
+    animation = jf.plot.neurons_animation(*args, **kwargs)
+    plt.gcf().canvas.draw()
+    return animation
+
+
 def linear():
     return jf.FeedForward((2, 1), jf.LeakyReLU(), key=key())
 
@@ -310,6 +338,10 @@ trainable = Kind(
     },
     {"none": None, "all": True, "arrays": lambda: eqx.is_inexact_array},
 )
+distribution = Kind(
+    {**_THINGS, "a_number": 1.0, "the_class": jf.AbstractDistribution},
+    {name: name for name in ("sphere", "gaussian", "uniform")},
+)
 # Iterables are taken for iterators of networks, and looked into.
 some_networks = Kind(
     {**_NO_NETWORK, "of_another_size": lambda: jf.DiagonalLinear(2, 7, key=key())},
@@ -523,6 +555,26 @@ rows = Kind(
     }
 )
 choices = a_word
+against = Kind(
+    {k: v for k, v in _NO_NUMBERS.items() if k not in ("none",)}
+    | {"long": np.ones(9), "matrix": np.ones((2, 9))},
+    {"none": None},
+)
+member_number = optional(
+    Kind(
+        {**_NO_WHOLE, "negative": -1, "beyond": NUM, "most": 2**64},
+        {"zero": 0, "int64": np.int64(2), "0d": np.array(2)},
+    )
+)
+plane = Kind(
+    {
+        **{name: value for name, value in _NO_NUMBERS.items() if name != "none"},
+        **{"a_number": 1.0, "one_direction": [[1.0, 0.0]], "three_inputs": np.eye(2, 3)},
+        **{"zero": np.zeros((2, 2)), "the_same_twice": [[1.0, 2.0], [2.0, 4.0]]},
+        **{"infinite": [[1.0, np.inf], [0.0, 1.0]]},
+    },
+    {"none": None, "turned": [[1.0, 1.0], [0.0, 1.0]]},
+)
 path = Kind(
     {
         **{"a_number": 3, "true": True, "a_list": ["a"], "a_dict": {}},
@@ -636,6 +688,15 @@ ROWS: dict[str, Row] = {
         lambda: {"depth": 2, "in_size": 3, "key": key()},
         {"depth": count, "in_size": count, "out_size": count, **_MADE},
     ),
+    "GRU": Row(
+        jf.GRU,
+        lambda: {"in_size": 1, "hidden_size": 2, "key": key()},
+        {
+            **dict.fromkeys(("in_size", "hidden_size", "out_size"), count),
+            "use_bias": flag,
+            **_MADE,
+        },
+    ),
     "order": Row(
         jf.order,
         lambda: {"network": network(), "inputs": inputs()},
@@ -654,6 +715,7 @@ ROWS: dict[str, Row] = {
             "num": more(count, many=2**31),
             "key": random_key,
             "trainable": trainable,
+            "distribution": distribution,
         },
     ),
     "slice_ensemble": Row(
@@ -682,6 +744,7 @@ ROWS: dict[str, Row] = {
             "key": random_key,
             "start": more(natural, beyond=2**63),
             "trainable": trainable,
+            "distribution": distribution,
         },
     ),
     "Initializations.members": Row(
@@ -1059,6 +1122,24 @@ ROWS: dict[str, Row] = {
             "store": path,
         },
     ),
+    "follow_early_phase": Row(
+        jf.follow_early_phase,
+        lambda: {
+            "networks": jf.sample_ensemble(
+                jf.DiagonalLinear(3, 2, key=key()), 2, key=key()
+            ),
+            "task": jf.Task(np.eye(2), np.array([1.0, 0.5])),
+            "scale": 1e-2,
+            "progress": False,
+        },
+        {
+            "networks": some_networks,
+            "task": a_task,
+            "scale": share,
+            "schedule": schedule,
+            "progress": optional(flag),
+        },
+    ),
     "verify_early_convergence": Row(
         jf.verify_early_convergence,
         lambda: {
@@ -1221,10 +1302,14 @@ ROWS: dict[str, Row] = {
         {
             "results": a_result,
             "name": more(a_word, coordinate="init", no_record="final_loss"),
-            "against": Kind(
-                {k: v for k, v in _NO_NUMBERS.items() if k not in ("none",)}
-                | {"long": np.ones(9), "matrix": np.ones((2, 9))},
-                {"none": None},
+            "against": against,
+            "members": Kind(
+                {
+                    **{k: v for k, v in _NO_WHOLE.items() if k not in ("none", "empty")},
+                    **{"one": 1, "beyond": [99], "negative": [-1], "truth": [True]},
+                    "a_set": {0.5},
+                },
+                {"none": None, "some": [3, 0], "nobody": []},
             ),
             "ax": ax,
         },
@@ -1251,6 +1336,93 @@ ROWS: dict[str, Row] = {
         {
             "points": Kind({**a_result.wrong, "a_solution": solution}),
             "extent": positive,
+            "ax": ax,
+        },
+    ),
+    "plot.final_losses": Row(
+        jf.plot.final_losses,
+        lambda: {"results": solution()},
+        {"results": a_result, "ax": ax},
+    ),
+    "plot.spectra": Row(
+        jf.plot.spectra,
+        lambda: {"results": with_weights()},
+        {
+            "results": Kind({**a_result.wrong, "points": points}),
+            "name": optional(
+                more(a_word, coordinate="init", no_matrix="weights_weights_0")
+            ),
+            "against": against,
+            "axes": axes,
+        },
+    ),
+    **{
+        f"plot.{name}": Row(
+            getattr(jf.plot, name),
+            lambda: {"results": with_weights()},
+            {
+                "results": Kind({**a_result.wrong, "points": points}),
+                "name": optional(more(a_word, no_networks="singular_values")),
+                **({"layer": more(count, beyond=9)} if name == "weights" else {}),
+                "member": member_number,
+                **({} if name == "weights" else {"plane": plane}),
+                "ax": ax,
+            },
+        )
+        for name in ("neurons", "angles", "weights")
+    },
+    "plot.neurons_over_time": Row(
+        jf.plot.neurons_over_time,
+        lambda: {"results": with_weights()},
+        {
+            "results": Kind({**a_result.wrong, "points": points}),
+            "name": optional(more(a_word, no_networks="singular_values")),
+            "member": member_number,
+            "plane": plane,
+            "axes": axes,
+        },
+    ),
+    "plot.neurons_animation": Row(
+        _animated,
+        lambda: {"results": with_weights()},
+        {
+            "results": Kind({**a_result.wrong, "points": points}),
+            "name": optional(more(a_word, no_networks="singular_values")),
+            "member": member_number,
+            "plane": plane,
+            "ax": ax,
+        },
+    ),
+    "plot.sweep": Row(
+        jf.plot.sweep,
+        lambda: {"dataset": swept(), "name": "final_loss"},
+        {
+            "dataset": Kind(
+                {**a_result.wrong, "of_a_solution": lambda: solution().dataset}
+            ),
+            "name": more(a_word, coordinate="depth", words="status"),
+            "ax": ax,
+        },
+    ),
+    "plot.work_precision": Row(
+        jf.plot.work_precision,
+        lambda: {"curves": {"Tsit5": ([10, 20], [1e-3, 1e-6])}},
+        {
+            "curves": Kind(
+                {
+                    **_THINGS,
+                    "a_number": 1.0,
+                    "empty": {},
+                    "no_word": {3: ([1.0], [1.0])},
+                    "one_array": {"a": [[1.0, 2.0]]},
+                    "other_lengths": {"a": ([1.0, 2.0], [1.0])},
+                    "matrices": {"a": (np.ones((2, 2)), np.ones((2, 2)))},
+                    "zero": {"a": ([1.0, 2.0], [1.0, 0.0])},
+                    "with_nan": {"a": ([1.0, np.nan], [1.0, 0.1])},
+                    "words": {"a": (["1"], ["1"])},
+                    "masked": {"a": (np.ma.masked_array([1.0], mask=[1]), [1.0])},
+                }
+            ),
             "ax": ax,
         },
     ),
@@ -1290,6 +1462,7 @@ NOT_IN_THE_TABLE = {
         [
             *("AbstractEquation", "AbstractStop", "AbstractLevel", "AbstractCrossing"),
             *("AbstractCondition", "AbstractLoss", "AbstractMarginLoss", "AbstractTask"),
+            "AbstractDistribution",
             *("solvers.AbstractStepper", "solvers.AbstractStagedSolver"),
             *("flows.AbstractFlow", "flows.AbstractNetworkFlow"),
             *("flows.AbstractPlainFlow", "results.AbstractResult"),
@@ -1301,7 +1474,7 @@ NOT_IN_THE_TABLE = {
     ),
     **dict.fromkeys(
         [
-            *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle"),
+            *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle", "EarlyPhase"),
             *("results.Summary", "results.Table", "results.Records", "results.Stats"),
             "kkt.RankOne",
             *("kkt.RankOneConditions", "kkt.ReducedPoints"),
@@ -1310,6 +1483,7 @@ NOT_IN_THE_TABLE = {
                 "InputError",
                 "NotHomogeneousError",
                 "StoreError",
+                "StudyError",
                 "RunError",
                 "RunWarning",
             ),

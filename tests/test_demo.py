@@ -11,8 +11,9 @@ import pytest
 import xarray
 from typer.testing import CliRunner
 
-from jaxflow import demo, load, plot
+from jaxflow import demo, load, plot, Study
 from jaxflow.cli import app
+from jaxflow.early_phase import _following
 from jaxflow.errors import InputError, RunWarning
 
 
@@ -28,20 +29,27 @@ def folder(tmp_path_factory):
 
 @pytest.mark.filterwarnings("error")
 def test_the_theory_happens(folder):
-    dataset = xarray.open_zarr(folder / "early_phase.zarr").load()
-    assert dataset.sizes["init"] == 6
-    np.testing.assert_allclose(dataset["final_log_norm"], np.log(1e-4), rtol=1e-10)
-    assert np.all(dataset["kkt_residual"] < 1e-7)
-    assert np.median(1 - dataset["final_cosine"]) < 1e-6
-    assert np.all(dataset["kkt_value"] > 0)
+    found = load(folder / "early_phase.zarr")
+    assert len(found) == 6
+    np.testing.assert_allclose(found.flow.log_norm, np.log(1e-4), rtol=1e-10)
+    assert np.all(found.kkt_residual < 1e-7)
+    assert np.median(1 - found.cosine) < 1e-6
+    assert np.all(found.kkt_value > 0)
     # ‖W_l‖² = p^(D-l)/L with p = 2 and L = 7 at a KKT point, and rank one in every layer.
-    limit = load(folder / "limit.zarr")
-    norms = [np.sum(np.square(w), axis=(1, 2)) for w in limit.directions.weights]
+    norms = [np.sum(np.square(w), axis=(1, 2)) for w in found.limit.directions.weights]
     np.testing.assert_allclose(np.transpose(norms), [[4 / 7, 2 / 7, 1 / 7]] * 6, atol=1e-6)
-    assert np.median(dataset["final_stable_rank"]) < 1.01
+    assert np.median(found.stable_rank) < 1.01
     # The loss does not move: that of a network that gives zero.
-    np.testing.assert_allclose(dataset["loss"], 20 * np.log(2), rtol=1e-12)
-    assert load(folder / "flow.zarr").attrs["seed"] == 0
+    losses = found.flow.records.values["loss"]
+    np.testing.assert_allclose(losses, 20 * np.log(2), rtol=1e-12)
+    with xarray.open_zarr(folder / "early_phase.zarr") as dataset:
+        np.testing.assert_array_equal(dataset["blow_up_time"], found.blow_up_time)
+
+
+def test_the_demo_is_a_study(folder):
+    asked = Study.from_toml(folder / "early_phase.toml")
+    assert asked == demo.study(members=6, images=20)
+    assert demo.study().settings[0].tables.initialization.num == 256
 
 
 def test_the_command_shows_a_table(folder):
@@ -54,13 +62,13 @@ def test_the_command_shows_a_table(folder):
 def test_wrong_options_are_explained():
     result = CliRunner().invoke(app, ["demo", "--scale", "-1"])
     assert result.exit_code == 1
-    assert "scale" in result.output and "positive" in result.output
+    assert "initialization.scale" in result.output and "above 0" in result.output
     assert "Traceback" not in result.output
 
 
 def _runs(monkeypatch, instead):
     """The command with another computation."""
-    monkeypatch.setattr(demo, "run_demo", lambda **options: instead())
+    monkeypatch.setattr(demo, "study", lambda **options: instead())
     return lambda *options: CliRunner().invoke(app, ["demo", *options])
 
 
@@ -70,8 +78,8 @@ def test_the_output_is_looked_at_before_anything_is_computed(wrong, tmp_path, mo
         raise AssertionError("it has begun")
 
     (tmp_path / "file").write_text("kept")
-    (tmp_path / "old" / "flow.zarr").mkdir(parents=True)
-    (tmp_path / "old" / "flow.zarr" / "mine.txt").write_text("kept")
+    (tmp_path / "old" / "early_phase.zarr").mkdir(parents=True)
+    (tmp_path / "old" / "early_phase.zarr" / "mine.txt").write_text("kept")
     output = {
         "a file": tmp_path / "file",
         "a figure": tmp_path / "early_phase.pdf",
@@ -82,7 +90,7 @@ def test_the_output_is_looked_at_before_anything_is_computed(wrong, tmp_path, mo
     assert result.exit_code == 1 and str(output) in result.output
     assert result.output.startswith("error: ") and "Traceback" not in result.output
     assert not (tmp_path / "early_phase.pdf").exists()
-    assert (tmp_path / "old" / "flow.zarr" / "mine.txt").read_text() == "kept"
+    assert (tmp_path / "old" / "early_phase.zarr" / "mine.txt").read_text() == "kept"
 
 
 def test_brackets_in_errors_and_help_are_brackets(tmp_path, monkeypatch):
@@ -131,7 +139,8 @@ def test_version():
 
 
 def test_plots_draw_what_was_recorded(folder):
-    dataset = xarray.open_zarr(folder / "early_phase.zarr", consolidated=False).load()
+    found = load(folder / "early_phase.zarr")
+    dataset = found.curves.load()
     along = np.arange(dataset["cosine"].shape[1])
     ax = plot.recorded(dataset, "cosine", against=along)
     np.testing.assert_allclose(
@@ -140,7 +149,7 @@ def test_plots_draw_what_was_recorded(folder):
     ranks = plot.recorded(dataset, "stable_rank", against=along)
     labels = [text.get_text() for text in ranks.get_legend().get_texts()]
     assert labels == ["layer 1", "layer 2", "layer 3"]
-    axes = plot.early_phase(dataset)
+    axes = plot.early_phase(found)
     assert [a.get_ylabel() for a in axes][1:] == [
         "cosine",
         r"$\mathcal{L}(w)$",
@@ -153,6 +162,6 @@ def test_plots_draw_what_was_recorded(folder):
         plot.early_phase(dataset.drop_vars("blow_up_time"))
 
 
-def test_demo_needs_members_that_escape():
-    with pytest.raises(InputError, match="members"):
-        demo._grid(np.array([np.inf, np.nan]))
+def test_the_early_phase_needs_members_that_escape():
+    with pytest.raises(InputError, match="networks"):
+        _following._grid(np.array([np.inf, np.nan]))

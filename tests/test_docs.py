@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as xml
 
 import matplotlib.pyplot as plt
@@ -50,7 +51,18 @@ def test_every_block_is_run_or_for_a_shell_or_mere_text():
     """So that none is left out by a misspelt language."""
     for page in PAGES:
         languages = {found.group(1) for found in FENCE.finditer(page.read_text())}
-        assert languages <= {"python", "bash", "text"}, page
+        assert languages <= {"python", "bash", "text", "toml"}, page
+
+
+def test_blocks_of_toml_are_studies_or_parts_of_one():
+    text = (DOCS / "guides" / "studies.md").read_text(encoding="utf-8")
+    whole, *parts = [f.group(2) for f in FENCE.finditer(text) if f.group(1) == "toml"]
+    study = jf.Study.from_text(whole)
+    assert len(study.prepared()) == 2  # runs, for two depths
+    assert len(parts) == 3
+    plain = {name: table for name, table in study.tables.items() if name != "sweep"}
+    for part in parts:
+        jf.Study(plain | tomllib.loads(part))
 
 
 @pytest.mark.usefixtures("as_users_have_it")

@@ -19,7 +19,14 @@ CONTRACT = """
     saddle_to_saddle SaddleToSaddle EarlyConvergence concat
     Simulation run Stepping Record AbstractEquation GradientFlow CorrelationLimit
     GradientDescent Langevin AbstractStop AbstractLevel AbstractCrossing AbstractCondition
-    AbstractTask plot __version__
+    AbstractTask AbstractDistribution plot __version__
+""".split()
+
+
+PICTURES = """
+    angles early_convergence early_phase final_losses four_panels kkt_points layers neurons
+    neurons_animation neurons_over_time recorded saddle_to_saddle spectra stable_sets sweep
+    weights work_precision
 """.split()
 
 
@@ -29,7 +36,9 @@ def test_names_of_the_contract():
 
 
 def test_pictures_and_version_are_there_when_asked_for():
-    assert jf.plot.recorded.__name__ == "recorded"
+    own = lambda value: getattr(value, "__module__", "").startswith("jaxflow.plot")
+    found = {name for name, value in vars(jf.plot).items() if own(value)}
+    assert found == set(PICTURES)
     assert jf.__version__ == importlib.metadata.version("jaxflow")
     with pytest.raises(AttributeError, match="nothing"):
         _ = jf.nothing

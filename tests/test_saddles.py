@@ -140,6 +140,9 @@ def test_result_can_be_read_and_drawn(diagonal):
     assert ax.get_xlabel() == r"time over $\log(1/\delta)$"
     ax = plot.saddle_to_saddle(dataset, over="log_time")
     assert ax.get_xlim()[0] < np.log10(departure) < ax.get_xlim()[1]
+    # Without a curve a line goes on from the last saddle to the final loss.
+    line = plot.saddle_to_saddle(dataset.drop_vars("loss_curve")).lines[0]
+    assert line.get_ydata()[-1] == diagonal.final_loss[0]
     plt.close("all")
 
 

@@ -26,7 +26,7 @@ from ._pool import (
     take as take,
 )
 from ._programs import forget_programs as forget_programs
-from ._progress import progress_bar as progress_bar
+from ._progress import part_of as part_of, progress_bar as progress_bar
 from ._progress_measures import (
     AbstractMeasure as AbstractMeasure,
     Along as Along,

@@ -1,6 +1,7 @@
 """How far a run has come: a bar where it can move, else a line now and then."""
 
 import contextlib
+import contextvars
 import importlib.util
 import itertools
 import sys
@@ -24,6 +25,21 @@ _LINE = 80
 
 _LEAST_BAR, _LONGEST_BAR = 6, 40
 """Characters of a bar. Chosen for the eye."""
+
+
+_whole: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
+    "jaxflow_whole", default=()
+)
+
+
+@contextlib.contextmanager
+def part_of(whole: str) -> Iterator[None]:
+    """Within, progress bars say of what they are a part, such as `"3/9"`."""
+    token = _whole.set((*_whole.get(), whole))
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 @contextlib.contextmanager
@@ -50,7 +66,7 @@ def progress_bar(
         yield lambda progress: None
         return
     console = rich.console.Console(stderr=True)
-    state = _State(description, vjps_per_step)
+    state = _State(" ".join([*_whole.get(), description]), vjps_per_step)
     with (_bar if _can_move(console) else _lines)(state, console, bool(show)):
         yield state.update
 

@@ -111,6 +111,7 @@ class KKTPoints(AbstractResult, Generic[Network_co]):
 
     dimension: ClassVar[str] = POINT
     counted: ClassVar[str] = "value"
+    pictures: ClassVar[Sequence[str]] = ("kkt_points",)
     derived: ClassVar[Mapping[str, Column]] = {
         "share": Column((POINT,), "share of the members"),
         "share_low": Column((POINT,), "lower end of the 95% interval"),

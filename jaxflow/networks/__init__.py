@@ -14,6 +14,15 @@ from ._blocks import (
 from ._chains import as_feed_forward as as_feed_forward
 from ._convolutional import ConvNet as ConvNet
 from ._diagonal import DiagonalLinear as DiagonalLinear
+from ._distributions import (
+    AbstractDistribution as AbstractDistribution,
+    Balanced as Balanced,
+    BalancedLinear as BalancedLinear,
+    Gaussian as Gaussian,
+    SPHERE as SPHERE,
+    Sphere as Sphere,
+    Uniform as Uniform,
+)
 from ._ensembles import (
     draw_members as draw_members,
     Initializations as Initializations,
@@ -40,5 +49,6 @@ from ._parameters import (
     unflattener as unflattener,
 )
 from ._protocol import own_method as own_method
+from ._recurrent import GRU as GRU
 from ._single import check_one as check_one
 from ._switches import switches as switches

@@ -12,13 +12,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from .._arrays import by_words
 from .._checks import check_key, check_positive, check_rows, check_whole, shown
 from .._compiled import compiled
-from .._trained import with_trainable
+from .._trained import parameters_of, with_trainable
 from ..errors import InputError
+from ._distributions import AbstractDistribution, as_distribution, SPHERE
 from ._parameters import (
     as_jax,
     check_module,
@@ -36,9 +38,14 @@ _MOST_AT_ONCE = 2**31 - 1  # in one ensemble in memory
 
 
 def sample_ensemble(
-    network: Network, num: int, *, key: PRNGKeyArray, trainable: Any = None
+    network: Network,
+    num: int,
+    *,
+    key: PRNGKeyArray,
+    trainable: Any = None,
+    distribution: AbstractDistribution | str = "sphere",
 ) -> Network:
-    """Draw `num` initial directions for a network, uniform on the unit sphere.
+    """Draw `num` initial weights for a network, if not told otherwise directions.
 
     `w₀ = g / ‖g‖` with `g` standard normal over all parameters together, so `‖w₀‖ = 1`.
 
@@ -49,15 +56,23 @@ def sample_ensemble(
         key: a PRNG key. Member `i` is drawn from `jax.random.fold_in(key, i)`, so that it
             does not depend on how many there are.
         trainable: which arrays are parameters, as for `jaxflow.gradient_flow`.
+        distribution: of `w₀`. `"sphere"`: uniform on the unit sphere. Layer by layer, with
+            `d` the entries that feed one and biases zero: `"gaussian"` with variance
+            `1/d`, `"uniform"` between `-1/√d` and `1/√d`. `"balanced"`: what the flow of a
+            chain of layers conserves is zero (`W_{l+1}ᵀ W_{l+1} = W_l W_lᵀ` if it is
+            linear, `‖row_j W_l‖² = p ‖column_j W_{l+1}‖²` at every neuron for an activation
+            of power `p`). Or a `jaxflow.AbstractDistribution`.
 
     Returns:
         The same module, every array with a leading axis of length `num`.
 
     Raises:
-        InputError: if `num` is out of range or a parameter is not floating.
+        InputError: if `num` is out of range, a parameter is not floating, or a distribution
+            does not fit.
 
     Source:
-        arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
+        arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`); arXiv:1806.00900, theorems
+        2.1 and 2.2 (what is conserved).
 
     Examples:
         >>> import jax, jaxflow as jf
@@ -68,7 +83,8 @@ def sample_ensemble(
     num = check_whole("num", num, most=_MOST_AT_ONCE)
     check_one(network)
     network = _settled(network, trainable)
-    return draw_members(network, check_key("key", key), np.arange(num))
+    distribution = as_distribution(distribution, network)
+    return draw_members(network, check_key("key", key), np.arange(num), distribution)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,10 +104,11 @@ class Initializations(Generic[Network]):
         key: a PRNG key.
         start: the number of the first member.
         trainable: which arrays are parameters, as for `jaxflow.gradient_flow`.
+        distribution: of `w₀`, as for `sample_ensemble`.
 
     Raises:
-        InputError: if `num` or `start` is negative, a member's number is 2⁶³ or more, or a
-            parameter is not floating.
+        InputError: if `num` or `start` is negative, a member's number is 2⁶³ or more, a
+            parameter is not floating, or a distribution does not fit.
 
     Source:
         arXiv:2403.08121, section 2 (`w(0) = δ w₀`, `‖w₀‖ = 1`).
@@ -111,6 +128,9 @@ class Initializations(Generic[Network]):
     key: PRNGKeyArray = dataclasses.field(kw_only=True)
     start: int = dataclasses.field(kw_only=True, default=0)
     trainable: dataclasses.InitVar[Any] = dataclasses.field(kw_only=True, default=None)
+    distribution: AbstractDistribution | str = dataclasses.field(
+        kw_only=True, default="sphere"
+    )
 
     def __post_init__(self, trainable: Any):
         for name in ("num", "start"):
@@ -121,6 +141,8 @@ class Initializations(Generic[Network]):
             raise InputError("num, start", found, "a sum of at most 2**63 - 1")
         check_one(self.network)
         object.__setattr__(self, "network", _settled(self.network, trainable))
+        distribution = as_distribution(self.distribution, self.network)
+        object.__setattr__(self, "distribution", distribution)
         check_key("key", self.key)
 
     def __repr__(self) -> str:
@@ -146,7 +168,8 @@ class Initializations(Generic[Network]):
 
     def members(self, rows: np.ndarray) -> Network:
         """The members with these numbers, counted from `start`, stacked."""
-        return draw_members(self.network, self.key, self.numbers(rows))
+        numbers = self.numbers(rows)
+        return draw_members(self.network, self.key, numbers, self.distribution)
 
     def __getstate__(self) -> dict[str, Any]:
         # Typed keys cannot be pickled; the integers that they are made of can.
@@ -194,21 +217,27 @@ def member_key(key: PRNGKeyArray, number: MemberNumber) -> PRNGKeyArray:
     return jnp.where(number.high == 0, lower, jax.random.fold_in(lower, number.high))
 
 
-def draw_members(network: Network, key: PRNGKeyArray, numbers: np.ndarray) -> Network:
+def draw_members(
+    network: Network,
+    key: PRNGKeyArray,
+    numbers: np.ndarray,
+    distribution: Any = SPHERE,
+) -> Network:
     """The members of these numbers, of all that a key can draw, stacked."""
-    return _draw(network, key, member_numbers(numbers))
+    return _draw(network, distribution, key, member_numbers(numbers))
 
 
 @compiled
-def _draw(network: Network, key: PRNGKeyArray, words: MemberNumber) -> Network:
-    vector = flatten(network)
+def _draw(
+    network: Network, distribution: Any, key: PRNGKeyArray, words: MemberNumber
+) -> Network:
+    parameters = parameters_of(network)
 
-    def direction(word: MemberNumber) -> Float[Array, " parameters"]:
-        gaussian = jax.random.normal(member_key(key, word), vector.shape, vector.dtype)
-        return gaussian / jnp.linalg.norm(gaussian)
+    def vector(word: MemberNumber) -> Float[Array, " parameters"]:
+        return ravel_pytree(distribution(parameters, member_key(key, word)))[0]
 
     # One after another: a batch would be rounded differently for every number of rows.
-    return eqx.filter_vmap(unflattener(network))(jax.lax.map(direction, words))
+    return eqx.filter_vmap(unflattener(network))(jax.lax.map(vector, words))
 
 
 def slice_ensemble(

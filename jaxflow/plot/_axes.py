@@ -8,9 +8,9 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from .._checks import check_items, shown
+from .._checks import check_items, check_whole, shown
 from ..errors import InputError
-from ._style import BLUE
+from ._style import BLUE, set_off
 
 MOST_LINES = 60
 """Of more members than this the first are drawn."""
@@ -44,11 +44,38 @@ def check_axes(axes: Any, num: int) -> list[Axes]:
     return given
 
 
-def new_if_none(ax: Axes | None) -> Axes:
-    """These axes, or those of a new figure. Raises `InputError`."""
+def rows_of(dataset: xarray.Dataset, members: Any) -> dict[int, int]:
+    """Where members stand in a dataset, by their numbers. Raises `InputError`."""
+    numbers = numbers_of(dataset)
+    given = check_items("members", members, "numbers of members")
+    rows = [_row("members", number, numbers) for number in given]
+    return {int(numbers[row]): row for row in rows}
+
+
+def row_of(dataset: xarray.Dataset, member: Any) -> int:
+    """Where a member stands, by its number; the first if `None`. Raises `InputError`."""
+    return 0 if member is None else _row("member", member, numbers_of(dataset))
+
+
+def numbers_of(dataset: xarray.Dataset) -> np.ndarray:
+    """The numbers of the members, as results give them."""
+    return np.atleast_1d(dataset["init"].values)  # 0, 1, … where there is no coordinate
+
+
+def _row(argument: str, number: Any, numbers: np.ndarray) -> int:
+    wanted = check_whole(argument, number, least=0, most=2**63 - 1)
+    rows = np.flatnonzero(numbers == wanted)
+    if not rows.size:
+        expected = f"the number of a member, from {numbers.min()} to {numbers.max()}"
+        raise InputError(argument, f"{number}", expected)
+    return int(rows[0])
+
+
+def new_if_none(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
+    """These axes, or those of a new figure, of this size. Raises `InputError`."""
     if ax is not None and not isinstance(ax, Axes):
         raise InputError("ax", shown(ax), "matplotlib axes")
-    return plt.subplots(layout="constrained")[1] if ax is None else ax
+    return plt.subplots(layout="constrained", figsize=size)[1] if ax is None else ax
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], **options) -> list[Axes]:
@@ -77,7 +104,7 @@ def draw_members(
     for one, other in list(zip(x, y))[:MOST_LINES]:
         ax.plot(one, other, color=color, alpha=0.25, linewidth=0.6)
     if len(y) > 1:
-        ax.plot(*middle, style, color=color, linewidth=2, label="median")
+        set_off(*ax.plot(*middle, style, color=color, linewidth=2, label="median"))
 
 
 def median(values: np.ndarray) -> np.ndarray:

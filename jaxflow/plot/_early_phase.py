@@ -7,7 +7,7 @@ import xarray
 from matplotlib.axes import Axes
 
 from .._checks import shown
-from ..early_phase import EarlyConvergence
+from ..early_phase import EarlyConvergence, EarlyPhase
 from ..errors import InputError
 from ..results import Solution
 from ._axes import check_axes, dataset_of, draw_members, median, panels
@@ -22,7 +22,9 @@ _OF_EARLY_PHASE = (
 
 
 def early_phase(
-    results: Solution | xarray.Dataset, *, axes: Sequence[Axes] | None = None
+    results: EarlyPhase | Solution | xarray.Dataset,
+    *,
+    axes: Sequence[Axes] | None = None,
 ) -> Sequence[Axes]:
     """Four panels of the early phase: norm, cosine, loss and stable rank of each layer.
 
@@ -31,9 +33,9 @@ def early_phase(
     `((L-2) L N (T* - s))^(-1/(L-2))`, drawn as a dashed line.
 
     Arguments:
-        results: a `Solution` or dataset with the records `norm`, `cosine`, `loss` and
-            `stable_rank` over rescaled time, and with `blow_up_time` and `kkt_value`, as
-            the demo makes it.
+        results: what `follow_early_phase` found; or a `Solution` or dataset with the
+            records `norm`, `cosine`, `loss` and `stable_rank` over rescaled time, and with
+            `blow_up_time` and `kkt_value`, such as its `curves`.
         axes: four matplotlib axes; a new figure if not given.
 
     Returns:
@@ -42,7 +44,8 @@ def early_phase(
     Raises:
         InputError: if one of these is missing.
     """
-    expected = "a Solution with records, blow_up_time and kkt_value, as the demo makes it"
+    expected = "what follow_early_phase found, or records, blow_up_time and kkt_value"
+    results = results.curves if isinstance(results, EarlyPhase) else results
     dataset = dataset_of("results", results, expected, _OF_EARLY_PHASE)
     axes = four_panels() if axes is None else check_axes(axes, 4)
     end = dataset["blow_up_time"].values[:, None]

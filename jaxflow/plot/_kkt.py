@@ -5,6 +5,7 @@ import math
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -13,7 +14,7 @@ from ..errors import InputError
 from ..kkt import KKTPoints
 from ..kkt._points import NOT_CONVERGED, ZERO_TYPE
 from ._axes import dataset_of, new_if_none
-from ._style import BLUE, colors_of, legend
+from ._style import BLUE, colors_of, legend, spans_decades
 
 _MOST_NAMED = 8
 """Points that the legend of `stable_sets` names. Chosen."""
@@ -64,17 +65,19 @@ def kkt_points(points: KKTPoints | xarray.Dataset, *, ax: Axes | None = None) ->
                 label=("rank one" if rank_one else "higher rank")
                 + ("" if stable else ", with ascent directions"),
             )
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g}%"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    if spans_decades(np.append(low, high), 1.0):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.4g}%"))
     if len(value) and value.max() > 30 * value.min():
         ax.set_yscale("log")
     ax.set_xlabel("share of the sphere that flows there")
     ax.set_ylabel("value $N(w)$")
     num_members = dataset.sizes["init"]
-    ax.set_title(f"{len(value)} KKT points from {num_members:,} initializations")
-    legend(ax)
+    found = f"{len(value)} KKT point{'s' * (len(value) != 1)}"
+    ax.set_title(f"{found} from {num_members:,} initializations")
+    legend(ax, edgecolor="0.7")  # its markers are none of the points
     ax.grid(alpha=0.25)
     return ax
 
@@ -119,6 +122,8 @@ def stable_sets(
     picture[ends == NOT_CONVERGED] = 0.5
     limits = (-extent, extent, -extent, extent)
     ax.imshow(picture.reshape(side, side, 3), origin="lower", extent=limits)
+    places = np.linspace(-extent, extent, side + 1)
+    ax.add_collection(_boundaries(ends.reshape(side, side), places))
     # The best, and the last where there are more than have a name.
     named = list(zip(colors, value))
     for color, height in named if len(named) <= _MOST_NAMED else named[: _MOST_NAMED - 1]:
@@ -134,3 +139,15 @@ def stable_sets(
     ax.set_ylabel("b")
     ax.set_title("the KKT point that each start flows to")
     return ax
+
+
+def _boundaries(ends: np.ndarray, places: np.ndarray) -> LineCollection:
+    """Lines between cells of different points, which grey keeps where colours are alike."""
+    rows, columns = np.nonzero(ends[1:] != ends[:-1])
+    y = places[rows + 1]
+    level = np.stack([places[columns], y, places[columns + 1], y], axis=1)
+    rows, columns = np.nonzero(ends[:, 1:] != ends[:, :-1])
+    x = places[columns + 1]
+    upright = np.stack([x, places[rows], x, places[rows + 1]], axis=1)
+    segments = np.concatenate([level, upright]).reshape(-1, 2, 2)
+    return LineCollection(list(segments), colors="white", linewidths=0.8)

@@ -10,10 +10,11 @@ from matplotlib.ticker import MaxNLocator
 
 from ..observables import layer_matrices, stable_rank
 from ._axes import check_axes, panels
+from ._style import MAP
 
 
 def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
-    """Draw the layers of one network as heat maps, blue below and red above zero.
+    """Draw the layers of one network as heat maps, dark below and light above zero.
 
     Arguments:
         network: one network.
@@ -41,7 +42,7 @@ def layers(network: eqx.Module, *, axes: Sequence[Axes] | None = None) -> Sequen
         axes = panels(1, len(matrices), size, width_ratios=columns)
     for number, (ax, matrix, rank) in enumerate(zip(axes, matrices, ranks), start=1):
         size = np.abs(matrix).max() or 1.0
-        image = ax.imshow(matrix, cmap="RdBu_r", vmin=-size, vmax=size, aspect="auto")
+        image = ax.imshow(matrix, cmap=MAP, vmin=-size, vmax=size, aspect="auto")
         plt.colorbar(image, ax=ax, shrink=0.8)
         ax.set_title(f"$W_{number}$, stable rank {rank:.3g}", fontsize=10)
         ax.set_xlabel("input")

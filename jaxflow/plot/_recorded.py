@@ -1,37 +1,36 @@
 """A recorded quantity of all members."""
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from .._checks import check_numbers, shown
+from .._checks import shown
 from ..errors import InputError
 from ..results import Solution
-from ._axes import dataset_of, MOST_LINES, new_if_none
+from ._along import Along, draw_share, logarithmic, over_of
+from ._axes import dataset_of, MOST_LINES, new_if_none, rows_of
 from ._curves import Curves
 from ._style import (
     BLUE,
     color_of,
     colors_of,
     in_words,
-    is_logarithm,
     legend,
     name_colors,
-    of_logarithm,
-    show_powers,
-    spans_decades,
+    set_off,
+    style_of,
+    STYLES,
+    styles_of,
+    with_symbol,
 )
 
-_CROWDED = 30
-"""A scale is logarithmic where half of the points lie in such a part of it. Chosen."""
-_MOST_OF_IT = 0.98
-"""Members that get so far along a picture have come to its end. Chosen."""
-_STYLES = ("-", "--", ":", "-.")
-_STRIP = 0.08
-"""The height of the strip below that shows how many members still run. Chosen."""
+_FIRST = 2
+"""Colours before this one are those of all members and of their median."""
 
 
 def recorded(
@@ -39,6 +38,7 @@ def recorded(
     name: str,
     *,
     against: str | xarray.DataArray | np.ndarray | None = None,
+    members: Sequence[int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a recorded quantity of all members against what it was recorded over.
@@ -54,15 +54,20 @@ def recorded(
         results: a `Solution`, or its dataset.
         name: of the recorded function.
         against: what to draw it against: the name of a quantity that was recorded beside
-            it, such as `"log_norm"`, or an array, (points,) or (init, points). What it was
-            recorded over if not given.
+            it, such as `"loss"`, `"log_norm"` or `"norm"`, or an array, (points,) or
+            (init, points). `"time"`, `"log_time"` and `"rescaled_time"` are known from one
+            another. What it was recorded over if not given.
+        members: the numbers of members, as in the coordinate `init`, that are drawn by
+            themselves and named, beside the median and band of all; no others are. Thin
+            lines where the quantity has a further axis.
         ax: matplotlib axes; new ones if not given.
 
     Returns:
         The axes.
 
     Raises:
-        InputError: if nothing was recorded under that name.
+        InputError: if nothing was recorded under that name, if what to draw against is not
+            known, and for members that are none.
 
     Examples:
         >>> import jax, jaxflow as jf
@@ -76,139 +81,83 @@ def recorded(
         ...     record={"norm": jf.norm},
         ...     record_at=20,
         ... )
-        >>> jf.plot.recorded(solution, "norm").get_ylabel()
-        'norm'
+        >>> jf.plot.recorded(solution, "norm", against="log_time").get_xlabel()
+        'physical time t'
     """
     dataset = dataset_of("results", results, "a Solution, or its dataset")
-    over = _over(dataset)
     known = isinstance(name, str) and name in dataset and dataset[name].ndim >= 2
-    if not known or over is None:
+    if not known or over_of(dataset) is None:
         raise InputError("name", shown(name), f"a recorded function of {list(dataset)}")
     values = np.asarray(dataset[name].values, float)
-    x, words, in_powers = _abscissa(dataset, over if against is None else against, values)
+    along = Along.of(dataset, against, values.shape)
+    chosen = None if members is None else rows_of(dataset, members)
     ax = new_if_none(ax)
-    entries = values.reshape(*values.shape[:2], -1)
-    entries, y_log = _logarithmic(entries)
-    x_log = not in_powers and _is_crowded(x)
-    curves = Curves.of(x, entries, x_log, y_log)
+    entries, y_log = logarithmic(values.reshape(*values.shape[:2], -1))
+    curves = Curves.of(along.x, entries, along.is_log, y_log)
     if values.ndim == 2:
-        _draw_members(ax, curves)
-        legend(ax)
+        if curves.num > 1 or not chosen:
+            _draw_members(ax, curves, chosen is None)
+        for place, (number, row) in enumerate((chosen or {}).items()):
+            (drawn,) = ax.plot(along.x[row], entries[row, :, 0], style_of(place + 1))
+            drawn.set(color=color_of(place + _FIRST), linewidth=1.3)
+            drawn.set_label(f"member {number}")
     else:
         dims = [str(dim) for dim in dataset[name].dims[2:]]
         if dims == [f"{name}_0"]:  # an axis without a name of its own
             dims = [name]
-        _draw_entries(ax, curves, values.shape[2:], dims)
-    if x_log:
-        ax.set_xscale("log")
-    if in_powers:
-        show_powers(ax.xaxis)
+        looks = _draw_entries(ax, curves, values.shape[2:], dims)
+        for row, (entry, look) in itertools.product((chosen or {}).values(), looks):
+            ax.plot(along.x[row], entries[row, :, entry], linewidth=0.8, **look)
+        if chosen:
+            words = "member " + ", ".join(f"{number}" for number in chosen)
+            ax.plot([], [], color="0.3", linewidth=0.8, label=f"thin: {words}")
+    along.show(ax)
     if y_log:
         ax.set_yscale("log")
-    _draw_share(ax, curves)
-    ax.set_xlabel(words)
-    ax.set_ylabel(in_words(dataset, name))
+    draw_share(ax, curves)
+    legend(ax)
+    ax.set_ylabel(with_symbol(dataset, in_words(dataset, name), name))
     ax.grid(alpha=0.25)
     return ax
 
 
-def _draw_members(ax: Axes, curves: Curves) -> None:
+def _draw_members(ax: Axes, curves: Curves, each: bool) -> None:
+    """The members, each by itself or not, and what lies in their middle."""
     if curves.num <= 1:
         for x, y in zip(curves.x, curves.values[..., 0]):
             ax.plot(x, y, color=BLUE, linewidth=1.5)
         return
-    for x, y in list(zip(curves.x, curves.values[..., 0]))[:MOST_LINES]:
+    for x, y in list(zip(curves.x, curves.values[..., 0]))[: MOST_LINES if each else 0]:
         ax.plot(x, y, color=BLUE, alpha=0.3, linewidth=0.6)
-    if curves.num > MOST_LINES:
+    if curves.num > MOST_LINES or not each:
         low, high = curves.band(0)
         ax.fill_between(
             curves.places, low, high, color=BLUE, alpha=0.2, linewidth=0, label="10–90 %"
         )
-    ax.plot(curves.places, curves.middle(0), color=color_of(1), linewidth=2, label="median")
+    look = {"color": color_of(1), "linewidth": 2, "label": "median"}
+    set_off(*ax.plot(curves.places, curves.middle(0), **look))
 
 
-def _draw_entries(ax: Axes, curves: Curves, sizes: tuple[int, ...], dims: list) -> None:
+def _draw_entries(
+    ax: Axes, curves: Curves, sizes: tuple[int, ...], dims: list
+) -> list[tuple[int, dict[str, Any]]]:
     """A colour for each place on the last axis, a style for each on those before it."""
     names = [str(dim).replace("_", " ") for dim in dims]
     colors, rows = colors_of(sizes[-1]), math.prod(sizes[:-1])
+    styles = styles_of(sizes[-1]) if rows == 1 else [style_of(0)] * sizes[-1]
+    looks = []
     for entry in range(rows * sizes[-1]):
-        color, style = colors[entry % sizes[-1]], _STYLES[entry // sizes[-1] % len(_STYLES)]
+        row, place = divmod(entry, sizes[-1])
+        style = styles[place] if rows == 1 else style_of(row)
+        look = {"color": colors[place], "linestyle": style}
         if curves.num > 1 and rows == 1:
             low, high = curves.band(entry)
-            ax.fill_between(curves.places, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(curves.places, curves.middle(entry), style, color=color, linewidth=1.8)
-    name_colors(ax, sizes[-1], names[-1])
-    if 1 < rows <= len(_STYLES):
-        for row, style in enumerate(_STYLES[:rows], start=1):
+            options = {"color": colors[place], "alpha": 0.2, "linewidth": 0}
+            ax.fill_between(curves.places, low, high, **options)
+        ax.plot(curves.places, curves.middle(entry), linewidth=1.8, **look)
+        looks.append((entry, look))
+    name_colors(ax, sizes[-1], names[-1], styles)
+    if 1 < rows <= len(STYLES):
+        for row, style in enumerate(STYLES[:rows], start=1):
             ax.plot([], [], style, color="0.3", label=f"{' × '.join(names[:-1])} {row}")
-    legend(ax)
-
-
-def _draw_share(ax: Axes, curves: Curves) -> None:
-    """A strip along the lower edge, as high as the share of members that still run."""
-    num = len(curves.share)
-    # Members that end where the picture does have hardly ended.
-    if not num or curves.share[: math.ceil(_MOST_OF_IT * num)].min() == 1:
-        return
-    low, high = ax.get_ylim()
-    if ax.get_yscale() == "log":
-        room = (high / low) ** (1.3 * _STRIP)
-        ax.set_ylim(low / room, high)
-    else:
-        ax.set_ylim(low - 1.3 * _STRIP * (high - low), high)
-    ax.fill_between(
-        curves.places,
-        0.0,
-        _STRIP * curves.share,
-        transform=ax.get_xaxis_transform(),
-        color="0.45",
-        alpha=0.35,
-        linewidth=0,
-        step="mid",
-        label="share that still runs",
-    )
-    legend(ax)
-
-
-def _over(dataset: xarray.Dataset) -> str | None:
-    """What the records of a dataset run over."""
-    about = dataset.attrs.get("jaxflow", {})
-    over = about.get("records", {}).get("over") if isinstance(about, dict) else None
-    if over in dataset.coords:
-        return over
-    others = [str(name) for name in dataset.coords if name != "init"]
-    return others[0] if others else None
-
-
-def _abscissa(
-    dataset: xarray.Dataset, against: Any, values: np.ndarray
-) -> tuple[np.ndarray, str, bool]:
-    """What to draw against, for each member; in words; whether these are exponents."""
-    words, in_powers = "", False
-    if isinstance(against, str):
-        if against not in dataset.variables:
-            expected = f"an array, or one of {[str(name) for name in dataset.coords]}"
-            raise InputError("against", shown(against), expected)
-        words, in_powers = in_words(dataset, against), is_logarithm(dataset, against)
-        x = np.asarray(dataset[against].values)
-    else:
-        x = check_numbers("against", against, "numbers", lambda x: np.full(x.shape, True))
-    if x.shape not in (values.shape[1:2], values.shape[:2]):
-        found, expected = f"shape {x.shape}", f"(points,) or {values.shape[:2]}"
-        raise InputError("against", found, expected)
-    x = np.broadcast_to(np.asarray(x, float), values.shape[:2])
-    if in_powers:
-        words, x = of_logarithm(words), x / math.log(10)
-    return x, words, in_powers
-
-
-def _logarithmic(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Values, and whether they cover decades; zeros are then nowhere."""
-    if not spans_decades(values):
-        return values, False
-    return np.where(values > 0, values, np.nan), True
-
-
-def _is_crowded(x: np.ndarray) -> bool:
-    known = x[np.isfinite(x) & (x > 0)]
-    return spans_decades(x) and bool(_CROWDED * np.median(known) < np.max(known))
+    return looks

@@ -8,6 +8,7 @@ import xarray
 from matplotlib.axes import Axes
 
 from .._checks import check_choice
+from ..results import decode
 from ..saddles import SaddleToSaddle
 from ._axes import dataset_of, MOST_LINES, new_if_none
 from ._style import color_of, legend, show_powers, spans_decades
@@ -51,7 +52,7 @@ def saddle_to_saddle(
     dataset = dataset_of("found", found, "what saddle_to_saddle found", _NEEDED)
     check_choice("over", over, ("auto", "time", "log_time"))
     order = float(dataset.attrs["jaxflow"]["settings"]["order"])
-    final_loss, status = dataset["final_loss"].values, dataset["status"].values
+    final_loss, status = dataset["final_loss"].values, decode(dataset["status"])
     loss, rank = dataset["loss"].values, dataset["rank"].values
     visited = np.arange(loss.shape[1]) < dataset["num_saddles"].values[:, None]
     departure = dataset["log_departure"].values
@@ -88,6 +89,9 @@ def saddle_to_saddle(
         for k, (begin, stop) in enumerate(times):
             ax.plot([begin, stop], [level[k]] * 2, color=color_of(k), linewidth=2.5)
         ax.plot(predicted[member, known], level, "x", color="k", markersize=6)
+    if len(loss) > MOST_LINES:
+        label = f"{MOST_LINES} of {len(loss):,} members"
+        ax.plot([], [], color="0.35", linewidth=0.9, label=label)
     ax.plot([], [], "x", color="k", label="departure, predicted")
     ax.plot([], [], color="0.4", linewidth=2.5, label="at a saddle")
     for k in range(loss.shape[1]):

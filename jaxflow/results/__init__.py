@@ -1,5 +1,11 @@
 """What a run gives back, in memory and on disk. It knows nothing of how it was made."""
 
+from ._collection import (
+    Collection as Collection,
+    is_collection as is_collection,
+    place_of as place_of,
+    read_collection as read_collection,
+)
 from ._columns import (
     Column as Column,
     column as column,

@@ -67,6 +67,8 @@ class AbstractResult(AbstractOwner):
     """The name of a column with that dimension and no other."""
     derived: ClassVar[Mapping[str, Column]] = {}
     """Columns of the dataset that follow from fields: by the name of the property."""
+    pictures: ClassVar[Sequence[str]] = ()
+    """The functions of `jaxflow.plot` that draw it, and need nothing beside it."""
 
     opened: xarray.Dataset | None = declared(_Opened(), default=None)
     """The dataset of a run with `store=`, whose arrays are read when they are used."""

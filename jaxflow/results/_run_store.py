@@ -44,6 +44,7 @@ from ._kept_lanes import (
 )
 from ._members import NUMBER_ATTRS
 from ._plain import plain
+from ._settings import COORDINATES, is_reserved
 from ._status import STATUS
 from ._store import (
     DIRECTIONS,
@@ -203,7 +204,7 @@ class RunStore:
         parameters = weights_dataset(directions, MEMBERS)
         with disk_errors(self.path):
             if ABOUT not in self._root.attrs:
-                self._root.attrs.update(dataset.attrs)
+                self._root.attrs.update({**dataset.attrs, **_coordinates(dataset)})
             self._make_room(int(np.max(indices, initial=-1)) + 1)
             group = self._root.require_group(DIRECTIONS)
             if STRUCTURE_ATTR not in group.attrs:
@@ -239,7 +240,7 @@ class RunStore:
     def set_attrs(self, attrs: Mapping[str, Any]) -> None:
         """Put the caller's attributes in the place of those that an earlier call gave."""
         root, attrs = self._root.attrs, plain(attrs)
-        ours = {n: v for n, v in root.items() if n.startswith(ABOUT)}
+        ours = {n: v for n, v in root.items() if is_reserved(n)}
         others = {n: v for n, v in root.items() if n not in ours}
         if ABOUT in ours and json.dumps(others) != json.dumps(attrs):
             with disk_errors(self.path):
@@ -365,3 +366,9 @@ class RunStore:
         there = self._store.sizes()
         whole = all(file in there for file in files_of(array))
         return bool(whole and np.array_equal(array[...], values))
+
+
+def _coordinates(dataset: xarray.Dataset) -> dict[str, str]:
+    """The attribute by which xarray knows coordinates that are no dimensions."""
+    names = [str(name) for name in dataset.coords if name not in dataset.dims]
+    return {COORDINATES: " ".join(names)} if names else {}

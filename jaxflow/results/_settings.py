@@ -84,6 +84,10 @@ def setting() -> Any:
     return declared(_Setting())
 
 
+COORDINATES = "coordinates"
+"""The attribute of a group in which xarray names coordinates that are no dimensions."""
+
+
 def settings_of(*common: str) -> Any:
     """Declare a field of jaxflow's own numbers and words, by name.
 
@@ -97,10 +101,14 @@ def attributes() -> Any:
     return declared(_Attributes(), default_factory=dict)
 
 
+def is_reserved(name: Any) -> bool:
+    """Whether an attribute is jaxflow's or xarray's, and no caller's."""
+    return str(name).startswith(ABOUT) or name == COORDINATES
+
+
 def check_attributes(attrs: Mapping[str, Any]) -> None:
-    """Raises `InputError` for names that are reserved for jaxflow."""
+    """Raises `InputError` for names that are reserved."""
     for name in attrs:
-        if str(name).startswith(ABOUT):
-            raise InputError(
-                "attrs", f"the name {name!r}", f"names that do not start with {ABOUT!r}"
-            )
+        if is_reserved(name):
+            expected = f"names other than {COORDINATES!r} that do not start with {ABOUT!r}"
+            raise InputError("attrs", f"the name {name!r}", expected)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
@@ -54,6 +54,7 @@ class Solution(AbstractResult, Generic[Network_co]):
     """
 
     counted: ClassVar[str] = "log_norm"
+    pictures: ClassVar[Sequence[str]] = ("neurons",)
 
     kind: str = setting()
     """`"gradient flow"`, `"neural correlation flow"` or `"gradient descent"`."""

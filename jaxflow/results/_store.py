@@ -35,6 +35,7 @@ from ..stores import (
 from ._declarations import ABOUT, AbstractSource, MEMBERS
 from ._indexing import Given, Index
 from ._kept_lanes import GOES_ON_ATTR
+from ._settings import is_reserved
 from ._structure import rebuild, Trust
 from ._weights import rebuilt, STRUCTURE_ATTR
 
@@ -184,7 +185,7 @@ class Group(AbstractSource):
     def attrs(self) -> Mapping[str, Any]:
         """What the caller added."""
         attrs = self.dataset.attrs
-        return {name: attrs[name] for name in attrs if not name.startswith(ABOUT)}
+        return {name: attrs[name] for name in attrs if not is_reserved(name)}
 
     def child(self, name: str, renamed: Mapping[str, str]) -> "Group":
         """A group below this one, with other names of dimensions and variables."""

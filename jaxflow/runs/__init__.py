@@ -21,6 +21,7 @@ from ._networks import (
     AbstractNetworks as AbstractNetworks,
     check_alike as check_alike,
     check_directions as check_directions,
+    RepeatedNetworks as RepeatedNetworks,
 )
 from ._record import Record as Record
 from ._scale import as_scale as as_scale, Scale as Scale

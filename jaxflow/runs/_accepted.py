@@ -1,7 +1,7 @@
 """What a caller gave as networks: found out, and checked against the task."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -19,7 +19,14 @@ from .._trained import (
     without_training,
 )
 from ..errors import InputError
-from ..networks import Initializations, member, members, num_members, parameter_dtype
+from ..networks import (
+    AbstractDistribution,
+    Initializations,
+    member,
+    members,
+    num_members,
+    parameter_dtype,
+)
 from ..tasks import AbstractTask, check_task
 from ._networks import (
     AbstractNetworks,
@@ -80,6 +87,7 @@ def _as_drawn(given: Initializations) -> DrawnNetworks:
         np.asarray(jax.random.key_data(key)),
         str(jax.random.key_impl(key)),
         int(given.start),
+        distribution=cast(AbstractDistribution, given.distribution),
     )
 
 

@@ -14,6 +14,7 @@ from .._arrays import by_words, on_device, words_of
 from .._trained import parameters_of
 from ..errors import InputError
 from ..networks import (
+    AbstractDistribution,
     as_jax,
     draw_members,
     flatten,
@@ -21,6 +22,7 @@ from ..networks import (
     member,
     members,
     parameter_dtype,
+    SPHERE,
     unflatten_rows,
 )
 
@@ -164,6 +166,7 @@ class DrawnNetworks(AbstractNetworks):
     key_data: np.ndarray
     key_impl: str = eqx.field(static=True)
     start: int = eqx.field(static=True, default=0)
+    distribution: AbstractDistribution = SPHERE
     is_single = False
 
     @property
@@ -175,10 +178,72 @@ class DrawnNetworks(AbstractNetworks):
 
     def stacked(self, rows):
         key = jax.random.wrap_key_data(jnp.asarray(self.key_data), impl=self.key_impl)
-        return draw_members(self.one, key, self.start + np.asarray(rows, np.int64))
+        numbers = self.start + np.asarray(rows, np.int64)
+        return draw_members(self.one, key, numbers, self.distribution)
 
     def between(self, first, last):
         return dataclasses.replace(self, num_members=last - first, start=self.start + first)
+
+
+class RepeatedNetworks(AbstractNetworks):
+    """The same networks several times over: members that differ in δ or in thresholds.
+
+    Row `i` is the network in row `i % num` of those that are repeated.
+    """
+
+    inner: AbstractNetworks
+    times: int = eqx.field(static=True)
+    first: int = eqx.field(static=True, default=0)
+    last: int | None = eqx.field(static=True, default=None)
+    is_single = False
+
+    @property
+    def one(self) -> eqx.Module:  # pyright: ignore
+        return self.inner.one
+
+    @property
+    def start(self) -> int:  # pyright: ignore
+        return self.first
+
+    @property
+    def num(self) -> int:
+        return self._end - self.first
+
+    @property
+    def _end(self) -> int:
+        assert self.inner.num is not None
+        return self.times * self.inner.num if self.last is None else self.last
+
+    def _rows(self, rows: np.ndarray) -> np.ndarray:
+        assert self.inner.num is not None
+        return (self.first + np.asarray(rows, np.int64)) % self.inner.num
+
+    def has(self, row):
+        return row < self.num
+
+    def stacked(self, rows):
+        return self.inner.stacked(self._rows(rows))
+
+    def own_of(self, one):
+        return self.inner.own_of(one)
+
+    def own(self, rows):
+        return self.inner.own(self._rows(rows))
+
+    def at(self, rows, vectors):
+        return self.inner.at(self._rows(rows), vectors)
+
+    @property
+    def has_zero(self) -> bool:
+        return self.inner.has_zero
+
+    @property
+    def _any(self) -> eqx.Module:
+        return self.inner._any
+
+    def between(self, first, last):
+        start = self.first
+        return dataclasses.replace(self, first=start + first, last=start + last)
 
 
 class IteratedNetworks(AbstractNetworks):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,6 +47,7 @@ class SaddleToSaddle(AbstractResult):
     """
 
     counted: ClassVar[str] = "num_saddles"
+    pictures: ClassVar[Sequence[str]] = ("saddle_to_saddle",)
     derived: ClassVar[Mapping[str, Column]] = {
         "escape_error": Column(_BOTH, "relative error of the predicted waiting time")
     }

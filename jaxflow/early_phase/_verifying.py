@@ -10,18 +10,18 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ._arrays import is_single
-from ._checks import check_numbers, check_share, shown
-from ._compiled import running
-from ._signals import ends_on_signals
-from ._telling import one_call, tell
-from .engine import Schedule
-from .errors import InputError
-from .kkt._find import begin_search, Search
-from .kkt._points import NOT_CONVERGED, ZERO_TYPE
-from .networks import as_jax, flatten_rows, Initializations, unflatten_rows
-from .observables import CosineTo, norm
-from .results import (
+from .._arrays import is_single
+from .._checks import check_numbers, check_share, shown
+from .._compiled import running
+from .._signals import ends_on_signals
+from .._telling import one_call, tell
+from ..engine import Schedule
+from ..errors import InputError
+from ..kkt._find import begin_search, Search
+from ..kkt._points import NOT_CONVERGED, ZERO_TYPE
+from ..networks import as_jax, flatten_rows, Initializations, unflatten_rows
+from ..observables import CosineTo, norm
+from ..results import (
     AbstractResult,
     column,
     ended_by,
@@ -38,13 +38,12 @@ from .results import (
     Table,
     within,
 )
-from .runs import gradient_flow, ncf_flow
-from .stops import NormAbove, RescaledTime
-from .tasks import Task
+from ..runs import gradient_flow, ncf_flow
+from ..stops import NormAbove, RescaledTime
+from ..tasks import Task
 
 _GRID_POINTS, _EARLY_POINTS = 120, 60
-"""Points of the record of a flow, and those of them up to the early-phase time. Chosen for
-pictures."""
+"""Points of the record of a flow, and those up to the early-phase time. Chosen."""
 
 _LATER = 1e4
 """Times the end of the limit flow, after which a flow is given up. Chosen: members
@@ -72,6 +71,7 @@ class EarlyConvergence(AbstractResult):
     """
 
     counted: ClassVar[str] = "early_time"
+    pictures: ClassVar[Sequence[str]] = ("early_convergence",)
 
     scales: np.ndarray = column("scale", "δ", name="scale", coordinate=True)
     """δ, (scales,), falling."""
