@@ -56,7 +56,7 @@ def test_from_a_file_to_a_page(here, file):
     assert "initialization.scale: 0.1, 0.01" in said
     assert "2 settings, 8 members, 1 run of the engine" in said
     assert "DiagonalLinear, 6 parameters, of order 3" in said
-    assert "to compile a run" in said and "of results" in said
+    assert "to compile a run" in said and "of memory" in said
 
     said = jaxflow("run", file)
     assert "wrote study.zarr" in said.replace(f"{here}/", "")

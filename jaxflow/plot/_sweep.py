@@ -27,6 +27,9 @@ from ._style import (
 _EXPECTED = "a dataset with one or two dimensions besides init, which were swept"
 _FACTOR = 10
 """Two values that differ by so much lie on a logarithmic axis. Chosen."""
+_ALIKE, _AROUND = 1e-3, 0.05
+"""Values that differ by a smaller part than the first are shown alike, in the middle of a
+range of the second. Chosen: members end at a loss within a tolerance."""
 _MOST_TICKS = 12
 """Values that an axis has room for. Chosen."""
 _CHARACTERS = 40
@@ -97,7 +100,7 @@ def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes
     ax = new_if_none(ax)
     is_log = spans_decades(values) and bool((values[np.isfinite(values)] > 0).all())
     finite = values[np.isfinite(values)]
-    limits = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    limits = _apart(finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     mesh = ax.pcolormesh(
         horizontal.edges,
         vertical.edges,
@@ -115,6 +118,15 @@ def sweep(dataset: xarray.Dataset, name: str, *, ax: Axes | None = None) -> Axes
     over = ", median over members" if "init" in column.dims else ""
     figure.colorbar(mesh, ax=ax, label=words + over)
     return ax
+
+
+def _apart(low: float, high: float) -> tuple[float, float]:
+    """The limits of colours: values that differ by a hair have one colour."""
+    size = max(abs(low), abs(high))
+    if high - low > _ALIKE * size:
+        return low, high
+    half = _AROUND * size or 0.5
+    return (low + high) / 2 - half, (low + high) / 2 + half
 
 
 def _over_one(

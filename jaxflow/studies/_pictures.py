@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import matplotlib.pyplot as plt
 import xarray
@@ -89,6 +90,9 @@ def _draws_sweep(outcome: Outcome, name: str) -> Callable[[], Figure]:
             one = stacked.isel(panel=place)
             words = [f"{dim} = {one[dim].item():g}" for dim in others]
             plot.sweep(one.drop_vars(["panel", *others]), name, ax=ax)
+            bar: Any = ax.collections[0].colorbar
+            figure.suptitle(bar.ax.get_ylabel(), fontsize="medium")  # once for all panels
+            bar.set_label("")
             ax.set_title(", ".join(words), fontsize="medium")
         return figure
 

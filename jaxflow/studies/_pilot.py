@@ -1,5 +1,7 @@
 """What a study is, and what it will take, before it is run."""
 
+import resource
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -68,8 +70,15 @@ def estimate(study: Study) -> Iterator[str]:
         f"  about {_duration(total)}: {_duration(compiling)} to compile a run, "
         f"{seconds * 1e3:.3g} ms for each member"
     )
-    yield f"  about {_size(size * members)} of results"
+    results = size * members
+    yield f"  about {_size(_peak() + results)} of memory, {_size(results)} of it for results"
     yield f"  from {_many(_MEMBERS, 'member')} of {_many(len(tried), 'run')}, twice"
+
+
+def _peak() -> float:
+    """The most memory that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) if sys.platform == "darwin" else 1024.0 * peak
 
 
 def _tried(prepared: Prepared) -> tuple[float, float, float]:
