@@ -71,7 +71,7 @@ def estimate(study: Study) -> Iterator[str]:
         f"{seconds * 1e3:.3g} ms for each member"
     )
     results = size * members
-    yield f"  about {_size(_peak() + results)} of memory, {_size(results)} of it for results"
+    yield f"  about {_size(_peak() + results)} of memory, {_size(results)} of it results"
     yield f"  from {_many(_MEMBERS, 'member')} of {_many(len(tried), 'run')}, twice"
 
 
