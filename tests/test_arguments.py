@@ -89,6 +89,8 @@ def test_random_combinations():
         drawn = any(isinstance(value, jf.Initializations) for value in given.values())
         if drawn and "trainable" not in wrong:
             given.pop("trainable", None)  # they have their own, and no other beside it
+        if given.get("at") is not None and "every" not in wrong:
+            given.pop("every", None)  # right by itself, and not beside the other
         result = table.outcome(row, given, set(wrong))
         if result.outcome != "refused":
             found.append((number, result.outcome, name, wrong, result.text))
