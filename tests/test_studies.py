@@ -11,10 +11,12 @@ import time
 import diffrax
 import jax
 import numpy as np
+import pandas
 import pytest
 import xarray
 
 import jaxflow as jf
+from jaxflow.studies._export import export_csv
 from jaxflow.studies._outcome import as_json, read_outcome
 
 from .comparing import assert_results_same, assert_same
@@ -185,6 +187,11 @@ def test_analyses(tmp_path, kind):
     assert_results_same(expected, found.result)
     outcome = read_outcome(tmp_path / "a.zarr")
     assert_results_same(expected, outcome.result)
+    export_csv(outcome, tmp_path / "a.csv", False)
+    table = pandas.read_csv(tmp_path / "a.csv", float_precision="round_trip")
+    assert len(table) == len(expected)
+    column = expected.counted
+    np.testing.assert_array_equal(table[column], getattr(expected, column))
     assert_results_same(expected, run(asked, store=tmp_path / "a.zarr").result)
 
 

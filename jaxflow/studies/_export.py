@@ -34,6 +34,7 @@ def export_netcdf(outcome: Outcome, path: pathlib.Path, records: bool) -> None:
         InputError: without h5netcdf.
     """
     _check_there("h5netcdf", "--netcdf")
+    _check_there("h5py", "--netcdf")
     dataset = outcome.dataset.copy()
     dataset.attrs = {name: _plain(value) for name, value in dataset.attrs.items()}
     dataset.to_netcdf(path, engine="h5netcdf")
@@ -50,31 +51,35 @@ def _check_there(package: str, option: str) -> None:
 
 
 def _table(outcome: Outcome, records: bool) -> Any:
-    """A data frame of the columns of members, or of records."""
+    """A data frame with a line for each member (KKT point, …), or each recorded point.
+
+    Columns with further dimensions, such as one for each layer, are not in it.
+    """
     dataset = outcome.dataset
-    over = {*outcome.swept, MEMBERS}
-    if not set(dataset.dims) & over:
-        dataset = dataset.expand_dims(MEMBERS)
-    point = next((str(d) for n, v in dataset.variables.items() for d in v.dims
-                  if d not in over and n == _first_record(dataset)), None)  # fmt: skip
-    if records and point is None:
+    row = MEMBERS if outcome.result is None else type(outcome.result).dimension
+    if row not in dataset.dims:
+        dataset = dataset.expand_dims(row)
+    first = _first_record(dataset)
+    if records and first is None:
         raise InputError("--records", "a result without records", "one with some")
-    dims = {*over, point} if records else over
+    lines = [*outcome.swept, row]
+    if records:
+        lines = [str(dim) for dim in dataset[first].dims[: len(lines) + 1]]
     names = [
         name
         for name, variable in dataset.variables.items()
         if name not in dataset.dims
-        and set(variable.dims) <= dims
-        and (point in variable.dims if records else MEMBERS in variable.dims or
-             set(variable.dims) == set(outcome.swept))
-    ]  # fmt: skip
+        and set(variable.dims) <= set(lines)
+        and lines[-1] in variable.dims
+    ]
     names.sort(key=lambda name: (name != "status", "final" not in str(name), str(name)))
     if "status" in names:
         dataset = dataset.assign(status=(dataset["status"].dims, decode(dataset["status"])))
-    return dataset[names].reset_coords().to_dataframe().reset_index()
+    return dataset[names].reset_coords().to_dataframe(dim_order=lines).reset_index()
 
 
 def _first_record(dataset: xarray.Dataset) -> str | None:
+    """The name of one of the recorded functions."""
     about = dataset.attrs.get("jaxflow", {})
     dims = about.get("records", {}).get("dims", {}) if isinstance(about, dict) else {}
     return next((name for name in dims if name in dataset), None)
