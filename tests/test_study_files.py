@@ -14,7 +14,14 @@ from hypothesis import given, HealthCheck, settings
 
 import jaxflow as jf
 from jaxflow.studies._parts import LOSSES, NETWORKS
-from jaxflow.studies._schema import FIGURES, FUNCTIONS, json_schema, OPTIMIZERS, SCHEDULES
+from jaxflow.studies._schema import (
+    FIGURES,
+    FUNCTIONS,
+    json_schema,
+    OPTIMIZERS,
+    SCHEDULES,
+    STOPS,
+)
 from jaxflow.studies._starters import kinds, starter
 
 from .studies import study, tables
@@ -229,6 +236,13 @@ def test_studies_that_differ_are_not_equal(tmp_path):
     path.write_text(study().to_toml(), encoding="utf-8")
     assert jf.Study.from_toml(path) == study()
     assert study().replace({"network.depth": 4}).tables["network"]["depth"] == 4
+
+
+def test_stops_have_an_order_whatever_hashes_are():
+    """Or a run would be another one in the next process."""
+    given_ = dict.fromkeys(reversed(STOPS), 1.0)
+    (only,) = study(stop=given_).settings
+    assert list(only.tables.stop.given()) == list(STOPS)
 
 
 def test_values_of_numpy_are_those_of_a_file():

@@ -26,8 +26,9 @@ class Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
     def given(self) -> dict[str, Any]:
-        """The keys that a file gave, and their values."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        """The keys that a file gave, and their values, in the same order in any process."""
+        names = [name for name in type(self).model_fields if name in self.model_fields_set]
+        return {name: getattr(self, name) for name in names}
 
 
 class Argument(typing.NamedTuple):

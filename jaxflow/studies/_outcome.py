@@ -84,7 +84,7 @@ class Outcome:
         for place in itertools.product(*sizes):
             one = self.dataset.isel(dict(zip(self.swept, place)))
             values = {dim: one[dim].item() for dim in self.swept}
-            words = [f"{name} = {_cell(value)}" for name, value in values.items()]
+            words = [f"{name} = {in_a_cell(value)}" for name, value in values.items()]
             yield ", ".join(words), values, one
 
 
@@ -135,7 +135,7 @@ def table_of(outcome: Outcome) -> rich.table.Table:
     for name in shown:
         lines.add_column(_SHOWN[name], justify="right")
     for _, values, one in outcome.each():
-        cells = [_cell(value) for value in values.values()]
+        cells = [in_a_cell(value) for value in values.values()]
         names = _statuses(one)
         num = len(names) if has_status else one.sizes.get(MEMBERS, 1)
         cells.append(f"{num:,}")
@@ -183,7 +183,8 @@ def _middle(name: str, dataset: xarray.Dataset) -> float:
     return median(values)
 
 
-def _cell(value: Any) -> str:
+def in_a_cell(value: Any) -> str:
+    """A swept value in words."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .. import plot
 from ..errors import InputError
-from ._outcome import Outcome
+from ._outcome import in_a_cell, Outcome
 
 _MOST_PANELS = 12
 """Settings that one figure shows beside each other. Chosen."""
@@ -79,8 +79,7 @@ def _sweep(outcome: Outcome) -> Iterator[Picture]:
 
 def _draws_sweep(outcome: Outcome, name: str) -> Callable[[], Figure]:
     def draw() -> Figure:
-        *others, _, _ = ("", *outcome.swept) if len(outcome.swept) < 2 else outcome.swept
-        others = [dim for dim in others if dim]
+        others = list(outcome.swept[:-2])
         if not others:
             return _figure_of(plot.sweep(outcome.dataset, name))
         stacked = outcome.dataset.stack(panel=others)
@@ -88,7 +87,7 @@ def _draws_sweep(outcome: Outcome, name: str) -> Callable[[], Figure]:
         figure, axes = _grid(num)
         for place, ax in zip(range(num), axes):
             one = stacked.isel(panel=place)
-            words = [f"{dim} = {one[dim].item():g}" for dim in others]
+            words = [f"{dim} = {in_a_cell(one[dim].item())}" for dim in others]
             plot.sweep(one.drop_vars(["panel", *others]), name, ax=ax)
             bar: Any = ax.collections[0].colorbar
             figure.suptitle(bar.ax.get_ylabel(), fontsize="medium")  # once for all panels
