@@ -26,6 +26,9 @@ from jaxflow.studies._starters import kinds, starter
 
 from .studies import study, tables
 
+# The type checks of the tests would answer before jaxflow.
+pytestmark = pytest.mark.usefixtures("as_users_have_it")
+
 TEXT = """title = "t"
 [network]
 kind = "FeedForward"
@@ -116,6 +119,12 @@ BROKEN = {
         "[sweep]",
         '[output]\nfigures = ["curve"]\n[sweep]',
         "line 22: output.figures: found 'curve'; expected one of curves",
+    ),
+    "a word for steps": (
+        'kind = "gradient_flow"',
+        'kind = "gradient_descent"\nnum_steps = "many"\n'
+        'optimizer = { kind = "sgd", learning_rate = 0.1 }',
+        "line 16: equation.num_steps: found 'many'; expected a whole number",
     ),
     "a wrong optimizer": (
         'kind = "gradient_flow"',

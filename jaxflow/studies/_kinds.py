@@ -7,6 +7,7 @@ hold is translated: a random key is a `seed`, a network inside another is a tabl
 
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,12 +107,20 @@ OTHER = "a file and a class"
 
 def _parameters(make: Callable) -> Iterable[inspect.Parameter]:
     """The arguments of a call, with their types where these can be known."""
-    try:
-        found = inspect.signature(make, eval_str=True)
-    except (NameError, TypeError):  # names that only type checkers see
-        found = inspect.signature(make)
     named = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return [each for each in found.parameters.values() if each.kind not in named]
+    for each in inspect.signature(make).parameters.values():
+        if each.kind not in named:
+            yield each.replace(annotation=_known_type(each.annotation, make))
+
+
+def _known_type(annotation: Any, make: Callable) -> Any:
+    """A type that its module may have written in quotes; anything if it is not known."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, dict(vars(sys.modules[make.__module__])))
+    except (NameError, TypeError, AttributeError):  # names that only type checkers see
+        return Any
 
 
 def _type_in_files(annotation: Any) -> Any:
