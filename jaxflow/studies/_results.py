@@ -18,9 +18,10 @@ class StudyResult:
 
     Examples:
         >>> import jaxflow as jf
-        >>> study = jf.Study.starter("gradient_flow")
-        >>> len(study.settings)
-        1
+        >>> study = jf.Study.starter("langevin").replace({"initialization.num": 2})
+        >>> result = study.run(progress=False)
+        >>> len(result.results), result.swept, result.dataset.final_loss.dims
+        (3, ['temperature'], ('temperature', 'init'))
     """
 
     axes: Sequence[Axis]

@@ -58,7 +58,7 @@ class Study:
         >>> import jaxflow as jf
         >>> study = jf.Study(
         ...     {
-        ...         "network": {"kind": "DiagonalLinear", "depth": 3, "in_size": 1},
+        ...         "network": {"kind": "DiagonalLinear", "depth": 3, "in_size": 2},
         ...         "data": {
         ...             "kind": "values",
         ...             "inputs": [[1, 0], [0, 1]],
