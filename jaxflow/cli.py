@@ -12,7 +12,8 @@ import typer
 from ._command_line import in_plain_words, say
 from ._signals import ends_on_signals
 from ._versions import versions
-from .studies import add_to
+from .gallery import add_to as add_gallery
+from .studies import add_to as add_studies
 
 app = typer.Typer(
     help="Gradient flow of neural networks, for thousands of initializations at once.",
@@ -110,4 +111,5 @@ def bench(
             raise typer.Exit(1)
 
 
-add_to(app)
+add_studies(app)
+add_gallery(app)

@@ -1,0 +1,22 @@
+"""The list of claims, in the order of the table."""
+
+from collections.abc import Sequence
+
+from .._checks import shown
+from ..errors import InputError
+from ._claim import AbstractClaim
+
+CLAIMS: Sequence[AbstractClaim] = ()
+
+
+def claim(name: str) -> AbstractClaim:
+    """The claim of this name.
+
+    Raises:
+        InputError: for a name that there is none of.
+    """
+    for each in CLAIMS:
+        if each.name == name:
+            return each
+    known = ", ".join(each.name for each in CLAIMS)
+    raise InputError("name", shown(name), f"one of {known}")
