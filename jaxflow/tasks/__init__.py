@@ -1,6 +1,7 @@
 """What a network is trained on: inputs, targets and a loss."""
 
 from . import data as data
+from ._abstract import AbstractTask as AbstractTask, check_task as check_task
 from ._losses import (
     AbstractLoss as AbstractLoss,
     AbstractMarginLoss as AbstractMarginLoss,
@@ -15,8 +16,4 @@ from ._margins import (
     margin_residual as margin_residual,
 )
 from ._per_member import TaskPerMember as TaskPerMember
-from ._task import (
-    AbstractTask as AbstractTask,
-    check_task as check_task,
-    Task as Task,
-)
+from ._task import Task as Task

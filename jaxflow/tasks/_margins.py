@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._task import AbstractTask
+from ._abstract import AbstractTask
 
 
 def log_loss_at_origin(task: AbstractTask, outputs: Float[Array, "n out"]):
