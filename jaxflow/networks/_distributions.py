@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._checks import shown
+from .._checks import check_not_negative, shown
 from .._trained import parameters_of
 from ..errors import InputError
 from ._activations import is_linear, leaky_relus
@@ -78,24 +78,36 @@ class Sphere(AbstractDistribution):
         return unravel(normal / jnp.linalg.norm(normal))
 
 
+def _of_biases(value: Any) -> float:
+    return check_not_negative("biases", value)
+
+
 class Gaussian(AbstractDistribution):
     """Layer by layer: normal entries of variance `1/d`, `d` the entries that feed one.
 
     An array of axes (out, in, …) has `d` entries behind its first axis, one of a single
-    axis its length. Biases, which are arrays with that in their name, are zero.
+    axis its length. Biases, which are arrays with that in their name, are zero, or of the
+    standard deviation `biases` where that is given.
     """
+
+    biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.normal(key, shape, dtype)
-        return _by_array(parameters, key, draw)
+        return _by_array(parameters, key, draw, self.biases)
 
 
 class Uniform(AbstractDistribution):
-    """Layer by layer: entries uniform between `-1/√d` and `1/√d`, `d` as for `Gaussian`."""
+    """Layer by layer: entries uniform between `-1/√d` and `1/√d`, `d` as for `Gaussian`.
+
+    Biases are zero, or uniform between `-biases` and `biases` where that is given.
+    """
+
+    biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -1.0, 1.0)
-        return _by_array(parameters, key, draw)
+        return _by_array(parameters, key, draw, self.biases)
 
 
 class Balanced(AbstractDistribution):
@@ -197,16 +209,25 @@ def as_distribution(given: Any, network: eqx.Module) -> AbstractDistribution:
     return fitted
 
 
-def _by_array(parameters, key, draw):
+def _by_array(parameters, key, draw, biases):
     leaves = jax.tree_util.tree_leaves_with_path(parameters)
     keys = jax.random.split(key, max(len(leaves), 1))
-    drawn = [
-        jnp.zeros_like(leaf)
-        if "bias" in jax.tree_util.keystr(path[-1:])
-        else draw(key, leaf.shape, leaf.dtype) / math.sqrt(_fan_in(leaf))
-        for (path, leaf), key in zip(leaves, keys)
-    ]
+
+    def one(path, leaf, key):
+        if not _is_bias(path):
+            return draw(key, leaf.shape, leaf.dtype) / math.sqrt(_fan_in(leaf))
+        return (
+            biases * draw(key, leaf.shape, leaf.dtype) if biases else jnp.zeros_like(leaf)
+        )
+
+    drawn = [one(*leaf, key) for leaf, key in zip(leaves, keys)]
     return jax.tree_util.tree_structure(parameters).unflatten(drawn)
+
+
+def _is_bias(path) -> bool:
+    """Whether an array, or the tuple or list that it is in, is called a bias."""
+    names = [part for part in path if not isinstance(part, jax.tree_util.SequenceKey)]
+    return "bias" in jax.tree_util.keystr(tuple(names[-1:]))
 
 
 def _fan_in(leaf: Array) -> int:
