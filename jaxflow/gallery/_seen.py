@@ -13,7 +13,7 @@ FILE = "seen.json"
 
 @functools.cache
 def _all() -> Mapping[str, Any]:
-    path = importlib.resources.files(__package__).joinpath(FILE)
+    path = importlib.resources.files("jaxflow.gallery").joinpath(FILE)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
