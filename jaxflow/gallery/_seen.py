@@ -17,6 +17,11 @@ def _all() -> Mapping[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def forget_seen() -> None:
+    """Read the file again when it is next asked for."""
+    _all.cache_clear()
+
+
 def seen(name: str, size: Size = "full") -> Mapping[str, Any] | None:
     """Verdicts, time and versions of the last run of a claim; `None` if there is none.
 
