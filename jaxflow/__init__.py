@@ -82,10 +82,12 @@ from .stops import (
 from .tasks import (
     AbstractLoss as AbstractLoss,
     AbstractMarginLoss as AbstractMarginLoss,
+    AbstractRegularizer as AbstractRegularizer,
     AbstractTask as AbstractTask,
     CrossEntropyLoss as CrossEntropyLoss,
     data as data,
     ExponentialLoss as ExponentialLoss,
+    L2 as L2,
     LogisticLoss as LogisticLoss,
     SquareLoss as SquareLoss,
     Task as Task,

@@ -388,6 +388,12 @@ samples = Kind(
     {"none": None},
 )
 loss = Kind({**_THINGS, "a_number": 1.0, "the_class": jf.SquareLoss, "typo": "squared"})
+regularizer = Kind(
+    {
+        **{name: value for name, value in _THINGS.items() if name != "none"},
+        **{"a_number": 0.1, "the_class": jf.L2, "a_loss": jf.SquareLoss()},
+    }
+)
 activation = Kind(
     {
         **{name: value for name, value in _THINGS.items() if name != "a_function"},
@@ -815,8 +821,11 @@ ROWS: dict[str, Row] = {
             "targets": data,
             "loss": loss,
             "sample_weights": weights,
+            "reduction": choices,
+            "regularizer": regularizer,
         },
     ),
+    "L2": Row(jf.L2, _fixed(strength=0.1), {"strength": not_negative}),
     "TaskPerMember": Row(
         jf.TaskPerMember,
         lambda: {"inputs": np.stack([inputs()] * 2), "targets": np.ones((2, 5))},
@@ -825,6 +834,8 @@ ROWS: dict[str, Row] = {
             "targets": more(data, of_one=np.ones(5), of_three=np.ones((3, 5))),
             "loss": loss,
             "sample_weights": more(weights, none_for_one=[[1.0] * 5, [0.0] * 5]),
+            "reduction": choices,
+            "regularizer": regularizer,
         },
     ),
     "CrossEntropyLoss": Row(
@@ -1477,7 +1488,7 @@ NOT_IN_THE_TABLE = {
         [
             *("AbstractEquation", "AbstractStop", "AbstractLevel", "AbstractCrossing"),
             *("AbstractCondition", "AbstractLoss", "AbstractMarginLoss", "AbstractTask"),
-            "AbstractDistribution",
+            *("AbstractDistribution", "AbstractRegularizer"),
             *("solvers.AbstractStepper", "solvers.AbstractStagedSolver"),
             *("flows.AbstractFlow", "flows.AbstractNetworkFlow"),
             *("flows.AbstractPlainFlow", "results.AbstractResult"),

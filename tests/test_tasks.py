@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from sklearn.datasets import load_digits
 
@@ -420,3 +421,117 @@ class Halved(jf.AbstractLoss):
 def test_a_teacher_asks_a_loss_of_ones_own_for_its_targets():
     task = jf.data.teacher_student(teacher(), inputs(), loss=Halved())
     np.testing.assert_allclose(task.targets, teacher_outputs() / 2, rtol=1e-12)
+
+
+def test_mean_is_the_sum_over_the_weights_of_samples():
+    y = targets_for("square")
+    p = predictions()
+    weights = np.array([1.0, 0.0, 2.0, 0.5])
+    losses = np.sum((p - y) ** 2, axis=1) / 2
+    plain = jf.Task(inputs(), y, reduction="mean")
+    weighted = jf.Task(inputs(), y, sample_weights=weights, reduction="mean")
+    assert total_loss(plain, p) == pytest.approx(np.mean(losses))
+    assert total_loss(weighted, p) == pytest.approx(np.average(losses, weights=weights))
+    pulls = weighted.residuals(jnp.asarray(p))
+    np.testing.assert_allclose(pulls, weights[:, None] * (y - p) / 3.5, rtol=1e-13)
+    # Of some samples it is the mean of these.
+    assert total_loss(plain.subset(np.array([0, 2])), p[[0, 2]]) == pytest.approx(
+        np.mean(losses[[0, 2]])
+    )
+
+
+def test_mean_of_margins_runs_the_same_way_at_another_pace():
+    """On the clock of polar coordinates too, which is measured by the loss."""
+    signs = np.sign(inputs()[:, 0])
+    network = jf.FeedForward((2, 3, 1), jf.LeakyReLU(0.5, 2), key=KEY)
+    ends = [
+        jf.gradient_flow(
+            network,
+            jf.Task(inputs(), signs, "logistic", reduction=reduction),
+            stop=jf.LogTime(log_time),
+        )
+        for reduction, log_time in (("sum", 25.0), ("mean", 25.0 + np.log(4)))
+    ]
+    assert float(ends[0].loss) < 1e-6
+    np.testing.assert_allclose(ends[1].loss, ends[0].loss / 4, rtol=1e-8)
+    np.testing.assert_allclose(ends[1].log_norm, ends[0].log_norm, rtol=1e-10)
+
+
+class FourthPowers(jf.AbstractRegularizer):
+    """A regularizer of a user's own."""
+
+    def __call__(self, network):
+        return jnp.sum(jf.networks.flatten(network) ** 4)
+
+
+@pytest.mark.parametrize("regularizer", [jf.L2(0.3), FourthPowers()])
+def test_regularized_flow_and_descent_against_formulas(regularizer):
+    """One layer: `w' = -Xᵀ(Xw - y)/n - ∇R(w)`, by small steps of RK4, and by each step."""
+    x, y = inputs(), inputs()[:, 1] ** 2
+    task = jf.Task(x, y, reduction="mean", regularizer=regularizer)
+    network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=KEY)
+    slope = (lambda w: 4 * w**3) if regularizer == FourthPowers() else (lambda w: 0.3 * w)
+    field = lambda w: -x.T @ (x @ w - y) / 4 - slope(w)
+    w = descended = np.asarray(network.weights[0][0])
+    for _ in range(500):
+        h = 2.0 / 500
+        k1 = field(w)
+        k2 = field(w + h / 2 * k1)
+        k3 = field(w + h / 2 * k2)
+        w = w + h / 6 * (k1 + 2 * k2 + 2 * k3 + field(w + h * k3))
+    for _ in range(20):
+        descended = descended + 0.1 * field(descended)
+    flow = jf.gradient_flow(network, task, stop=jf.Time(2.0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(flow.networks.weights[0][0], w, rtol=1e-8)
+    np.testing.assert_allclose(flow.loss, jf.loss(flow.networks, task), rtol=1e-12)
+    descent = jf.gradient_descent(network, task, optimizer=optax.sgd(0.1), num_steps=20)
+    np.testing.assert_allclose(descent.networks.weights[0][0], descended, rtol=1e-12)
+
+
+def test_batches_of_a_regularized_mean_have_its_gradient_on_average():
+    """Each sample is in half of the batches, and the weights cost the same in all."""
+    x, y = inputs(), inputs()[:, 1] ** 2
+    weights = [1.0, 2.0, 3.0, 4.0]
+    given = {"sample_weights": weights, "reduction": "mean", "regularizer": jf.L2(0.3)}
+    task = jf.Task(x, y, **given)
+    network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=KEY)
+    ensemble = jax.tree_util.tree_map(
+        lambda leaf: jnp.repeat(leaf[None], 4000, axis=0) if eqx.is_array(leaf) else leaf,
+        network,
+    )
+    how = {"optimizer": optax.sgd(0.02), "num_steps": 1}
+    end = jf.gradient_descent(ensemble, task, batch_size=2, key=KEY, **how)
+    start = np.asarray(network.weights[0][0])
+    steps = np.asarray(end.networks.weights[0][:, 0]) - start
+    exact = np.asarray(jf.gradient_descent(network, task, **how).networks.weights[0][0])
+    error = np.std(steps, axis=0) / np.sqrt(len(steps))
+    assert np.all(np.abs(np.mean(steps, axis=0) - (exact - start)) < 4 * error)
+    assert np.all(error < 0.02 * np.abs(exact - start))
+
+
+def test_members_may_have_regularized_means_of_their_own():
+    x, y = inputs(), inputs()[:, 1]
+    given = {"reduction": "mean", "regularizer": jf.L2(0.1)}
+    tasks = jf.TaskPerMember(np.stack([x, x]), np.stack([y, -2 * y]), **given)
+    network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=KEY)
+    ensemble = jf.sample_ensemble(network, 2, key=KEY)
+    both = jf.gradient_flow(ensemble, tasks, stop=jf.Time(1.0))
+    second = jf.gradient_flow(
+        jf.networks.member(ensemble, 1), jf.Task(x, -2 * y, **given), stop=jf.Time(1.0)
+    )
+    np.testing.assert_allclose(both.loss[1], second.loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda network, task: jf.ncf_flow(network, task),
+        lambda network, task: jf.find_kkt(jf.sample_ensemble(network, 2, key=KEY), task),
+        lambda network, task: jf.gradient_flow(network, task, coordinates="polar"),
+    ],
+)
+def test_regularizers_are_refused_where_the_order_counts(call):
+    task = jf.Task(inputs(), inputs()[:, 0], regularizer=jf.L2(0.1))
+    network = jf.FeedForward((2, 3, 1), jf.LeakyReLU(), key=KEY)
+    with pytest.raises(jf.NotHomogeneousError, match="a regularizer"):
+        call(network, task)

@@ -16,7 +16,7 @@ from ..networks import flatten
 from ..tasks import AbstractTask
 from ._abstract import AbstractPlainFlow, Snapshot, snapshot
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
-from ._gradients import downhill, outputs_at
+from ._gradients import downhill, outputs_at, plus_penalty
 from ._sides import sides_of_flow, sides_of_loss
 
 Vector = Float[Array, " parameters"]
@@ -65,13 +65,14 @@ class CartesianFlow(AbstractCartesianFlow):
         args: Float[Array, ""],
     ) -> Snapshot:
         log_norm, direction = log_norm_and_direction(state)
-        outputs = outputs_at(self.network, self.task, state)
+        outputs = self.true_outputs(state, args)
+        loss = self.task.total_loss(outputs)
         return snapshot(
             direction,
             log_norm=log_norm if self.order is None else log_norm + args,
             rescaled_time=clock,
             log_time=jnp.log(clock) + self._log_unit_of_time(args),
-            loss=self.task.total_loss(self._true_outputs(outputs, args)),
+            loss=plus_penalty(loss, self.network, self.task, state),
             gradient_norm=safe_norm(velocity),
             turning_rate=safe_norm(tangent_part(velocity, direction)),
         )

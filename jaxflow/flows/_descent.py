@@ -17,7 +17,7 @@ from ..tasks import AbstractTask
 from ._abstract import Snapshot, snapshot
 from ._cartesian import AbstractCartesianFlow, SHOWN_OF_WEIGHTS
 from ._geometry import log_norm_and_direction, safe_norm, tangent_part
-from ._gradients import downhill, outputs_at
+from ._gradients import downhill, outputs_at, plus_penalty
 
 Vector = Float[Array, " parameters"]
 
@@ -68,7 +68,8 @@ class DescentFlow(AbstractCartesianFlow):
         self, clock: Real[Array, ""], state: Vector, args: Float[Array, ""]
     ) -> Float[Array, ""]:
         """The loss that the field is the negative gradient of."""
-        return self.task.total_loss(outputs_at(self.network, self.task, state))
+        loss = self.task.total_loss(outputs_at(self.network, self.task, state))
+        return plus_penalty(loss, self.network, self.task, state)
 
     def terms(self, args: Float[Array, ""]) -> diffrax.AbstractTerm:
         return DescentTerm(self.vector_field, self.loss)  # pyright: ignore[reportCallIssue]

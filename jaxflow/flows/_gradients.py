@@ -46,13 +46,51 @@ def downhill(
     parameters: Float[Array, " parameters"],
     scaled: Callable[[Float[Array, "n out"]], Float[Array, "n out"]] = lambda h: h,
 ) -> Float[Array, " parameters"]:
-    """`-Σ_i J_i(w)ᵀ ℓ'(ŷ_i, y_i)` with `ŷ = scaled(H(x; w))`.
+    """`-Σ_i J_i(w)ᵀ ℓ'(ŷ_i, y_i)` with `ŷ = scaled(H(x; w))`, and `-∇R(w)` if there is one.
 
     NaN where the loss is NaN or infinite.
     """
+    on_samples = downhill_on_samples(network, task, parameters, scaled)
+    return less_penalty(on_samples, network, task, parameters)
+
+
+def downhill_on_samples(
+    network: eqx.Module,
+    task: AbstractTask,
+    parameters: Float[Array, " parameters"],
+    scaled: Callable[[Float[Array, "n out"]], Float[Array, "n out"]] = lambda h: h,
+) -> Float[Array, " parameters"]:
+    """The negative gradient of the loss of the samples alone."""
     outputs, pull = outputs_and_pull(network, task, parameters)
     outputs = scaled(outputs)
     return where_defined(pull(task.residuals(outputs)), task.total_loss(outputs))
+
+
+def less_penalty(
+    gradient: Float[Array, " parameters"],
+    network: eqx.Module,
+    task: AbstractTask,
+    parameters: Float[Array, " parameters"],
+) -> Float[Array, " parameters"]:
+    """A field less `∇R(w)`, where the task has a regularizer."""
+    if not task.has_penalty:
+        return gradient
+    rebuild = unflattener(network)
+    of_weights = lambda weights: task.penalty(rebuild(weights))
+    penalty, slope = jax.value_and_grad(of_weights)(parameters)
+    return gradient - where_defined(slope, penalty)
+
+
+def plus_penalty(
+    loss: Float[Array, ""],
+    network: eqx.Module,
+    task: AbstractTask,
+    parameters: Float[Array, " parameters"],
+) -> Float[Array, ""]:
+    """A loss of samples and `R(w)`, where the task has a regularizer."""
+    if not task.has_penalty:
+        return loss
+    return loss + task.penalty(unflattener(network)(parameters))
 
 
 def where_defined(

@@ -22,6 +22,7 @@ from ..networks import (
     unflattener,
 )
 from ..tasks import AbstractTask
+from ._gradients import plus_penalty
 
 Weights = Float[Array, " parameters"]
 
@@ -129,8 +130,8 @@ def _outputs(data: Any, weights: Weights) -> Array:
 
 
 def _loss(data: Any, weights: Weights) -> Array:
-    _, task = data
-    return task.total_loss(_outputs(data, weights))
+    network, task = data
+    return plus_penalty(task.total_loss(_outputs(data, weights)), network, task, weights)
 
 
 def _loss_of_outputs(task: Any, outputs: Array) -> Array:

@@ -75,6 +75,20 @@ class Verdict:
             return f">= {self.least:.4g}"
         return f"{self.least:.4g} to {self.most:.4g}"
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """What tables show and files keep of it, in plain values."""
+        figure = float(self.figure)
+        return {
+            "statement": self.statement,
+            "figure": figure if math.isfinite(figure) else None,
+            "seen": f"{figure:.4g}",
+            "bound": self.bound,
+            "reason": self.reason,
+            "state": self.state,
+            "note": self.note,
+        }
+
 
 class AbstractClaim(abc.ABC):
     """A published claim, with what is run to see whether it holds.

@@ -1,7 +1,6 @@
 """The command `jaxflow gallery`."""
 
 import pathlib
-import time
 from typing import Annotated
 
 import jax
@@ -13,7 +12,7 @@ from .._signals import ends_on_signals
 from ..errors import InputError
 from ._claims import claim, CLAIMS
 from ._showing import show, Shown
-from ._tables import in_a_line, table_of_claims, table_of_verdicts
+from ._tables import table_of_claims, table_of_runs, table_of_verdicts
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,16 +60,8 @@ def gallery(
             folder = output / each.name / size
             found = show(each, size, folder, False if quiet else None)
             shown.append(found)
-            console.print(table_of_verdicts(each, found.verdicts))
+            rows = [verdict.row for verdict in found.verdicts]
+            console.print(table_of_verdicts(each, rows))
             typer.echo(f"{found.seconds:.0f} s; wrote {folder}")
         if every:
-            _print_all(shown, console)
-
-
-def _print_all(shown: list[Shown], console: rich.console.Console) -> None:
-    for each in shown:
-        states = in_a_line([verdict.state for verdict in each.verdicts])
-        line = f"{each.claim.name}: {states}, {each.seconds:.0f} s"
-        console.print(line, highlight=False, markup=False)
-    total = sum(each.seconds for each in shown)
-    console.print(f"{time.strftime('%Y-%m-%d')}: {total:.0f} s in all", highlight=False)
+            console.print(table_of_runs([each.as_json() for each in shown]))

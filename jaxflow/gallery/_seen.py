@@ -13,8 +13,13 @@ FILE = "seen.json"
 
 @functools.cache
 def _all() -> Mapping[str, Any]:
-    path = importlib.resources.files(__package__).joinpath(FILE)
+    path = importlib.resources.files("jaxflow.gallery").joinpath(FILE)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def forget_seen() -> None:
+    """Read the file again when it is next asked for."""
+    _all.cache_clear()
 
 
 def seen(name: str, size: Size = "full") -> Mapping[str, Any] | None:

@@ -30,22 +30,13 @@ class Shown:
 
     def as_json(self) -> dict[str, Any]:
         """Verdicts, time and versions in plain values."""
-        rows = [
-            {
-                **{k: v for k, v in dataclasses.asdict(each).items() if k != "applies"},
-                "bound": each.bound,
-                "state": each.state,
-            }
-            for each in self.verdicts
-        ]
-        plain = lambda value: value if not isinstance(value, float) else _finite(value)
         return {
             "claim": self.claim.name,
             "size": self.size,
             "seconds": round(self.seconds, 1),
             "date": time.strftime("%Y-%m-%d"),
             "versions": versions(),
-            "verdicts": [{name: plain(v) for name, v in row.items()} for row in rows],
+            "verdicts": [each.row for each in self.verdicts],
         }
 
 
@@ -105,7 +96,3 @@ def _written(shown: Shown, folder: pathlib.Path) -> Shown:
     text = json.dumps(shown.as_json(), indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     return shown
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None

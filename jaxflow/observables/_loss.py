@@ -30,4 +30,5 @@ def loss(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
         1.5
     """
     task = fitted(network, task)
-    return task.total_loss(task.outputs(network))
+    loss = task.total_loss(task.outputs(network))
+    return loss + task.penalty(network) if task.has_penalty else loss

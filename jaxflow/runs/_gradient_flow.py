@@ -110,8 +110,7 @@ class GradientFlow(AbstractEquation):
                 raise
             raise NotHomogeneousError(
                 "coordinates",
-                f'"{self.coordinates}" with a network that is not homogeneous: '
-                f"{error.found}",
+                f'"{self.coordinates}" with {_whose_fault(error)}{error.found}',
                 '"auto" or "cartesian"',
                 error.discrepancy,
             ) from error
@@ -226,6 +225,9 @@ def gradient_flow(
 
 def order_of(networks: AbstractNetworks, task: Any) -> int | float:
     """The order of the networks, with errors that name the caller's argument."""
+    if task.example.has_penalty:
+        found = "a regularizer, beside which the flow has no order"
+        raise NotHomogeneousError("task", found, "a loss of outputs alone", float("nan"))
     try:
         degrees = {order(one, task.inputs) for one in _examples(networks)}
     except NotHomogeneousError as error:
@@ -239,6 +241,10 @@ def order_of(networks: AbstractNetworks, task: Any) -> int | float:
         expected = "members of one order, with what is not trained in each"
         raise NotHomogeneousError("networks", found, expected, float("nan"))
     return degrees.pop()
+
+
+def _whose_fault(error: InputError) -> str:
+    return "" if error.argument == "task" else "a network that is not homogeneous: "
 
 
 _MOST_EXAMPLES = 8

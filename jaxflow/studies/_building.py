@@ -149,6 +149,21 @@ class Workshop:
         order = np.random.default_rng(table.seed).permutation(task.num_samples)
         return task.subset(np.sort(order[num:])), task.subset(np.sort(order[:num]))
 
+    def whole_task(self, task: Task, reduction: str, regularizer: Any) -> Task:
+        """The task with its sum or mean, and with what its weights cost."""
+        if reduction == "sum" and regularizer is None:
+            return task
+        given = {}
+        if regularizer is not None:
+            make = parts.REGULARIZERS[regularizer.kind]
+            given["regularizer"] = self.made(regularizer, ("regularizer",), make)
+        return Task(
+            *(task.inputs, task.targets, task.loss),
+            sample_weights=task.sample_weights,
+            reduction=reduction,
+            **given,
+        ).astype(self.dtype)
+
     def _task_of_values(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
         with self.source.at(key):
             inputs = _array("inputs", table.inputs)

@@ -19,7 +19,14 @@ from ..networks import (
     Sphere,
     Uniform,
 )
-from ..tasks import CrossEntropyLoss, data, ExponentialLoss, LogisticLoss, SquareLoss
+from ..tasks import (
+    CrossEntropyLoss,
+    data,
+    ExponentialLoss,
+    L2,
+    LogisticLoss,
+    SquareLoss,
+)
 from ._kinds import Argument, by_kind, Number, Section, section_of
 from ._makers import gaussian_points
 
@@ -152,6 +159,9 @@ _losses = [
     section_of(kind, make, {"class_weights": _weights}) for kind, make in LOSSES.items()
 ]
 Loss = Literal[tuple(LOSSES)] | by_kind(_losses)  # pyright: ignore
+
+REGULARIZERS = {"L2": L2}
+Regularizer = by_kind([section_of(kind, make) for kind, make in REGULARIZERS.items()])
 
 # -- initializations --
 

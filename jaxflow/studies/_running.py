@@ -75,6 +75,9 @@ def prepare(group: Group, workshop: Workshop) -> Prepared:
             found = f"{tables.data.held_out} beside a test of its own"
             raise workshop.source.fault(("data", "held_out"), found, "one of the two")
         test = workshop.task(tables.test, ("test",), loss)
+    task = workshop.whole_task(task, tables.reduction, tables.regularizer)
+    if test is not None:  # looks at outputs alone
+        test = workshop.whole_task(test, tables.reduction, None)
     network = workshop.network(tables.network, ("network",), task)
     drawn = workshop.initializations(tables.initialization, network)
     if tables.analysis is not None:

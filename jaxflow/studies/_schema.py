@@ -43,7 +43,7 @@ from ._kinds import (
     Section,
     section_of,
 )
-from ._parts import COMMON, Data, Distribution, Loss, Network, SEED, Seed
+from ._parts import COMMON, Data, Distribution, Loss, Network, Regularizer, SEED, Seed
 
 
 class Initialization(Section):
@@ -236,6 +236,10 @@ class StudyTables(Section):
     data: Data
     test: Data | None = Field(None, description="data of which the final loss is kept too")
     loss: Loss | None = Field(None, description="square if the data do not say")
+    reduction: Literal["sum", "mean"] = Field("sum", description="of losses of samples")
+    regularizer: Regularizer | None = Field(
+        None, description="what the weights cost, beside the loss of samples"
+    )
     initialization: Initialization = Initialization()  # pyright: ignore[reportCallIssue]
     equation: Equation | None = Field(None, description="what members follow")
     analysis: Analysis | None = Field(None, description="in place of an equation")

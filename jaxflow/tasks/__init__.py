@@ -16,4 +16,5 @@ from ._margins import (
     margin_residual as margin_residual,
 )
 from ._per_member import TaskPerMember as TaskPerMember
+from ._regularizers import AbstractRegularizer as AbstractRegularizer, L2 as L2
 from ._task import Task as Task

@@ -19,6 +19,8 @@ AnyTask = TypeVar("AnyTask", bound="AbstractTask")
 class AbstractTask(eqx.Module):
     """What a network is trained on: a loss `𝓛(w)` that is a sum of `ℓ` over samples.
 
+    Beside it, tasks may have a regularizer: a term that is a function of the weights alone.
+
     `Task` is the one with finite data. A subclass says how many samples there are and what
     the outputs, losses and margins on them are. In all methods `outputs` are those of
     `outputs(network)`.
@@ -33,6 +35,15 @@ class AbstractTask(eqx.Module):
     loss: eqx.AbstractVar[AbstractLoss]
     inputs: eqx.AbstractVar[PyTree[Shaped[Array, "n ..."]]]
     """Samples `x` that a network can be called on one by one."""
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the loss has a term that is a function of the weights alone."""
+        return False
+
+    def penalty(self, network: eqx.Module) -> Float[Array, ""]:
+        """`R(w)`, the term of the loss that is a function of the weights alone."""
+        return jnp.zeros(())
 
     def misfit(self, network: eqx.Module) -> str | None:
         """Why a network cannot be trained on the task; `None` if it can."""
@@ -59,7 +70,7 @@ class AbstractTask(eqx.Module):
 
     @abc.abstractmethod
     def total_loss(self, outputs: Float[Array, "n out"]) -> Float[Array, ""]:
-        """`Σ_i ℓ(ŷ_i, y_i)` for the outputs `ŷ`."""
+        """`Σ_i ℓ(ŷ_i, y_i)` for the outputs `ŷ`, without what the weights cost."""
 
     @abc.abstractmethod
     def residuals(self, outputs: Float[Array, "n out"]) -> Float[Array, "n out"]:
@@ -118,20 +129,29 @@ class AbstractTask(eqx.Module):
     def log_losses_of_margins(
         self, margins: Float[Array, "n *margins"]
     ) -> Float[Array, " n"]:
-        """`log(s_i ℓ_i)` of every sample; minus infinity for samples of no weight."""
+        """`log(s_i ℓ_i)` of every sample, less the logarithm of the divisor.
+
+        Minus infinity for samples of no weight.
+        """
+        divided_by = jnp.log(self.divisor)
         weights = self.weights_of_samples
         if weights is None:
-            return jax.vmap(self.margin_loss.log_of_margins)(margins)
+            return jax.vmap(self.margin_loss.log_of_margins)(margins) - divided_by
         counts = weights > 0
         finite = jnp.where(counts.reshape(-1, *(1,) * (margins.ndim - 1)), margins, 0.0)
         losses = jax.vmap(self.margin_loss.log_of_margins)(finite)
         log_weights = jnp.log(jnp.where(counts, weights, 1.0))
-        return jnp.where(counts, losses + log_weights, -jnp.inf)
+        return jnp.where(counts, losses + log_weights - divided_by, -jnp.inf)
 
     @property
     def weights_of_samples(self) -> Float[Array, " n"] | None:
         """`s_i`, where samples have weights."""
         return None
+
+    @property
+    def divisor(self) -> Any:
+        """What the sum over samples is divided by: one, or `Σ_i s_i` for a mean."""
+        return 1.0
 
     def shaped_for(self: AnyTask, network: eqx.Module) -> AnyTask:
         """The same task for the outputs of a network like this one, as rows (n, out)."""

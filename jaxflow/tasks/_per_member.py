@@ -12,6 +12,7 @@ from .._checks import check_numbers, check_rows
 from .._samples import as_arrays, num_samples
 from ..errors import InputError
 from ._losses import AbstractLoss
+from ._regularizers import AbstractRegularizer
 from ._task import Task
 
 
@@ -27,6 +28,8 @@ class TaskPerMember(eqx.Module):
         targets: `y`, (num, n), (num, n, …), or a pytree of such arrays.
         loss: as for `Task`, the same for all.
         sample_weights: (num, n), or (n,) for all.
+        reduction: as for `Task`.
+        regularizer: as for `Task`, the same for all.
 
     Raises:
         InputError: as `Task` does, and for numbers of members that differ.
@@ -50,6 +53,8 @@ class TaskPerMember(eqx.Module):
         loss: str | AbstractLoss = "square",
         *,
         sample_weights: ArrayLike | None = None,
+        reduction: str = "sum",
+        regularizer: AbstractRegularizer | None = None,
     ):
         x, y = as_arrays("inputs", inputs), as_arrays("targets", targets)
         shape = _leading("inputs", x)
@@ -69,14 +74,22 @@ class TaskPerMember(eqx.Module):
         # Checked as samples of one task.
         one_axis = lambda a: a.reshape(-1, *a.shape[2:])
         rows = jax.tree_util.tree_map(one_axis, (x, y, weights))
-        flat = Task(rows[0], rows[1], loss, sample_weights=rows[2])
+        flat = Task(
+            *(rows[0], rows[1], loss),
+            sample_weights=rows[2],
+            reduction=reduction,
+            regularizer=regularizer,
+        )
         two_axes = lambda a: a.reshape(*shape, *a.shape[1:])
         parts = (flat.inputs, flat.targets, flat.sample_weights)
         self.each = flat.with_samples(*jax.tree_util.tree_map(two_axes, parts))
-        own_loss = jax.tree_util.tree_map(
-            lambda a: on_device(repeated(a, shape[0])) if eqx.is_array(a) else a, flat.loss
+        of_all = lambda task: (task.loss, task.regularizer)
+        own = jax.tree_util.tree_map(
+            lambda a: on_device(repeated(a, shape[0])) if eqx.is_array(a) else a,
+            of_all(flat),
         )
-        self.each = eqx.tree_at(lambda task: task.loss, self.each, own_loss)
+        none = lambda node: node is None
+        self.each = eqx.tree_at(of_all, self.each, own, is_leaf=none)
 
     @property
     def num_members(self) -> int:

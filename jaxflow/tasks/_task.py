@@ -10,15 +10,25 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from .._arrays import on_device
-from .._checks import check_key, check_numbers, check_rows, check_whole, is_traced
+from .._checks import (
+    check_choice,
+    check_key,
+    check_numbers,
+    check_rows,
+    check_whole,
+    is_traced,
+)
 from .._samples import as_arrays, is_several, num_samples, output_of, sample_of
 from ..errors import InputError
 from ._abstract import AbstractTask
 from ._losses import AbstractLoss, as_loss, in_form
+from ._regularizers import AbstractRegularizer, as_regularizer
 
 
 class Task(AbstractTask):
     """Inputs, targets and a loss: `𝓛(w) = Σ_i s_i ℓ(H(x_i; w), y_i)`, a sum over samples.
+
+    Or their mean, `Σ_i s_i ℓ_i / Σ_i s_i`, and with a regularizer `R(w)` beside it.
 
     Inputs, targets and what a network gives may be pytrees of arrays (tuples, dicts) of any
     rank, such as sequences. A tuple or a dict of inputs is one argument of the network.
@@ -33,6 +43,10 @@ class Task(AbstractTask):
         loss: `"square"`, `"logistic"`, `"exponential"`, `"cross_entropy"`, or any
             `AbstractLoss`.
         sample_weights: `s`, (n,), not negative; ones if not given.
+        reduction: `"sum"` or `"mean"`, of which the flow is slower by the factor `n`.
+        regularizer: `R`, such as `jaxflow.L2(0.1)`, any `AbstractRegularizer`. With it the
+            loss has no order of homogeneity: flows are Cartesian, and there is no neural
+            correlation function.
 
     Raises:
         InputError: for empty data, NaN or infinite values, numbers of samples that differ,
@@ -52,6 +66,8 @@ class Task(AbstractTask):
     targets: PyTree[Shaped[Array, "..."]]
     loss: AbstractLoss
     sample_weights: Float[Array, "..."] | None = None
+    regularizer: AbstractRegularizer | None = None
+    reduction: str = eqx.field(static=True, default="sum")
 
     def __init__(
         self,
@@ -60,8 +76,12 @@ class Task(AbstractTask):
         loss: str | AbstractLoss = "square",
         *,
         sample_weights: ArrayLike | Sequence | None = None,
+        reduction: str = "sum",
+        regularizer: AbstractRegularizer | None = None,
     ):
         self.loss = as_loss(loss)
+        self.reduction = check_choice("reduction", reduction, REDUCTIONS)
+        self.regularizer = as_regularizer(regularizer)
         x, y = as_arrays("inputs", inputs), as_arrays("targets", targets)
         num = num_samples("inputs", x)
         leaves = jax.tree_util.tree_leaves(y)
@@ -105,6 +125,22 @@ class Task(AbstractTask):
     def weights_of_samples(self) -> Float[Array, " n"] | None:
         return self.sample_weights
 
+    @property
+    def divisor(self) -> Any:
+        if self.reduction == "sum":
+            return 1.0
+        weights = self.sample_weights
+        return float(self.num_samples) if weights is None else jnp.sum(weights)
+
+    @property
+    def has_penalty(self) -> bool:
+        return self.regularizer is not None
+
+    def penalty(self, network: eqx.Module) -> Float[Array, ""]:
+        if self.regularizer is None:
+            return super().penalty(network)
+        return self.regularizer(network)
+
     def outputs(self, network: eqx.Module) -> Float[Array, "n out"]:
         outputs = jax.vmap(cast(Callable, network))(self.inputs)
         rows = [
@@ -117,12 +153,16 @@ class Task(AbstractTask):
         losses = jax.vmap(self.loss)(outputs, self.target_rows)
         weights = self.sample_weights
         # A sample that does not count may have any loss.
-        return jnp.sum(losses if weights is None else _times(weights, losses))
+        total = jnp.sum(losses if weights is None else _times(weights, losses))
+        return self._reduced(total)
 
     def residuals(self, outputs: Float[Array, "n out"]) -> Float[Array, "n out"]:
         found = -jax.vmap(jax.grad(self.loss))(outputs, self.target_rows)
         weights = self.sample_weights
-        return found if weights is None else _times(weights[:, None], found)
+        return self._reduced(found if weights is None else _times(weights[:, None], found))
+
+    def _reduced(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        return values if self.reduction == "sum" else values / self.divisor
 
     def margins(self, outputs: Float[Array, "n out"]) -> Float[Array, "n *margins"]:
         """`y_i ŷ_i` for labels ±1, `ŷ_y - ŷ_k` for classes (infinite for `k = y`).
@@ -184,6 +224,9 @@ def _is_flat(output: PyTree) -> bool:
 
 def as_vector(output: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((output.size,), output.dtype)
+
+
+REDUCTIONS = ("sum", "mean")
 
 
 def _times(weights: Float[Array, "..."], values: Float[Array, "..."]):
