@@ -36,7 +36,9 @@ from .networks import (
 from .observables import (
     cosine as cosine,
     CosineTo as CosineTo,
+    distinct_knots as distinct_knots,
     kkt_residual as kkt_residual,
+    knots as knots,
     layer_norms as layer_norms,
     loss as loss,
     margin as margin,

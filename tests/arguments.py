@@ -45,6 +45,11 @@ def network():
 
 
 @functools.cache
+def one_variable():
+    return jf.FeedForward((1, 3, 1), jf.LeakyReLU(0.5), biases=True, key=key())
+
+
+@functools.cache
 def ensemble():
     return jf.sample_ensemble(network(), NUM, key=key())
 
@@ -219,6 +224,10 @@ _NO_NUMBERS = {
     "ragged": [[0.5], [0.5, 0.5]],
 }
 _NO_NUMBER = {**_NO_NUMBERS, "two": np.array([0.5, 0.5]), "list": [0.5], "empty": []}
+knots_of_neurons = Kind(
+    {k: v for k, v in _NO_NUMBERS.items() if k not in ("nan", "nan_of_jax")},
+    {"with_nan": [0.5, np.nan, 1.0], "infinite": np.array([np.inf, 1.0, 2.0])},
+)
 _INFINITE = {"infinity": float("inf"), "minus_infinity": -np.inf}
 _NEGATIVE = {
     "negative": -0.5,
@@ -1114,6 +1123,21 @@ ROWS: dict[str, Row] = {
         name: Row(getattr(jf, name), _observable(), _OF_WEIGHTS)
         for name in ("norm", "layer_norms", "singular_values", "stable_rank", "weights")
     },
+    "knots": Row(
+        jf.knots,
+        lambda: {"network": one_variable(), "task": task()},
+        {"network": more(one_network, two_inputs=network), "task": optional(a_task)},
+    ),
+    "distinct_knots": Row(
+        jf.distinct_knots,
+        _fixed(position=[0.0, 1.0, 1.1], mass=[1.0, 0.5, 0.5], within=0.2, share=0.1),
+        {
+            "position": knots_of_neurons,
+            "mass": more(knots_of_neurons, long=np.ones(9), matrix=np.ones((3, 3))),
+            "within": positive,
+            "share": share,
+        },
+    ),
     "cosine": Row(
         jf.cosine,
         lambda: {"network": network(), "reference": network()},

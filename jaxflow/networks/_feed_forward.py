@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Real
 from .._arrays import as_float
 from .._checks import check_dtype, check_key, check_positive, check_sizes, shown
 from ..errors import InputError
-from ._activations import check_activation, needs_radius
+from ._activations import check_activation, has_kink, needs_radius
 from ._drawing import gaussian
 
 Biases: TypeAlias = bool | Literal["first"]
@@ -117,6 +117,25 @@ class FeedForward(eqx.Module):
             return None  # of a chain they are found by its form
         neurons, fan_in, out = np.arange(self.sizes[1]), self.sizes[0], self.sizes[2]
         return np.concatenate([np.repeat(neurons, fan_in), np.tile(neurons, out), neurons])
+
+    def knots(self) -> tuple[Float[Array, " neurons"], Float[Array, " neurons"]]:
+        """Where the slope of a function of one variable jumps, and by how much, by neurons.
+
+        Raises:
+            InputError: for another network than one of two layers and kinks.
+        """
+        if len(self.weights) != 2 or (self.sizes[0], self.sizes[-1]) != (1, 1):
+            expected = "sizes (1, neurons, 1)"
+            raise InputError("network", f"a FeedForward of sizes {self.sizes}", expected)
+        if not has_kink(self.activation):
+            expected = "a LeakyReLU of power 1 with a kink"
+            raise InputError("network", f"the activation {self.activation}", expected)
+        rows, columns = self.weights[0][:, 0], self.weights[1][0]
+        bias = self.biases[0] if self.biases else jnp.zeros_like(rows)
+        looks = rows != 0
+        position = jnp.where(looks, -bias / jnp.where(looks, rows, 1.0), jnp.inf)
+        jump = self.output_scale * (1 - self.activation.slope)  # pyright: ignore
+        return position, jump * columns * jnp.abs(rows)
 
     def __call__(self, x: Real[Array, " in"], *, key=None) -> Float[Array, " out"]:
         """The network's output for one sample `x`; `key` is ignored."""

@@ -3,6 +3,7 @@
 - `as_feed_forward()`: the same function as a `FeedForward` with the same parameters.
 - `blocks()`: the number of each parameter's block, of which the output is a sum.
 - `switches(x)`: on which side of its kink every neuron is, for one sample.
+- `knots()`: where a function of one variable has jumps of its slope, and which, by neurons.
 - `layer_matrices`: the layers as matrices, a property or a method.
 
 The first two may give `None` where they do not know. A module that has none of them works

@@ -2,6 +2,12 @@
 
 from ..networks import layer_matrices as layer_matrices
 from ._kkt import kkt_residual as kkt_residual
+from ._knots import (
+    distinct_knots as distinct_knots,
+    DistinctKnots as DistinctKnots,
+    Knots as Knots,
+    knots as knots,
+)
 from ._loss import loss as loss
 from ._margins import (
     margin as margin,

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..flows._geometry import log_norm_and_direction, safe_norm
 from ..networks import check_one, flatten, layer_matrices, num_members
 from ..tasks import AbstractTask, check_task
+from ._knots import knots
 
 
 def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, ""]:
@@ -233,6 +234,7 @@ def _shapes(network: eqx.Module) -> list[tuple[int, ...]]:
 
 
 _DIMENSIONS = (
+    (knots, ("neuron",)),
     (layer_norms, ("layer",)),
     (stable_rank, ("layer",)),
     (singular_values, ("layer", "singular_value")),

@@ -186,8 +186,8 @@ SteppingSection = section_of(
 FUNCTIONS = {
     name: getattr(observables, name)
     for name in (
-        *("kkt_residual", "layer_norms", "loss", "margin", "margin_kkt_residual", "norm"),
-        *("normalized_margin", "singular_values", "smoothed_normalized_margin"),
+        *("kkt_residual", "knots", "layer_norms", "loss", "margin", "margin_kkt_residual"),
+        *("norm", "normalized_margin", "singular_values", "smoothed_normalized_margin"),
         *("stable_rank", "weights"),
     )
 }
