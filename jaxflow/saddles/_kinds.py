@@ -10,8 +10,7 @@ with the least `‖∇𝓛‖` and the wait `W` from there to the departure. As 
 `∫ ‖∇𝓛‖² dt`, it is the least square of the gradient over its mean: near one for a steady
 descent, small where something begins to grow. Where the small parts predict a longer wait
 than there was, `W` is that one: a member that leaves long before its small parts can was
-not
-at rest. That a prediction comes true is not asked.
+not at rest. That a prediction comes true is not asked.
 """
 
 import dataclasses

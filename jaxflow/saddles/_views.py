@@ -76,7 +76,7 @@ class View(NamedTuple):
     rank: int
     residual: np.ndarray
     small: np.ndarray  # what of the row has not grown; NaN where that cannot be told
-    can_leave: bool  # false only where the small parts are zero
+    can_leave: bool  # false only where the small parts are zero, but for a start
     is_minimum: bool
     at_origin: bool
 
@@ -163,7 +163,8 @@ class Viewer:
                 rank=int(rank[i]),
                 residual=residual[i],
                 small=small[i],
-                can_leave=not size[i] == 0,
+                # What has grown need not be at rest where a member starts.
+                can_leave=bool(size[i] != 0 or (visit.number == 0 and not origin[i])),
                 is_minimum=bool(minimum[i] & ~origin[i]),
                 at_origin=bool(origin[i]),
             )
