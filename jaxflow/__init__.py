@@ -65,7 +65,13 @@ from .runs import (
     sliding_solver as sliding_solver,
     Stepping as Stepping,
 )
-from .saddles import saddle_to_saddle as saddle_to_saddle, SaddleToSaddle as SaddleToSaddle
+from .saddles import (
+    limiting_path as limiting_path,
+    LimitingPath as LimitingPath,
+    saddle_to_saddle as saddle_to_saddle,
+    SaddleToSaddle as SaddleToSaddle,
+    starts_near_saddle as starts_near_saddle,
+)
 from .stops import (
     AbstractCondition as AbstractCondition,
     AbstractCrossing as AbstractCrossing,

@@ -89,7 +89,8 @@ def saddle_to_saddle():
     numbers = lambda *shape: random.standard_normal((NUM, *shape))
     both = (
         "log_arrival log_closest log_departure predicted_log_departure loss log_gradient "
-        "lowest_curvature largest_curvature log_small kkt_value cosine kkt_residual"
+        "lowest_curvature largest_curvature log_small kkt_value cosine kkt_residual "
+        "steadiness"
     ).split()
     return jf.SaddleToSaddle(
         **{name: numbers(saddles) for name in both},
@@ -97,6 +98,7 @@ def saddle_to_saddle():
         num_saddles=np.array([1, 3, 2, 3, 1]),
         status=np.array(["LossBelow", "stays", "minimum", "stays", "max_steps"]),
         index=np.arange(NUM * saddles).reshape(NUM, saddles) - 1,
+        kind=np.resize(["origin", "saddle", "near_miss", ""], (NUM, saddles)),
         active=numbers(saddles, 2) > 0,
         rank=np.arange(NUM * saddles).reshape(NUM, saddles),
         loss_curve=numbers(6),
