@@ -32,6 +32,8 @@ class SecondOrder(NamedTuple):
     """The number of ascent directions."""
     num_kinks: int
     """The number of samples that are on the kink of an active neuron."""
+    gap: float
+    """How far below zero, as a share of `λ`, the nearest eigenvalue is that is not zero."""
 
 
 def second_order(objective: AbstractObjective, point: Finish) -> SecondOrder:
@@ -67,7 +69,9 @@ def second_order(objective: AbstractObjective, point: Finish) -> SecondOrder:
     if len(groups):
         ascending += _rising(objective, point, rows[kinked], groups, multiplier)
     samples = np.unique(groups % objective.task.num_samples)
-    return SecondOrder(spectrum, ascending, len(samples))
+    below = -spectrum / abs(multiplier)
+    gap = np.min(below[below > _ZERO], initial=np.inf)
+    return SecondOrder(spectrum, ascending, len(samples), float(gap))
 
 
 def _rising(objective, point: Finish, rows, groups, multiplier: float) -> int:
