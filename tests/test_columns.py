@@ -56,6 +56,7 @@ def kkt_points():
         num_kinks=np.arange(num),
         basin=np.array([2, 1, 1, 2]),
         rank_one=np.array([True, False, True, True]),
+        rank_one_missed=np.array([1e-12, 0.5, np.nan, 0.0]),
         ends=np.array([0, 3, -1, 1, 2, 0, -2, 3]),
         member_residual=np.array([1e-12, 2e-12, np.nan, 0, 0, 0, 0.5, 0]),
         settings={"network": "FeedForward", "num_parameters": 16, "order": 3, "tol": 1e-9},

@@ -20,6 +20,7 @@ from ..networks import (
     as_jax,
     flatten_rows,
     Initializations,
+    member,
     smoothed,
     unflatten_rows,
 )
@@ -36,7 +37,8 @@ from ._measures import (
 )
 from ._objective import AbstractObjective, KinkedObjective, objective_of
 from ._points import CONVERGED, KKTPoints, NOT_CONVERGED, same_points, ZERO_TYPE
-from ._second_order import second_order, SecondOrder
+from ._rank_one import missed_by
+from ._second_order import padded, second_order, SecondOrder
 
 # What these do is described in docs/theory.md (Finding KKT points). They were chosen; the
 # table there (How often rank one) and the tests of find_kkt were run with them.
@@ -200,7 +202,7 @@ class Search:
         numbers = self.distinct(ends)
         found = self.second_order(ends, numbers)
         index = np.array([point.index for point in found])
-        if self.has_kinks or not np.any(index > 0):
+        if self.has_kinks or not (index > 0).any():
             return ends, numbers, found
         ends = self._flow_on(ends, (numbers >= 0) & (index[numbers] > 0))
         return ends, (numbers := self.distinct(ends)), self.second_order(ends, numbers)
@@ -232,22 +234,20 @@ class Search:
         vectors, value = ends.finish.vector[rows], ends.finish.value[rows]
         networks = unflatten_rows(self.one, vectors)
         ratios = [second_over_first(layer) for layer in layers_of(networks)]
-        most = max((len(point.spectrum) for point in found), default=0)
-        spectra = [
-            np.pad(p.spectrum, (0, most - len(p.spectrum)), constant_values=np.nan)
-            for p in found
-        ]
         unknown = np.full(len(rows), -1)
+        kinks = np.array([p.num_kinks for p in found], int) if found else unknown
+        missed = missed_by([member(networks, k) for k in range(len(rows))], self.task)
         return KKTPoints(
             networks=as_jax(networks),
             value=value,
             multiplier=self.order * value,
             residual=ends.finish.residual[rows],
             index=np.array([p.index for p in found], int) if found else unknown,
-            spectrum=np.array(spectra) if found else None,
-            num_kinks=np.array([p.num_kinks for p in found], int) if found else unknown,
+            spectrum=padded(found),
+            num_kinks=kinks,
             basin=np.array([np.sum(numbers == k) for k in range(len(rows))], int),
             rank_one=np.all([ratio <= RANK_ONE for ratio in ratios], axis=0),
+            rank_one_missed=np.where(kinks > 0, np.nan, missed),
             ends=numbers,
             member_residual=np.where(numbers == ZERO_TYPE, np.nan, ends.finish.residual),
             settings={

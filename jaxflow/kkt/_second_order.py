@@ -1,5 +1,6 @@
 """The Riemannian Hessian at a KKT point, and how many directions ascend from it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -72,6 +73,13 @@ def second_order(objective: AbstractObjective, point: Finish) -> SecondOrder:
     below = -spectrum / abs(multiplier)
     gap = np.min(below[below > _ZERO], initial=np.inf)
     return SecondOrder(spectrum, ascending, len(samples), float(gap))
+
+
+def padded(found: Sequence[SecondOrder]) -> np.ndarray | None:
+    """The spectra of several points, with NaN behind the shorter ones."""
+    most = max((len(point.spectrum) for point in found), default=0)
+    fill = lambda row: np.pad(row, (0, most - len(row)), constant_values=np.nan)
+    return np.array([fill(point.spectrum) for point in found]) if found else None
 
 
 def _rising(objective, point: Finish, rows, groups, multiplier: float) -> int:
