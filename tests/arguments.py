@@ -1177,6 +1177,7 @@ ROWS: dict[str, Row] = {
                 }
             ),
             "closeness": share,
+            "spectrum": flag,
             "max_steps": count,
             "ensemble": is_ensemble,
             "trainable": trainable,
