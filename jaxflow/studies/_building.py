@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._trained import with_trainable
 from ..errors import InputError, JaxflowError
-from ..networks import FeedForward, Initializations, LeakyReLU
+from ..networks import all_but, FeedForward, Initializations, LeakyReLU
 from ..runs import Record, sliding_solver, Stepping
 from ..stops import AbstractStop
 from ..tasks import AbstractLoss, Task
@@ -22,6 +23,8 @@ from . import _parts as parts, _schema as schema
 from ._faults import Source
 from ._lines import Key
 from ._makers import read_table
+
+_DISTRIBUTION = ("initialization", "distribution")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Workshop:
         Given arguments that are made already, or are not in the table.
         """
         arguments = {**table.given(), **given}
-        arguments.pop("kind", None)
+        for name in ("kind", "frozen"):
+            arguments.pop(name, None)
         parameters = inspect.signature(make).parameters
         if "seed" in type(table).model_fields and "key" in parameters:
             arguments.pop("seed", None)
@@ -63,6 +67,13 @@ class Workshop:
 
     def network(self, table: Any, key: Key, task: Task | None) -> eqx.Module:
         """A network; its sizes from those of the task where they are open."""
+        made = self._whole_network(table, key, task)
+        if table.frozen is None:
+            return made
+        with self.source.at((*key, "frozen"), {"names": "", "trainable": ""}):
+            return with_trainable(made, all_but(made, *table.frozen))
+
+    def _whole_network(self, table: Any, key: Key, task: Task | None) -> eqx.Module:
         if ":" in table.kind:
             return self._own_network(table, key)
         given = {
@@ -251,15 +262,19 @@ class Workshop:
             seed = jax.random.key(table.seed)
             return Initializations(network, table.num, key=seed, **given)
 
-    def _distribution(self, table: Any) -> Any:
-        key = ("initialization", "distribution")
+    def _distribution(self, table: Any, key: Key = _DISTRIBUTION) -> Any:
         if isinstance(table, str):
-            return (
-                table
-                if table in ("sphere", "gaussian", "uniform", "balanced")
-                else (parts.DISTRIBUTIONS[table]())
-            )
-        return self.made(table, key, parts.DISTRIBUTIONS[table.kind])
+            return parts.DISTRIBUTIONS[table]()
+        given = {}
+        for name in ("of", "otherwise"):
+            if (inner := getattr(table, name, None)) is not None:
+                given[name] = self._distribution(inner, (*key, name))
+        if (layers := getattr(table, "layers", None)) is not None:
+            given["layers"] = {
+                name: self._distribution(rule, (*key, "layers", name))
+                for name, rule in layers.items()
+            }
+        return self.made(table, key, parts.DISTRIBUTIONS[table.kind], **given)
 
 
 def _num_outputs(task: Task) -> int:
