@@ -36,6 +36,7 @@ from .networks import (
     sample_ensemble as sample_ensemble,
     Signs as Signs,
     slice_ensemble as slice_ensemble,
+    SmoothLeakyReLU as SmoothLeakyReLU,
     Symmetric as Symmetric,
     Uniform as Uniform,
 )

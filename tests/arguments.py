@@ -668,6 +668,11 @@ ROWS: dict[str, Row] = {
         _fixed(slope=0.5, power=2, smoothing=0.1),
         {"slope": slope, "power": count, "smoothing": not_negative},
     ),
+    "SmoothLeakyReLU": Row(
+        jf.SmoothLeakyReLU,
+        _fixed(slope=0.5, sharpness=2.0),
+        {"slope": slope, "sharpness": positive},
+    ),
     "FeedForward": Row(
         jf.FeedForward,
         lambda: {"sizes": (2, 3, 1), "activation": jf.LeakyReLU(), "key": key()},

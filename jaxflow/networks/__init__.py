@@ -5,6 +5,7 @@ from ._activations import (
     is_linear as is_linear,
     LeakyReLU as LeakyReLU,
     smoothed as smoothed,
+    SmoothLeakyReLU as SmoothLeakyReLU,
 )
 from ._blocks import (
     are_separable as are_separable,

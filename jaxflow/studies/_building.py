@@ -15,7 +15,7 @@ import numpy as np
 
 from .._trained import with_trainable
 from ..errors import InputError, JaxflowError
-from ..networks import all_but, FeedForward, Initializations, LeakyReLU
+from ..networks import all_but, FeedForward, Initializations
 from ..runs import Record, sliding_solver, Stepping
 from ..stops import AbstractStop
 from ..tasks import AbstractLoss, Task
@@ -91,7 +91,7 @@ class Workshop:
     def activation(self, table: Any, key: Key) -> Callable:
         if isinstance(table, str):
             return getattr(jax.nn, table)
-        return self.made(table, key, LeakyReLU)
+        return self.made(table, key, parts.LEAKY[table.kind])
 
     def _sizes(self, table: Any, key: Key, task: Task | None) -> list[int]:
         if table.sizes is not None:
@@ -159,9 +159,15 @@ class Workshop:
         return task.subset(np.sort(order[num:])), task.subset(np.sort(order[:num]))
 
     def _task_of_values(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
+        inputs: Any = table.inputs
+        if not isinstance(inputs, list):
+            make = parts.POINTS[inputs.kind]
+            inputs = self.made(inputs, (*key, "inputs"), make)
         with self.source.at(key):
-            inputs = _array("inputs", table.inputs)
-            return Task(inputs, _array("targets", table.targets), **chosen)
+            inputs, targets = _array("inputs", inputs), table.targets
+            if targets == "alternating":
+                targets = [(-1.0) ** number for number in range(len(inputs))]
+            return Task(inputs, _array("targets", targets), **chosen)
 
     def _task_of_maker(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
         given = {}
@@ -285,7 +291,7 @@ def _num_outputs(task: Task) -> int:
     return int(np.prod(targets.shape[1:]))
 
 
-def _array(name: str, values: list) -> np.ndarray:
+def _array(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:  # of rows that differ

@@ -18,6 +18,7 @@ from ..networks import (
     GRU,
     LeakyReLU,
     Signs,
+    SmoothLeakyReLU,
     Sphere,
     Symmetric,
     Uniform,
@@ -33,10 +34,12 @@ COMMON: Mapping[str, Argument | None] = {"key": SEED, "dtype": None}
 # -- networks --
 
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu", "softplus", "elu", "sigmoid", "identity")
-"""Names of functions in `jax.nn`, beside `LeakyReLU`."""
+"""Names of functions in `jax.nn`, beside the leaky ones."""
 
-_leaky = section_of("LeakyReLU", LeakyReLU)
-Activation = _leaky | Literal[ACTIVATIONS]  # pyright: ignore
+LEAKY = {"LeakyReLU": LeakyReLU, "SmoothLeakyReLU": SmoothLeakyReLU}
+Activation = (
+    by_kind([section_of(kind, make) for kind, make in LEAKY.items()]) | Literal[ACTIVATIONS]
+)  # pyright: ignore
 _ACTIVATED = {
     **COMMON,
     "activation": Argument("activation", Activation),
@@ -134,8 +137,12 @@ class Values(Section):
     """Data that are written in the file itself."""
 
     kind: Literal["values"]
-    inputs: list = Field(description="one entry, or list of entries, for each sample")
-    targets: list = Field(description="one for each sample")
+    inputs: list | Points = Field(
+        description="one entry, or list of entries, for each sample; or points to be drawn"
+    )
+    targets: list | Literal["alternating"] = Field(
+        description="one for each sample; alternating: 1 and -1 in turn"
+    )
 
 
 DATA = {"digits": data.digits, "teacher_student": data.teacher_student}
