@@ -3,7 +3,8 @@
 import abc
 import itertools
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,11 +12,21 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._checks import shown
+from .._checks import check_positive, shown
 from .._trained import parameters_of
 from ..errors import InputError
 from ._activations import is_linear, leaky_relus
 from ._chains import as_feed_forward
+
+Network = TypeVar("Network", bound=eqx.Module)
+
+
+def _positive(deviation: Any) -> float | None:
+    return None if deviation is None else check_positive("deviation", deviation)
+
+
+def _bound(bound: Any) -> float | None:
+    return None if bound is None else check_positive("bound", bound)
 
 
 class AbstractDistribution(eqx.Module):
@@ -64,6 +75,14 @@ class AbstractDistribution(eqx.Module):
         """
         return self
 
+    def with_kept(self, network: Network, key: PRNGKeyArray) -> Network:
+        """The network, of which arrays that are not trained may be drawn too.
+
+        Once, from the key of all members, which have them in common. As they are if not
+        overridden.
+        """
+        return network
+
 
 class Sphere(AbstractDistribution):
     """A direction, uniform on the unit sphere: `w₀ = g / ‖g‖`, `g` standard normal.
@@ -83,19 +102,54 @@ class Gaussian(AbstractDistribution):
 
     An array of axes (out, in, …) has `d` entries behind its first axis, one of a single
     axis its length. Biases, which are arrays with that in their name, are zero.
+
+    Arguments:
+        deviation: the standard deviation of all entries, positive; `1/√d` if not given.
+
+    Raises:
+        InputError: for other deviations.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((9, 9, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> drawn = jf.sample_ensemble(
+        ...     network, 99, key=jax.random.key(1), distribution=jf.Gaussian(1e-3)
+        ... )
+        >>> round(float(drawn.weights[0].std()), 4)
+        0.001
     """
+
+    deviation: float | None = eqx.field(static=True, default=None, converter=_positive)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.normal(key, shape, dtype)
-        return _by_array(parameters, key, draw)
+        return _by_array(parameters, key, draw, self.deviation)
 
 
 class Uniform(AbstractDistribution):
-    """Layer by layer: entries uniform between `-1/√d` and `1/√d`, `d` as for `Gaussian`."""
+    """Layer by layer: entries uniform between `-1/√d` and `1/√d`, `d` as for `Gaussian`.
+
+    Arguments:
+        bound: of the size of all entries, positive; `1/√d` if not given.
+
+    Raises:
+        InputError: for other bounds.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((9, 9, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> drawn = jf.sample_ensemble(
+        ...     network, 99, key=jax.random.key(1), distribution=jf.Uniform(1e-3)
+        ... )
+        >>> round(float(drawn.weights[0].max()), 4)
+        0.001
+    """
+
+    bound: float | None = eqx.field(static=True, default=None, converter=_bound)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -1.0, 1.0)
-        return _by_array(parameters, key, draw)
+        return _by_array(parameters, key, draw, self.bound)
 
 
 class Balanced(AbstractDistribution):
@@ -165,28 +219,20 @@ class BalancedLinear(AbstractDistribution):
 
 
 SPHERE = Sphere()
-DISTRIBUTIONS = {
-    "sphere": SPHERE,
-    "gaussian": Gaussian(),
-    "uniform": Uniform(),
-    "balanced": Balanced(),
-}
-"""Those that have a name."""
 
 
-def as_distribution(given: Any, network: eqx.Module) -> AbstractDistribution:
+def as_distribution(
+    given: Any, network: eqx.Module, known: Mapping[str, AbstractDistribution]
+) -> AbstractDistribution:
     """The distribution of that name, or a caller's own, for a network.
+
+    Arguments:
+        known: those that have a name.
 
     Raises:
         InputError: for what is none, or does not fit the network.
     """
-    if isinstance(given, str) and given in DISTRIBUTIONS:
-        given = DISTRIBUTIONS[given]
-    if not isinstance(given, AbstractDistribution):
-        names = ", ".join(f'"{name}"' for name in DISTRIBUTIONS)
-        expected = f"{names} or a jaxflow.AbstractDistribution"
-        raise InputError("distribution", shown(given), expected)
-    fitted = given.fitted(network)
+    fitted = named_distribution("distribution", given, known).fitted(network)
     parameters = parameters_of(network)
     found, wanted = (
         jax.tree_util.tree_map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
@@ -197,19 +243,43 @@ def as_distribution(given: Any, network: eqx.Module) -> AbstractDistribution:
     return fitted
 
 
-def _by_array(parameters, key, draw):
+def named_distribution(
+    argument: str, given: Any, known: Mapping[str, AbstractDistribution]
+) -> AbstractDistribution:
+    """The distribution of that name, or a caller's own."""
+    if isinstance(given, str) and given in known:
+        return known[given]
+    if not isinstance(given, AbstractDistribution):
+        names = ", ".join(f'"{name}"' for name in known)
+        raise InputError(
+            argument, shown(given), f"{names} or a jaxflow.AbstractDistribution"
+        )
+    return given
+
+
+def _by_array(parameters, key, draw, size):
     leaves = jax.tree_util.tree_leaves_with_path(parameters)
     keys = jax.random.split(key, max(len(leaves), 1))
     drawn = [
         jnp.zeros_like(leaf)
-        if "bias" in jax.tree_util.keystr(path[-1:])
-        else draw(key, leaf.shape, leaf.dtype) / math.sqrt(_fan_in(leaf))
+        if is_bias(jax.tree_util.keystr(path))
+        else draw(key, leaf.shape, leaf.dtype) * _size_of(leaf, size)
         for (path, leaf), key in zip(leaves, keys)
     ]
     return jax.tree_util.tree_structure(parameters).unflatten(drawn)
 
 
-def _fan_in(leaf: Array) -> int:
+def is_bias(name: str) -> bool:
+    """Whether an array is one of biases, as `layers[0].bias` and `biases[0]` are."""
+    return "bias" in name.rpartition(".")[2]
+
+
+def _size_of(leaf: Array, given: float | None) -> float:
+    """Of the entries of an array: as given, or by how many entries feed one."""
+    return 1 / math.sqrt(fan_in(leaf)) if given is None else given
+
+
+def fan_in(leaf: Array) -> int:
     return max(math.prod(leaf.shape[1:]) if leaf.ndim > 1 else leaf.size, 1)
 
 

@@ -183,8 +183,9 @@ SteppingSection = section_of(
 FUNCTIONS = {
     name: getattr(observables, name)
     for name in (
-        *("kkt_residual", "layer_norms", "loss", "margin", "margin_kkt_residual", "norm"),
-        *("normalized_margin", "singular_values", "smoothed_normalized_margin"),
+        *("block_singular_values", "block_stable_ranks", "kkt_residual", "layer_norms"),
+        *("loss", "margin", "margin_kkt_residual", "margins", "norm", "normalized_margin"),
+        *("normalized_margins", "singular_values", "smoothed_normalized_margin"),
         *("stable_rank", "weights"),
     )
 }
