@@ -238,6 +238,15 @@ real = Kind(
 not_negative = more(real, **_NEGATIVE)
 positive = more(not_negative, zero=0.0)
 share = more(positive, one=1.0, two_=2.0)
+a_temperature = more(
+    but(positive, a_function=lambda time: 1.0, stages=[(0, 0.1), (2.0, 0.0)]),
+    of_two=lambda time: jnp.ones(2),
+    below_zero=lambda time: -1.0,
+    later=[(1.0, 0.1)],
+    back=[(0.0, 0.1), (0.0, 0.2)],
+    one_below=[(0.0, 0.1), (1.0, -0.2)],
+    triples=[(0.0, 0.1, 0.2)],
+)
 at_least_one = more(
     Kind(positive.wrong, {"two_": 2, "0d_two": np.array(2.0)}), half=0.5, zero=0
 )
@@ -682,7 +691,13 @@ ROWS: dict[str, Row] = {
     "FeedForward": Row(
         jf.FeedForward,
         lambda: {"sizes": (2, 3, 1), "activation": jf.LeakyReLU(), "key": key()},
-        {"sizes": more(sizes, one=(3,)), "activation": activation, **_MADE},
+        {
+            "sizes": more(sizes, one=(3,)),
+            "activation": activation,
+            "biases": but(flag, numpy=False, first="first"),
+            "output_scale": positive,
+            **_MADE,
+        },
     ),
     "ConvNet": Row(
         jf.ConvNet,
@@ -939,7 +954,7 @@ ROWS: dict[str, Row] = {
         {
             **_FLOW,
             "scale": scale,
-            "temperature": positive,
+            "temperature": a_temperature,
             "time": positive,
             "step": more(positive, more_than_the_time=9.0, tiny=1e-30),
             "key": typed_key,
@@ -971,7 +986,7 @@ ROWS: dict[str, Row] = {
         jf.Langevin,
         lambda: {"temperature": 0.1, "time": 3.0, "step": 0.1, "key": key()},
         {
-            "temperature": positive,
+            "temperature": a_temperature,
             "time": positive,
             "step": more(positive, more_than_the_time=9.0, tiny=1e-30),
             "key": typed_key,

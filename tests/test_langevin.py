@@ -1,14 +1,18 @@
 """Gradient flow with noise: against the Ornstein–Uhlenbeck process and its own store."""
 
+import tomllib
+
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxflow as jf
 
+from .compilations import compilations
 from .problems import self_taught
 
 _RATES, _GOALS, _TEMPERATURE = np.array([1.0, 4.0]), np.array([1.0, -0.5]), 0.05
@@ -142,3 +146,101 @@ def test_wrong_input(argument, settings, as_users_have_it):
     with pytest.raises(jf.InputError) as caught:
         _run(_same_starts(2), **settings)
     assert caught.value.argument == argument
+
+
+def _variance(stages, time):
+    """Of a process that began at one point: `dv/dt = 2 T(t) - 2 λ v`, stage by stage."""
+    variance = np.zeros(2)
+    ends = [*(begin for begin, _ in stages[1:]), np.inf]
+    for (begin, temperature), end in zip(stages, ends):
+        decay = np.exp(-2 * _RATES * max(min(end, time) - begin, 0.0))
+        variance = decay * variance + temperature / _RATES * (1 - decay)
+    return variance
+
+
+def test_variances_under_stages_are_known():
+    """To the last digit of a sample, since the steps end where the stages do."""
+    num, grid = 8192, [0.4, 0.6, 1.0, 1.5]
+    stages = [(0.0, 0.05), (0.4, 0.2), (1.0, 0.0)]
+    end = _run(
+        _same_starts(num),
+        temperature=stages,
+        time=1.5,
+        record={"weights": jf.weights},
+        record_at=grid,
+    )
+    weights = np.asarray(end.records.values["weights"].weights[0])[:, :, 0]
+    expected = np.stack([_variance(stages, time) for time in grid])
+    spread = weights.var(0, ddof=1) / expected
+    assert np.all(np.abs(spread - 1) < 4.5 * np.sqrt(2 / num)), spread
+
+
+def test_variance_under_a_function_of_time_is_known():
+    """`T e^(-t)`: `v = 2 T (e^(-t) - e^(-2 λ t)) / (2 λ - 1)`."""
+    num, time = 8192, 1.0
+    schedule = lambda rate: optax.exponential_decay(0.1, 1.0, rate)
+    end = _run(_same_starts(num), temperature=schedule(np.exp(-1.0)), time=time)
+    variance = np.asarray(end.networks.weights[0])[:, 0].var(0, ddof=1)
+    expected = 0.2 * (np.exp(-time) - np.exp(-2 * _RATES * time)) / (2 * _RATES - 1)
+    spread = variance / expected
+    assert np.all(np.abs(spread - 1) < 4.5 * np.sqrt(2 / num)), spread
+    with compilations() as programs:
+        again = _run(_same_starts(num), temperature=schedule(np.exp(-1.0)), time=time)
+    assert "jit(advance)" not in programs
+    np.testing.assert_array_equal(again.networks.weights[0], end.networks.weights[0])
+
+
+def test_other_stages_are_another_run_of_the_same_program(tmp_path):
+    ensemble, path = _same_starts(8), tmp_path / "run.zarr"
+    first = _run(ensemble, temperature=[(0.0, 0.1), (0.2, 0.05)], store=path)
+    assert first.settings["temperature"] == "0.1 from 0, 0.05 from 0.2"
+    with compilations() as programs:
+        other = _run(ensemble, temperature=[(0.0, 0.1), (0.3, 0.05)])
+    assert "jit(advance)" not in programs
+    assert not np.any(first.networks.weights[0] == other.networks.weights[0])
+    with pytest.raises(jf.StoreError):
+        _run(ensemble, temperature=[(0.0, 0.1), (0.3, 0.05)], store=path)
+    whole = _run(ensemble, temperature=[(0.0, 0.1), (0.6, 0.05)], time=1.0)
+    half = _run(ensemble, temperature=[(0.0, 0.1), (0.6, 0.05)], time=0.5)
+    on = jf.langevin_flow(half, time=1.0, progress=False)
+    np.testing.assert_array_equal(on.networks.weights[0], whole.networks.weights[0])
+    loaded = jf.load(path)
+    np.testing.assert_array_equal(loaded.networks.weights[0], first.networks.weights[0])
+    on = _run(ensemble, temperature=[(0.0, 0.1), (0.2, 0.05)], time=0.6, store=path)
+    assert on.stats.num_steps.tolist() == [30] * 8
+
+
+@pytest.mark.parametrize(
+    ("told", "given"),
+    [
+        ([[0, 0.1], [0.3, 0.05]], [(0, 0.1), (0.3, 0.05)]),
+        (
+            {"kind": "linear_schedule", "init_value": 0.1, "end_value": 0}
+            | {"transition_steps": 1},
+            optax.linear_schedule(0.1, 0.0, 1),
+        ),
+    ],
+    ids=["stages", "schedule"],
+)
+def test_schedules_of_studies(told, given):
+    study = jf.Study(
+        {
+            "network": {"kind": "DiagonalLinear", "depth": 1, "in_size": 1},
+            "data": {"kind": "values", "inputs": [[1.0]], "targets": [0.5]},
+            "initialization": {"num": 3},
+            "equation": {"kind": "langevin", "temperature": told, "time": 1.0, "step": 0.1},
+        }
+    )
+    again = jf.Study(tomllib.loads(study.to_toml()))
+    found = again.run(progress=False).dataset.final_loss
+    network = jf.DiagonalLinear(1, 1, key=jax.random.key(0))
+    expected = jf.langevin_flow(
+        jf.Initializations(network, 3, key=jax.random.key(0)),
+        jf.Task(np.array([[1.0]]), np.array([0.5])),
+        temperature=given,
+        time=1.0,
+        step=0.1,
+        key=jax.random.key(0),
+        progress=False,
+    )
+    np.testing.assert_allclose(found, expected.loss, rtol=1e-12)

@@ -43,5 +43,6 @@ from ._sides import (
     sides_of_outputs as sides_of_outputs,
 )
 from ._stochastic_descent import StochasticDescentFlow as StochasticDescentFlow
+from ._temperature import OverTime as OverTime, Stages as Stages
 from ._tuned import TunedFlow as TunedFlow
 from ._watched import WatchedFlow as WatchedFlow

@@ -239,7 +239,7 @@ class KinkedObjective(AbstractObjective):
             if shifts is not None:
                 h = h + shifts[start:end].reshape(z.shape)
             start = end
-        outputs = h @ weights[-1].T
+        outputs = self.network.output_scale * (h @ weights[-1].T)
         value = jnp.sum(self.task.correlation_weights(outputs) * outputs)
         return value, jnp.concatenate(cosines), jnp.concatenate(shares)
 

@@ -210,7 +210,7 @@ def rank_one_conditions(
         hidden = sigma(s[l] * np.outer(taus[l], u[l]))[0]
         inputs.append(hidden)
         taus.append(hidden @ v[l + 1])
-    carried = s[-1] * (z @ u[-1])  # c_D
+    carried = chain.output_scale * s[-1] * (z @ u[-1])  # c_D
     value = float(carried @ taus[-1])
 
     neurons, along = [0.0], [0.0]

@@ -22,7 +22,7 @@ def blocks(network: eqx.Module, inputs: ArrayLike | None = None) -> np.ndarray:
     small its gradient is in proportion to it, whatever the others do. A module says which
     by a method `blocks()` of its own, as `DiagonalLinear` does for its coordinates;
     networks of two layers have their hidden neurons, with the weights into and out of
-    each. For all other networks each array (layer) is a block.
+    each, and its bias. For all other networks each array (layer) is a block.
 
     Arguments:
         network: without a leading axis.
@@ -67,12 +67,14 @@ def separable_blocks(
 
 
 def own_blocks(network: eqx.Module) -> np.ndarray | None:
-    """What the module's own `blocks()` says, checked; `None` where it has none."""
+    """What the module's own `blocks()` says, checked; `None` where it has or knows none."""
     own = own_method(network, "blocks")
     # Beside weights that are not trained a block of zeros need not stay zero.
     if own is None or not_trained(network):
         return None
     told = own()
+    if told is None:
+        return None
     numbers, size = _whole(told), sum(leaf.size for leaf in _arrays(network))
     if numbers is None or numbers.shape != (size,) or not _all_occur(numbers):
         raise InputError(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._checks import check_positive, shown
+from .._checks import check_not_negative, check_positive, shown
 from .._trained import parameters_of
 from ..errors import InputError
 from ._activations import is_linear, leaky_relus
@@ -97,17 +97,23 @@ class Sphere(AbstractDistribution):
         return unravel(normal / jnp.linalg.norm(normal))
 
 
+def _of_biases(value: Any) -> float:
+    return check_not_negative("biases", value)
+
+
 class Gaussian(AbstractDistribution):
     """Layer by layer: normal entries of variance `1/d`, `d` the entries that feed one.
 
     An array of axes (out, in, …) has `d` entries behind its first axis, one of a single
-    axis its length. Biases, which are arrays with that in their name, are zero.
+    axis its length. Biases, which are arrays with that in their name, are zero, if nothing
+    else is said.
 
     Arguments:
         deviation: the standard deviation of all entries, positive; `1/√d` if not given.
+        biases: that of biases, not negative.
 
     Raises:
-        InputError: for other deviations.
+        InputError: for other numbers.
 
     Examples:
         >>> import jax, jaxflow as jf
@@ -120,10 +126,11 @@ class Gaussian(AbstractDistribution):
     """
 
     deviation: float | None = eqx.field(static=True, default=None, converter=_positive)
+    biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.normal(key, shape, dtype)
-        return _by_array(parameters, key, draw, self.deviation)
+        return _by_array(parameters, key, draw, self.deviation, self.biases)
 
 
 class Uniform(AbstractDistribution):
@@ -131,9 +138,10 @@ class Uniform(AbstractDistribution):
 
     Arguments:
         bound: of the size of all entries, positive; `1/√d` if not given.
+        biases: that of biases, not negative.
 
     Raises:
-        InputError: for other bounds.
+        InputError: for other numbers.
 
     Examples:
         >>> import jax, jaxflow as jf
@@ -146,10 +154,11 @@ class Uniform(AbstractDistribution):
     """
 
     bound: float | None = eqx.field(static=True, default=None, converter=_bound)
+    biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -1.0, 1.0)
-        return _by_array(parameters, key, draw, self.bound)
+        return _by_array(parameters, key, draw, self.bound, self.biases)
 
 
 class Balanced(AbstractDistribution):
@@ -257,15 +266,18 @@ def named_distribution(
     return given
 
 
-def _by_array(parameters, key, draw, size):
+def _by_array(parameters, key, draw, size, biases):
     leaves = jax.tree_util.tree_leaves_with_path(parameters)
     keys = jax.random.split(key, max(len(leaves), 1))
-    drawn = [
-        jnp.zeros_like(leaf)
-        if is_bias(jax.tree_util.keystr(path))
-        else draw(key, leaf.shape, leaf.dtype) * _size_of(leaf, size)
-        for (path, leaf), key in zip(leaves, keys)
-    ]
+
+    def one(path, leaf, key):
+        if not is_bias(jax.tree_util.keystr(path)):
+            return draw(key, leaf.shape, leaf.dtype) * _size_of(leaf, size)
+        return (
+            biases * draw(key, leaf.shape, leaf.dtype) if biases else jnp.zeros_like(leaf)
+        )
+
+    drawn = [one(*leaf, key) for leaf, key in zip(leaves, keys)]
     return jax.tree_util.tree_structure(parameters).unflatten(drawn)
 
 

@@ -5,7 +5,8 @@
 - `switches(x)`: on which side of its kink every neuron is, for one sample.
 - `layer_matrices`: the layers as matrices, a property or a method.
 
-A module that has none of them works too: what can be measured is measured.
+The first two may give `None` where they do not know. A module that has none of them works
+too: what can be measured is measured.
 """
 
 from collections.abc import Callable

@@ -309,6 +309,9 @@ def _rebuilt_module(name: Any, fields: Any, part: Callable, trust: Trust) -> Any
     if not isinstance(fields, dict) or not set(fields) <= known_fields:
         raise StoreError(f"{name} has no such fields as it names")
     module = object.__new__(cls)
+    for field in dataclasses.fields(cls):  # such as were added since, with a value
+        if field.default is not dataclasses.MISSING:
+            object.__setattr__(module, field.name, field.default)
     for field, value in fields.items():
         object.__setattr__(module, field, part(value))
     return module

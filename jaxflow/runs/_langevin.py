@@ -28,6 +28,12 @@ from ._numbers import key_words
 from ._record import Record
 from ._simulation import Simulation
 from ._stepping import Stepping
+from ._temperature import (
+    check_temperature,
+    Temperature,
+    temperature_over_time,
+    told_of,
+)
 
 
 class Langevin(AbstractEquation):
@@ -44,7 +50,7 @@ class Langevin(AbstractEquation):
         'Langevin flow'
     """
 
-    temperature: float
+    temperature: float | tuple[tuple[float, float], ...] | Callable
     time: float
     step: float
     key_data: np.ndarray
@@ -59,15 +65,15 @@ class Langevin(AbstractEquation):
     def __init__(
         self,
         *,
-        temperature: float,
+        temperature: Temperature,
         time: float,
         step: float,
         key: PRNGKeyArray,
         solver: diffrax.AbstractSolver | None = None,
     ):
-        self.temperature = check_positive("temperature", temperature)
         self.time, self.step = check_positive("time", time), check_positive("step", step)
         _check_time(self.time, self.step)
+        self.temperature = check_temperature(temperature, self.time)
         self.key_data = key_words(key)
         self.solver = diffrax.ShARK() if solver is None else solver
         _levy_area(self.solver)
@@ -80,7 +86,7 @@ class Langevin(AbstractEquation):
     def flow(self, network: eqx.Module, task: Any) -> AbstractNetworkFlow:
         return LangevinFlow(  # pyright: ignore[reportCallIssue]
             CartesianFlow(network, task, None),
-            jnp.asarray(self.temperature, parameter_dtype(network)),
+            temperature_over_time(self.temperature, parameter_dtype(network)),
             jnp.asarray(self.key_data),
             _levy_area(self.solver),
         )
@@ -100,7 +106,7 @@ class Langevin(AbstractEquation):
         return _check_time(check_positive(name, value), self.step)
 
     def describe(self):
-        return {"temperature": self.temperature, "flow_coordinates": "cartesian"}
+        return {"temperature": told_of(self.temperature), "flow_coordinates": "cartesian"}
 
 
 def _num_steps(time: float, step: float) -> int:
@@ -122,7 +128,7 @@ def langevin_flow(
     networks: NetworksOrSolution[Network],
     task: AbstractTask | TaskPerMember = THAT_OF_SOLUTION,
     *,
-    temperature: float = THAT_OF_SOLUTION,
+    temperature: Temperature = THAT_OF_SOLUTION,
     time: float = THAT_OF_SOLUTION,
     step: float = THAT_OF_SOLUTION,
     key: PRNGKeyArray = THAT_OF_SOLUTION,
@@ -144,7 +150,9 @@ def langevin_flow(
     The arguments are those of `gradient_flow`, and these:
 
     Arguments:
-        temperature: `T`, positive.
+        temperature: `T`, positive; or stages `[(0, T), (time, T), …]`, each from its time
+            on; or a function of the time `t`, such as a schedule of optax. A schedule may
+            reach zero. The noise of a step has the temperature in the middle of it.
         time: the time `t` at which every member ends that has not met a stop condition;
             beside a `Solution`, counted from the start of its members.
         step: the size of a step, in units of `t`; all are of this size but the last.

@@ -8,7 +8,7 @@ from ._error_control import (
 )
 from ._implicit import kvaerno5 as kvaerno5
 from ._predictive import PredictiveController as PredictiveController
-from ._rates import Optimizer as Optimizer
+from ._rates import form_of as form_of, Optimizer as Optimizer
 from ._sliding import SlidingSteps as SlidingSteps
 from ._stepper import (
     AbstractStepper as AbstractStepper,

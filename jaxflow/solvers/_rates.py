@@ -10,7 +10,7 @@ and twice as data, and `if momentum:` needs its value; a factor is rounded once 
 """
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -66,6 +66,12 @@ class Optimizer(eqx.Module):
     def known_by(self) -> dict[str, Any]:
         """What tells it from other optimizers: the one that it was made from."""
         return {"optimizer": self.form.optimizer}
+
+
+def form_of(value: Any) -> Hashable:
+    """What is equal for values that are made in one way, of the same numbers: functions by
+    their code and what they close over."""
+    return _taken_apart(value, (), lambda rate: rate).key
 
 
 class _Form:

@@ -82,10 +82,12 @@ class Workshop:
             if getattr(table, name, None) is not None
         }
         if table.kind == "FeedForward":
-            seed = jax.random.key(table.seed)
+            named = ("biases", "output_scale")
+            more: Any = {name: getattr(table, name) for name in named}
+            more |= {"key": jax.random.key(table.seed), "dtype": self.dtype}
             sizes = self._sizes(table, key, task)
             with self.source.at(key, {"key": "seed"}):
-                return FeedForward(sizes, given["activation"], key=seed, dtype=self.dtype)
+                return FeedForward(sizes, given["activation"], **more)
         return self.made(table, key, parts.NETWORKS[table.kind], **given)
 
     def activation(self, table: Any, key: Key) -> Callable:
@@ -214,6 +216,7 @@ class Workshop:
         given: dict[str, Any] = {}
         if (optimizer := getattr(table, "optimizer", None)) is not None:
             given["optimizer"] = self.optimizer(optimizer, (*key, "optimizer"))
+        given |= self._scheduled("temperature", table, key)
         if (solver := getattr(table, "solver", None)) is not None:
             given["solver"] = schema.NOISY_SOLVERS[solver]()
         make = schema.EQUATIONS[table.kind]
@@ -227,12 +230,15 @@ class Workshop:
         return self.made(table, key, make, **given)
 
     def optimizer(self, table: Any, key: Key) -> Any:
-        given = {}
-        rate = getattr(table, "learning_rate", None)
-        if (kind := getattr(rate, "kind", None)) is not None:
-            make = schema.SCHEDULES[kind]
-            given["learning_rate"] = self.made(rate, (*key, "learning_rate"), make)
+        given = self._scheduled("learning_rate", table, key)
         return self.made(table, key, schema.OPTIMIZERS[table.kind], **given)
+
+    def _scheduled(self, name: str, table: Any, key: Key) -> dict[str, Any]:
+        """An argument that a table says by a schedule, by its name; else nothing."""
+        schedule = getattr(table, name, None)
+        if (kind := getattr(schedule, "kind", None)) is None:
+            return {}
+        return {name: self.made(schedule, (*key, name), schema.SCHEDULES[kind])}
 
     def solver(self, name: str | None, key: Key, network: Any, task: Task) -> Any:
         if name is None or name == "auto":

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import equinox as eqx
 import pydantic
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from ..networks import (
     Balanced,
@@ -72,10 +72,14 @@ class OwnNetwork(Section):
 
 
 class FeedForwardSection(Section):
-    """Matrices with an activation between them, and no biases."""
+    """Matrices with an activation between them, without biases unless asked for."""
 
     kind: Literal["FeedForward"]
     activation: Activation = Field(description="between the matrices")
+    biases: StrictBool | Literal["first"] = Field(
+        False, description="of hidden layers; 'first' for those of the first alone"
+    )
+    output_scale: Number = Field(1.0, description="a factor of the output")
     sizes: list[StrictInt] | None = Field(
         None, description="the widths of all layers, input and output among them"
     )

@@ -74,7 +74,9 @@ SCHEDULES = {
         "warmup_cosine_decay_schedule",
     )
 }
-Rate = Number | by_kind([section_of(kind, make) for kind, make in SCHEDULES.items()])
+Schedule = by_kind([section_of(kind, make) for kind, make in SCHEDULES.items()])
+Rate = Number | Schedule
+Temperature = Number | list[list[Number]] | Schedule
 OPTIMIZERS = {
     name: getattr(optax, name)
     for name in (
@@ -111,6 +113,7 @@ _EQUATION_ARGUMENTS = {
     **COMMON,
     "order": None,  # measured
     "optimizer": Argument("optimizer", Optimizer),
+    "temperature": Argument("temperature", Temperature),
     "solver": Argument("solver", Literal[tuple(NOISY_SOLVERS)], None),  # pyright: ignore
 }
 _equations = [
