@@ -23,17 +23,26 @@ from .flows import ncf as ncf
 from .kkt import find_kkt as find_kkt, KKTPoints as KKTPoints
 from .networks import (
     AbstractDistribution as AbstractDistribution,
+    all_but as all_but,
+    ByLayer as ByLayer,
     ConvNet as ConvNet,
     DiagonalLinear as DiagonalLinear,
     FeedForward as FeedForward,
+    Gaussian as Gaussian,
     GRU as GRU,
     Initializations as Initializations,
     LeakyReLU as LeakyReLU,
     order as order,
     sample_ensemble as sample_ensemble,
+    Signs as Signs,
     slice_ensemble as slice_ensemble,
+    SmoothLeakyReLU as SmoothLeakyReLU,
+    Symmetric as Symmetric,
+    Uniform as Uniform,
 )
 from .observables import (
+    block_singular_values as block_singular_values,
+    block_stable_ranks as block_stable_ranks,
     cosine as cosine,
     CosineTo as CosineTo,
     distinct_knots as distinct_knots,
@@ -43,8 +52,10 @@ from .observables import (
     loss as loss,
     margin as margin,
     margin_kkt_residual as margin_kkt_residual,
+    margins as margins,
     norm as norm,
     normalized_margin as normalized_margin,
+    normalized_margins as normalized_margins,
     singular_values as singular_values,
     smoothed_normalized_margin as smoothed_normalized_margin,
     stable_rank as stable_rank,
@@ -67,7 +78,13 @@ from .runs import (
     sliding_solver as sliding_solver,
     Stepping as Stepping,
 )
-from .saddles import saddle_to_saddle as saddle_to_saddle, SaddleToSaddle as SaddleToSaddle
+from .saddles import (
+    limiting_path as limiting_path,
+    LimitingPath as LimitingPath,
+    saddle_to_saddle as saddle_to_saddle,
+    SaddleToSaddle as SaddleToSaddle,
+    starts_near_saddle as starts_near_saddle,
+)
 from .stops import (
     AbstractCondition as AbstractCondition,
     AbstractCrossing as AbstractCrossing,

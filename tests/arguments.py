@@ -360,6 +360,17 @@ distribution = Kind(
     {**_THINGS, "a_number": 1.0, "the_class": jf.AbstractDistribution},
     {name: name for name in ("sphere", "gaussian", "uniform")},
 )
+of_layer = Kind(
+    {name: value for name, value in distribution.wrong.items() if name != "a_function"},
+    {**distribution.right, "signs": "signs", "of_jax": lambda: jax.nn.initializers.ones},
+)
+layers = Kind(
+    {**_THINGS, "a_number": 1.0, "a_numbered": {0: "gaussian"}},
+    {
+        "empty": {},
+        "own": {"weights[0]": jf.Signs(), "weights[1]": jax.nn.initializers.ones},
+    },
+)
 # Iterables are taken for iterators of networks, and looked into.
 some_networks = Kind(
     {**_NO_NETWORK, "of_another_size": lambda: jf.DiagonalLinear(2, 7, key=key())},
@@ -681,6 +692,11 @@ ROWS: dict[str, Row] = {
         _fixed(slope=0.5, power=2, smoothing=0.1),
         {"slope": slope, "power": count, "smoothing": not_negative},
     ),
+    "SmoothLeakyReLU": Row(
+        jf.SmoothLeakyReLU,
+        _fixed(slope=0.5, sharpness=2.0),
+        {"slope": slope, "sharpness": positive},
+    ),
     "FeedForward": Row(
         jf.FeedForward,
         lambda: {"sizes": (2, 3, 1), "activation": jf.LeakyReLU(), "key": key()},
@@ -727,6 +743,18 @@ ROWS: dict[str, Row] = {
             **_MADE,
         },
     ),
+    "all_but": Row(
+        jf.all_but, lambda: {"network": network()}, {"network": a_module}, open=("names",)
+    ),
+    "Gaussian": Row(jf.Gaussian, dict, {"deviation": optional(positive)}),
+    "Uniform": Row(jf.Uniform, dict, {"bound": optional(positive)}),
+    "Signs": Row(jf.Signs, dict, {"size": optional(positive)}),
+    "ByLayer": Row(
+        jf.ByLayer,
+        _fixed(layers={"weights[0]": "gaussian"}),
+        {"layers": layers, "otherwise": of_layer},
+    ),
+    "Symmetric": Row(jf.Symmetric, dict, {"of": more(distribution, signs="signs")}),
     "order": Row(
         jf.order,
         lambda: {"network": network(), "inputs": inputs()},
@@ -1115,13 +1143,16 @@ ROWS: dict[str, Row] = {
         name: Row(getattr(jf, name), _observable(signs), {**_OF_BOTH, "task": a_task_})
         for a_task_ in [more(a_task, without_margins=task)]
         for name in (
-            *("margin", "normalized_margin"),
+            *("margin", "normalized_margin", "margins", "normalized_margins"),
             *("smoothed_normalized_margin", "margin_kkt_residual"),
         )
     },
     **{
         name: Row(getattr(jf, name), _observable(), _OF_WEIGHTS)
-        for name in ("norm", "layer_norms", "singular_values", "stable_rank", "weights")
+        for name in (
+            *("norm", "layer_norms", "singular_values", "stable_rank", "weights"),
+            *("block_stable_ranks", "block_singular_values"),
+        )
     },
     "knots": Row(
         jf.knots,
@@ -1216,6 +1247,7 @@ ROWS: dict[str, Row] = {
                 }
             ),
             "closeness": share,
+            "spectrum": flag,
             "max_steps": count,
             "ensemble": is_ensemble,
             "trainable": trainable,

@@ -56,6 +56,7 @@ def kkt_points():
         num_kinks=np.arange(num),
         basin=np.array([2, 1, 1, 2]),
         rank_one=np.array([True, False, True, True]),
+        rank_one_missed=np.array([1e-12, 0.5, np.nan, 0.0]),
         ends=np.array([0, 3, -1, 1, 2, 0, -2, 3]),
         member_residual=np.array([1e-12, 2e-12, np.nan, 0, 0, 0, 0.5, 0]),
         settings={"network": "FeedForward", "num_parameters": 16, "order": 3, "tol": 1e-9},
@@ -75,6 +76,13 @@ def early_convergence():
         escape_time=numbers(*shape),
         early_time=numbers(NUM),
         limit_growth=numbers(NUM),
+        needed_scale=numbers(NUM),
+        fitted_order=numbers(NUM),
+        fitted_from=numbers(NUM),
+        fitted_to=numbers(NUM),
+        expected_order=numbers(NUM),
+        kkt_value=numbers(NUM),
+        rank_one=numbers(NUM) > 0,
         rate=numbers(NUM),
         expected_rate=numbers(NUM),
         verdict=np.resize(verdicts, NUM),
@@ -89,7 +97,8 @@ def saddle_to_saddle():
     numbers = lambda *shape: random.standard_normal((NUM, *shape))
     both = (
         "log_arrival log_closest log_departure predicted_log_departure loss log_gradient "
-        "lowest_curvature largest_curvature log_small kkt_value cosine kkt_residual"
+        "lowest_curvature largest_curvature log_small kkt_value cosine kkt_residual "
+        "steadiness"
     ).split()
     return jf.SaddleToSaddle(
         **{name: numbers(saddles) for name in both},
@@ -97,6 +106,7 @@ def saddle_to_saddle():
         num_saddles=np.array([1, 3, 2, 3, 1]),
         status=np.array(["LossBelow", "stays", "minimum", "stays", "max_steps"]),
         index=np.arange(NUM * saddles).reshape(NUM, saddles) - 1,
+        kind=np.resize(["origin", "saddle", "near_miss", ""], (NUM, saddles)),
         active=numbers(saddles, 2) > 0,
         rank=np.arange(NUM * saddles).reshape(NUM, saddles),
         loss_curve=numbers(6),

@@ -1,5 +1,7 @@
 """Early directional convergence for scales from 1e-1 to 1e-12, and the pictures of it."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import matplotlib.pyplot as plt
@@ -8,6 +10,8 @@ import pytest
 
 import jaxflow as jf
 from jaxflow import plot
+from jaxflow.early_phase._judging import fitted_orders, judge
+from jaxflow.kkt._points import CONVERGED
 from jaxflow.networks import member
 
 SCALES = [1e-1, 1e-3, 1e-6, 1e-9, 1e-12]
@@ -43,6 +47,68 @@ def test_theorem_holds_down_to_tiny_scales(found):
     np.testing.assert_allclose(found.rate, -5, atol=1e-3)
 
 
+def test_order_of_the_cosine_is_that_of_the_hessian(found):
+    # The distance shrinks like (‖w‖/δ)^(-μ/λ). Other modes shrink faster, so that the
+    # order seen over finitely many scales is that or more; the slowest one is left alone
+    # at the smallest δ.
+    expected = found.expected_order
+    assert np.all((0.5 < expected) & (expected <= 1 + 1e-9))
+    assert np.all(found.fitted_order > expected - 0.02)
+    assert np.all(found.fitted_order < 1.02)
+    late = np.log(found.closest[-2] / found.closest[-1]) / np.log(1e3)
+    slowest = expected < 0.8
+    assert slowest.any() and np.all(np.abs(late - expected)[slowest] < 0.02)
+    assert np.all(found.closest[1:][:, found.fitted_from == 1e-1] < 1e-2)
+    assert np.all(found.fitted_to == 1e-12) and found.rank_one.all()
+
+
+def test_fit_takes_what_it_can_see():
+    scales = np.array([1e-2, 1e-4, 1e-6, 1e-8])
+    exact = 3.0 * scales**1.5
+    hidden = np.where(exact > 1e-8, exact, 1e-11)
+    late = np.array([0.9, 0.5, 4e-3, 4e-5])
+    once = np.array([1e-3, np.nan, np.nan, np.nan])
+    columns = np.stack([exact, hidden, late, once], axis=1)
+    order, largest, smallest = fitted_orders(scales, columns, 1e-6)
+    np.testing.assert_allclose(order[:2], 1.5, rtol=1e-12)
+    np.testing.assert_allclose(order[2], 1.0, rtol=1e-12)
+    assert np.isnan(order[3]) and np.isnan(largest[3])
+    np.testing.assert_array_equal(largest[:3], [1e-2, 1e-2, 1e-6])
+    np.testing.assert_array_equal(smallest[:3], [1e-6, 1e-4, 1e-8])
+
+
+@pytest.mark.parametrize(
+    ("closest", "begins"),
+    [
+        ([0.9, 0.7, 0.3], "slow: 1 - cosine is still 0.3"),
+        ([0.9, 0.5, 0.49], "no: 1 - cosine is still 0.5"),  # levels off elsewhere
+        ([0.5, 0.7, 0.6], "no: 1 - cosine is still 0.6"),
+        ([1e-1, 1e-3, 1e-4], "converges"),
+    ],
+)
+def test_slow_is_not_no(found, closest, begins):
+    scales = np.array([1e-2, 1e-4, 1e-6])
+    made = dataclasses.replace(
+        found,
+        scales=scales,
+        closest=np.array(closest)[:, None],
+        cosine=np.full((3, 1), np.nan),
+        growth=np.full((3, 1), 2.0),
+        limit_growth=np.array([2.0]),
+        needed_scale=np.array([1e-9]),
+        settings={"order": 3, "closeness": 1e-3},
+    )
+    assert judge(made, CONVERGED, 0).startswith(begins)
+    # A limit that comes close before says that these should have, too.
+    early = dataclasses.replace(made, needed_scale=np.array([1e-3]))
+    assert judge(early, CONVERGED, 0).startswith(begins.replace("slow", "no"))
+    # Norms are compared where the limit's can be reached, far below √δ.
+    large = dataclasses.replace(made, growth=np.full((3, 1), 50.0))
+    assert judge(large, CONVERGED, 0).startswith("no: ‖w‖/δ depends on δ, at δ = 1e-02")
+    beyond = dataclasses.replace(large, limit_growth=np.array([20.0]))
+    assert "at δ = 1e-04" in judge(beyond, CONVERGED, 0)
+
+
 def test_linear_chain_against_its_closed_form():
     # One input, width one, depth three, all weights equal: u' = c u², T* = ‖w₀‖-dependent.
     network = jf.FeedForward((1, 1, 1, 1), jf.LeakyReLU(1.0), key=jax.random.key(0))
@@ -69,6 +135,10 @@ def test_two_layers_need_times_of_order_log():
     value = np.linalg.norm(y @ x) / 2
     np.testing.assert_allclose(found.expected_rate, 1 / (4 * value), rtol=1e-9)
     np.testing.assert_allclose(found.rate, found.expected_rate, rtol=1e-3)
+    # ∇²N vanishes on inputs across Σ y_i x_i, and is as large as λ between the layers.
+    np.testing.assert_allclose(found.kkt_value, value, rtol=1e-9)
+    np.testing.assert_allclose(found.expected_order, 1, rtol=1e-6)
+    np.testing.assert_allclose(found.fitted_order, 1, rtol=1e-2)
     assert "log(1/δ)" in str(found)
 
 
@@ -91,7 +161,9 @@ def test_reasons_are_given():
     found = jf.verify_early_convergence(
         ensemble, task, [1e-1, 1e-2], closeness=1e-9, progress=False
     )
-    assert all(verdict.startswith("no: 1 - cosine is still") for verdict in found.verdict)
+    # A thousandth would do, but not a billionth: smaller δ would bring them there.
+    assert found.slow.all() and not found.verified.any()
+    assert all("still" in verdict and "falls" in verdict for verdict in found.verdict)
     with pytest.warns(jf.RunWarning) as told:
         short = jf.verify_early_convergence(
             ensemble, task, [1e-1, 1e-2], max_steps=5, progress=False

@@ -164,6 +164,8 @@ def test_structure_of_the_points(depth, power, slope):
     for k in np.flatnonzero(points.rank_one & smooth):
         conditions = jf.kkt.rank_one_conditions(member(points.networks, int(k)), task)
         assert conditions.hold, str(conditions)
+        assert points.rank_one_missed[k] == conditions.missed <= 1e-8
+    assert np.all(np.isnan(points.rank_one_missed) == ~smooth)
     if power == 1:  # the flow goes on for ever where it slides along kinks
         return
     # The flow itself agrees on who goes where.
@@ -290,6 +292,7 @@ def test_table_and_dataset():
     assert dict(dataset.sizes) == {"point": 1, "init": 10, "eigenvalue": 2}
     assert all("units" in dataset[name].attrs for name in dataset)
     np.testing.assert_allclose(dataset["spectrum"], [[-5.0, -5.0]])
+    assert np.all(dataset["rank_one_missed"] < 1e-8)
     without = jf.find_kkt(ensemble, task, progress=False, spectrum=False)
     assert without.index.tolist() == [-1] and without.spectrum is None
     assert "spectrum" not in without.dataset

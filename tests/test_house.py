@@ -37,7 +37,7 @@ ALLOWED = {
     "early_phase": {*BELOW_RUNS, "runs", "kkt"},
     "plot": {"observables", "results", "kkt", "saddles", "early_phase"},
     "studies": {*BELOW_RUNS, "runs", "kkt", "saddles", "early_phase", "plot"},
-    "gallery": {"observables", "studies", "plot"},
+    "gallery": {"observables", "kkt", "studies", "plot"},
     "demo": {"stores", "early_phase", "plot", "studies"},
     "cli": {"demo", "gallery", "studies"},
     "__main__": {"cli"},

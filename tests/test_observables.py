@@ -344,3 +344,51 @@ def test_network_that_does_not_fit_the_task_is_refused():
     network = eqx.nn.MLP(2, 3, 4, 1, key=jax.random.key(0))
     with pytest.raises(jf.InputError, match="does not fit the task"):
         jf.loss(network, task)
+
+
+def _two_layers(outer, first=None):
+    first = (
+        np.random.default_rng(3).standard_normal((len(outer), 3))
+        if first is None
+        else first
+    )
+    return first, np.array(outer)[None]
+
+
+@at_every_scale
+def test_blocks_of_one_sign_are_those_rows(dtype, scale):
+    first, outer = _two_layers([1.0, -2.0, 0.0, 0.5, -1.0, 3.0])
+    network = network_of([scale * first, outer], 1.0, dtype)
+    found = np.asarray(eqx.filter_jit(jf.block_singular_values)(network))
+    ranks = eqx.filter_jit(jf.block_stable_ranks)(network)
+    for row, rank, rows in zip(found, ranks, ([0, 3, 5], [1, 4])):
+        values = scale * np.linalg.svd(first[rows], compute_uv=False)
+        np.testing.assert_allclose(row[: len(rows)], values, rtol=close(dtype))
+        assert np.all(np.abs(row[len(rows) :]) <= close(dtype) * values[0])
+        assert rank == pytest.approx(np.sum((values / values[0]) ** 2), rel=close(dtype))
+    with pytest.raises(jf.InputError, match="two layers, and one output"):
+        jf.block_stable_ranks(network_of(base()))
+    alone = network_of(list(_two_layers([1.0, 2.0])))
+    np.testing.assert_array_equal(np.isnan(jf.block_stable_ranks(alone)), [False, True])
+
+
+def test_margins_of_all_samples():
+    random = np.random.default_rng(5)
+    weights, x = [random.standard_normal((4, 3)), random.standard_normal((3, 4))], np.eye(3)
+    size = np.linalg.norm(flat(weights))
+    outputs = x @ (weights[1] @ weights[0]).T
+    labels = np.array([2, 0, 1])
+    rest = [np.delete(row, label).max() for row, label in zip(outputs, labels)]
+    expected = outputs[range(3), labels] - rest
+    network, classes = network_of(weights), jf.Task(x, labels, "cross_entropy")
+    np.testing.assert_allclose(jf.margins(network, classes), expected, rtol=1e-12)
+    normalized = np.asarray(jf.normalized_margins(network, classes))
+    np.testing.assert_allclose(normalized, expected / size**2, rtol=1e-12)
+    assert normalized.min() == pytest.approx(float(jf.normalized_margin(network, classes)))
+    one = [weights[0], weights[1][:1]]
+    signs = jf.Task(x, np.array([1.0, -1.0, 1.0]), "exponential", sample_weights=[1, 1, 0])
+    expected = np.array([1, -1]) * (one[1] @ one[0] @ x)[0, :2]
+    np.testing.assert_allclose(jf.margins(network_of(one), signs)[:2], expected, rtol=1e-12)
+    assert np.isinf(jf.margins(network_of(one), signs)[2])
+    with pytest.raises(jf.InputError, match="has no margins"):
+        jf.margins(network_of(base()), task())

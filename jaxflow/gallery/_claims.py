@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from .._checks import shown
 from ..errors import InputError
 from ._claim import AbstractClaim
+from ._early_phase import EarlyPhase
 
-CLAIMS: Sequence[AbstractClaim] = ()
+CLAIMS: Sequence[AbstractClaim] = (EarlyPhase(),)
 
 
 def claim(name: str) -> AbstractClaim:

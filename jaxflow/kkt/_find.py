@@ -98,13 +98,10 @@ def find_kkt(
         networks, task, tol, max_steps, ensemble, schedule, progress, trainable
     )
     ends = search.ends(starts, store)
-    numbers = search.distinct(ends)
-    found = search.second_order(ends, numbers) if spectrum else []
-    if not search.has_kinks and any(point.index > 0 for point in found):
-        # Newton's method may have caught members that were passing a saddle.
-        ends = search.away_from_saddles(ends, numbers, found)
-        numbers = search.distinct(ends)
-        found = search.second_order(ends, numbers)
+    if spectrum:
+        ends, numbers, found = search.settled(ends)
+    else:
+        numbers, found = search.distinct(ends), []
     points = search.points(ends, numbers, found)
     tell(shortfall_of_points(points, search.max_steps))
     return points

@@ -8,6 +8,10 @@ from ..flows import ncf_gradient
 from ..networks import layer_matrices, unflattener
 from ._finish import finish
 
+RANK_ONE = 1e-6
+"""The second singular value over the first up to which a layer has rank one; the default
+of `rank_one`. Chosen."""
+
 
 def layers_of(networks: eqx.Module) -> list[np.ndarray]:
     """The layers of stacked networks as matrices, (members, rows, columns) each."""

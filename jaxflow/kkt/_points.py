@@ -144,6 +144,12 @@ class KKTPoints(AbstractResult, Generic[Network_co]):
     """How many members end at each point, (points,)."""
     rank_one: np.ndarray = column(POINT, "whether every layer has rank one")
     """Whether every layer has rank one, (points,)."""
+    rank_one_missed: np.ndarray | None = column(
+        POINT, "by how much the conditions for rank one are missed", optional=True
+    )
+    """By how much the exact conditions for a rank-one KKT point are missed, (points,), as
+    `jaxflow.kkt.rank_one_conditions` says it; NaN on kinks, and for networks that are no
+    chains of matrices."""
     ends: np.ndarray = declared(
         _OfMembers(
             Column(

@@ -8,6 +8,7 @@ its proof.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -137,8 +138,12 @@ class RankOneConditions:
     @property
     def hold(self) -> bool:
         """Whether the network is a KKT point with all layers of rank one and `N ≠ 0`."""
-        missed = (self.rank, self.norms, self.neurons, self.inputs, self.output)
-        return self.value != 0 and max(missed) <= self.tolerance
+        return self.value != 0 and self.missed <= self.tolerance
+
+    @property
+    def missed(self) -> float:
+        """By how much the condition is missed that is missed most."""
+        return max(self.rank, self.norms, self.neurons, self.inputs, self.output)
 
     def __str__(self) -> str:
         lines = [
@@ -241,6 +246,18 @@ def rank_one_conditions(
         value=value,
         tolerance=tolerance,
     )
+
+
+def missed_by(networks: Sequence[eqx.Module], task: Task) -> np.ndarray:
+    """By how much each of these misses the conditions, which only some networks have.
+
+    Returns:
+        (networks,), NaN for networks that the conditions say nothing of.
+    """
+    try:
+        return np.array([rank_one_conditions(one, task).missed for one in networks], float)
+    except InputError:  # of another kind, or smoothed: so are all of them
+        return np.full(len(networks), np.nan)
 
 
 def squared_norms(depth: int, power: int) -> list[float]:

@@ -20,6 +20,7 @@ from ..networks import (
     as_jax,
     flatten_rows,
     Initializations,
+    member,
     smoothed,
     unflatten_rows,
 )
@@ -31,11 +32,13 @@ from ._measures import (
     layers_of,
     measured,
     outputs_of,
+    RANK_ONE,
     second_over_first,
 )
 from ._objective import AbstractObjective, KinkedObjective, objective_of
 from ._points import CONVERGED, KKTPoints, NOT_CONVERGED, same_points, ZERO_TYPE
-from ._second_order import second_order, SecondOrder
+from ._rank_one import missed_by
+from ._second_order import padded, second_order, SecondOrder
 
 # What these do is described in docs/theory.md (Finding KKT points). They were chosen; the
 # table there (How often rank one) and the tests of find_kkt were run with them.
@@ -68,10 +71,6 @@ families of KKT points."""
 
 _SAME = 1e-5
 """The relative distance of invariants up to which two points are one."""
-
-_RANK_ONE = 1e-6
-"""The second singular value over the first up to which a layer has rank one; the default
-of `rank_one`."""
 
 
 def begin_search(
@@ -183,12 +182,30 @@ class Search:
         # Where Newton's method went too far, the flow goes on to a smaller residual.
         return ends if self.has_kinks else self._flow_on(ends, usable & ~done)
 
-    def away_from_saddles(
-        self, ends: Ends, numbers: np.ndarray, found: list[SecondOrder]
-    ) -> Ends:
-        """Members at a point with ascent directions flow on from where they were."""
+    def go_past_kinks(self, ends: Ends) -> Ends:
+        """Members that came to no point flow on from their ends, with smoothed kinks."""
+        lost = (ends.kind == NOT_CONVERGED) & np.isfinite(ends.rows).all(axis=1)
+        if not lost.any():
+            return ends
+        again = self.ends(ends.rows[lost])
+        later = jax.tree_util.tree_map(np.copy, ends)
+        for whole, part in zip(*map(jax.tree_util.tree_leaves, (later, again))):
+            whole[lost] = part
+        return later
+
+    def settled(self, ends: Ends) -> tuple[Ends, np.ndarray, list[SecondOrder]]:
+        """The ends, the number of each member's point, and the Hessians at these.
+
+        Members at a point with ascent directions flow on from where they were, where there
+        are no kinks: Newton's method may have caught them as they passed a saddle.
+        """
+        numbers = self.distinct(ends)
+        found = self.second_order(ends, numbers)
         index = np.array([point.index for point in found])
-        return self._flow_on(ends, (numbers >= 0) & (index[numbers] > 0))
+        if self.has_kinks or not (index > 0).any():
+            return ends, numbers, found
+        ends = self._flow_on(ends, (numbers >= 0) & (index[numbers] > 0))
+        return ends, (numbers := self.distinct(ends)), self.second_order(ends, numbers)
 
     def distinct(self, ends: Ends) -> np.ndarray:
         """The number of the point of every member, best first; ZERO_TYPE, NOT_CONVERGED."""
@@ -217,22 +234,20 @@ class Search:
         vectors, value = ends.finish.vector[rows], ends.finish.value[rows]
         networks = unflatten_rows(self.one, vectors)
         ratios = [second_over_first(layer) for layer in layers_of(networks)]
-        most = max((len(point.spectrum) for point in found), default=0)
-        spectra = [
-            np.pad(p.spectrum, (0, most - len(p.spectrum)), constant_values=np.nan)
-            for p in found
-        ]
         unknown = np.full(len(rows), -1)
+        kinks = np.array([p.num_kinks for p in found], int) if found else unknown
+        missed = missed_by([member(networks, k) for k in range(len(rows))], self.task)
         return KKTPoints(
             networks=as_jax(networks),
             value=value,
             multiplier=self.order * value,
             residual=ends.finish.residual[rows],
             index=np.array([p.index for p in found], int) if found else unknown,
-            spectrum=np.array(spectra) if found else None,
-            num_kinks=np.array([p.num_kinks for p in found], int) if found else unknown,
+            spectrum=padded(found),
+            num_kinks=kinks,
             basin=np.array([np.sum(numbers == k) for k in range(len(rows))], int),
-            rank_one=np.all([ratio <= _RANK_ONE for ratio in ratios], axis=0),
+            rank_one=np.all([ratio <= RANK_ONE for ratio in ratios], axis=0),
+            rank_one_missed=np.where(kinks > 0, np.nan, missed),
             ends=numbers,
             member_residual=np.where(numbers == ZERO_TYPE, np.nan, ends.finish.residual),
             settings={

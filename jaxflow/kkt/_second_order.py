@@ -1,5 +1,6 @@
 """The Riemannian Hessian at a KKT point, and how many directions ascend from it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -32,6 +33,8 @@ class SecondOrder(NamedTuple):
     """The number of ascent directions."""
     num_kinks: int
     """The number of samples that are on the kink of an active neuron."""
+    gap: float
+    """How far below zero, as a share of `λ`, the nearest eigenvalue is that is not zero."""
 
 
 def second_order(objective: AbstractObjective, point: Finish) -> SecondOrder:
@@ -67,7 +70,16 @@ def second_order(objective: AbstractObjective, point: Finish) -> SecondOrder:
     if len(groups):
         ascending += _rising(objective, point, rows[kinked], groups, multiplier)
     samples = np.unique(groups % objective.task.num_samples)
-    return SecondOrder(spectrum, ascending, len(samples))
+    below = -spectrum / abs(multiplier)
+    gap = np.min(below[below > _ZERO], initial=np.inf)
+    return SecondOrder(spectrum, ascending, len(samples), float(gap))
+
+
+def padded(found: Sequence[SecondOrder]) -> np.ndarray | None:
+    """The spectra of several points, with NaN behind the shorter ones."""
+    most = max((len(point.spectrum) for point in found), default=0)
+    fill = lambda row: np.pad(row, (0, most - len(row)), constant_values=np.nan)
+    return np.array([fill(point.spectrum) for point in found]) if found else None
 
 
 def _rising(objective, point: Finish, rows, groups, multiplier: float) -> int:

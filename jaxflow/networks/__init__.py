@@ -5,12 +5,14 @@ from ._activations import (
     is_linear as is_linear,
     LeakyReLU as LeakyReLU,
     smoothed as smoothed,
+    SmoothLeakyReLU as SmoothLeakyReLU,
 )
 from ._blocks import (
     are_separable as are_separable,
     blocks as blocks,
     own_blocks as own_blocks,
 )
+from ._by_layer import ByLayer as ByLayer, Signs as Signs, Symmetric as Symmetric
 from ._chains import as_feed_forward as as_feed_forward
 from ._convolutional import ConvNet as ConvNet
 from ._diagonal import DiagonalLinear as DiagonalLinear
@@ -39,6 +41,7 @@ from ._feed_forward import FeedForward as FeedForward
 from ._homogeneity import order as order
 from ._kinks import choices as choices, kinks as kinks, marked as marked
 from ._layers import layer_matrices as layer_matrices
+from ._named import all_but as all_but
 from ._parameters import (
     as_jax as as_jax,
     flatten as flatten,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import check_not_negative, check_number, check_whole, shown
+from .._checks import check_not_negative, check_number, check_positive, check_whole, shown
 from ..errors import InputError
 
 Module = TypeVar("Module", bound=eqx.Module)
@@ -30,6 +30,10 @@ def _power(value: Any) -> int:
 
 def _smoothing(value: Any) -> int | float:
     return _kept(value, check_not_negative("smoothing", value))
+
+
+def _sharpness(value: Any) -> float:
+    return check_positive("sharpness", value)
 
 
 class LeakyReLU(eqx.Module):
@@ -98,6 +102,39 @@ class LeakyReLU(eqx.Module):
         positive = squared > 0
         root = jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
         return self.slope * z + (1 - self.slope) * (z + root) / 2
+
+
+class SmoothLeakyReLU(eqx.Module):
+    """A leaky ReLU without a kink, with a rounding of fixed width:
+
+        σ(z) = slope z + (1 - slope) (log(1 + e^(κz)) - log 2) / κ.
+
+    `σ(0) = 0`, its derivative is between `slope` and 1, and its second derivative at most
+    `κ (1 - slope)/4`. Unlike a `LeakyReLU` with a smoothing, it is not homogeneous.
+
+    Arguments:
+        slope: the slope far on the negative side, from 0 to 1.
+        sharpness: `κ`, positive; for large ones the leaky ReLU.
+
+    Raises:
+        InputError: for values outside these ranges.
+
+    Source:
+        arXiv:2210.07082 (gradient descent with a smoothed leaky ReLU).
+
+    Examples:
+        >>> import jax.numpy as jnp, jaxflow as jf
+        >>> activation = jf.SmoothLeakyReLU(0.25, sharpness=100.0)
+        >>> activation(jnp.array([-2.0, 0.0, 3.0])).round(1).tolist()
+        [-0.5, 0.0, 3.0]
+    """
+
+    slope: int | float = eqx.field(static=True, default=0.0, converter=_slope)
+    sharpness: float = eqx.field(static=True, default=1.0, converter=_sharpness)
+
+    def __call__(self, z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        rounded = jax.nn.softplus(self.sharpness * z) - jnp.log(2.0).astype(z.dtype)
+        return self.slope * z + (1 - self.slope) * rounded / self.sharpness
 
 
 class Function(eqx.Module):

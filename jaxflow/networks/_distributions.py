@@ -3,7 +3,8 @@
 import abc
 import itertools
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,11 +12,21 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._checks import check_not_negative, shown
+from .._checks import check_not_negative, check_positive, shown
 from .._trained import parameters_of
 from ..errors import InputError
 from ._activations import is_linear, leaky_relus
 from ._chains import as_feed_forward
+
+Network = TypeVar("Network", bound=eqx.Module)
+
+
+def _positive(deviation: Any) -> float | None:
+    return None if deviation is None else check_positive("deviation", deviation)
+
+
+def _bound(bound: Any) -> float | None:
+    return None if bound is None else check_positive("bound", bound)
 
 
 class AbstractDistribution(eqx.Module):
@@ -64,6 +75,14 @@ class AbstractDistribution(eqx.Module):
         """
         return self
 
+    def with_kept(self, network: Network, key: PRNGKeyArray) -> Network:
+        """The network, of which arrays that are not trained may be drawn too.
+
+        Once, from the key of all members, which have them in common. As they are if not
+        overridden.
+        """
+        return network
+
 
 class Sphere(AbstractDistribution):
     """A direction, uniform on the unit sphere: `w₀ = g / ‖g‖`, `g` standard normal.
@@ -86,28 +105,60 @@ class Gaussian(AbstractDistribution):
     """Layer by layer: normal entries of variance `1/d`, `d` the entries that feed one.
 
     An array of axes (out, in, …) has `d` entries behind its first axis, one of a single
-    axis its length. Biases, which are arrays with that in their name, are zero, or of the
-    standard deviation `biases` where that is given.
+    axis its length. Biases, which are arrays with that in their name, are zero, if nothing
+    else is said.
+
+    Arguments:
+        deviation: the standard deviation of all entries, positive; `1/√d` if not given.
+        biases: that of biases, not negative.
+
+    Raises:
+        InputError: for other numbers.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((9, 9, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> drawn = jf.sample_ensemble(
+        ...     network, 99, key=jax.random.key(1), distribution=jf.Gaussian(1e-3)
+        ... )
+        >>> round(float(drawn.weights[0].std()), 4)
+        0.001
     """
 
+    deviation: float | None = eqx.field(static=True, default=None, converter=_positive)
     biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.normal(key, shape, dtype)
-        return _by_array(parameters, key, draw, self.biases)
+        return _by_array(parameters, key, draw, self.deviation, self.biases)
 
 
 class Uniform(AbstractDistribution):
     """Layer by layer: entries uniform between `-1/√d` and `1/√d`, `d` as for `Gaussian`.
 
-    Biases are zero, or uniform between `-biases` and `biases` where that is given.
+    Arguments:
+        bound: of the size of all entries, positive; `1/√d` if not given.
+        biases: that of biases, not negative.
+
+    Raises:
+        InputError: for other numbers.
+
+    Examples:
+        >>> import jax, jaxflow as jf
+        >>> network = jf.FeedForward((9, 9, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> drawn = jf.sample_ensemble(
+        ...     network, 99, key=jax.random.key(1), distribution=jf.Uniform(1e-3)
+        ... )
+        >>> round(float(drawn.weights[0].max()), 4)
+        0.001
     """
 
+    bound: float | None = eqx.field(static=True, default=None, converter=_bound)
     biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
         draw = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -1.0, 1.0)
-        return _by_array(parameters, key, draw, self.biases)
+        return _by_array(parameters, key, draw, self.bound, self.biases)
 
 
 class Balanced(AbstractDistribution):
@@ -177,28 +228,20 @@ class BalancedLinear(AbstractDistribution):
 
 
 SPHERE = Sphere()
-DISTRIBUTIONS = {
-    "sphere": SPHERE,
-    "gaussian": Gaussian(),
-    "uniform": Uniform(),
-    "balanced": Balanced(),
-}
-"""Those that have a name."""
 
 
-def as_distribution(given: Any, network: eqx.Module) -> AbstractDistribution:
+def as_distribution(
+    given: Any, network: eqx.Module, known: Mapping[str, AbstractDistribution]
+) -> AbstractDistribution:
     """The distribution of that name, or a caller's own, for a network.
+
+    Arguments:
+        known: those that have a name.
 
     Raises:
         InputError: for what is none, or does not fit the network.
     """
-    if isinstance(given, str) and given in DISTRIBUTIONS:
-        given = DISTRIBUTIONS[given]
-    if not isinstance(given, AbstractDistribution):
-        names = ", ".join(f'"{name}"' for name in DISTRIBUTIONS)
-        expected = f"{names} or a jaxflow.AbstractDistribution"
-        raise InputError("distribution", shown(given), expected)
-    fitted = given.fitted(network)
+    fitted = named_distribution("distribution", given, known).fitted(network)
     parameters = parameters_of(network)
     found, wanted = (
         jax.tree_util.tree_map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
@@ -209,13 +252,27 @@ def as_distribution(given: Any, network: eqx.Module) -> AbstractDistribution:
     return fitted
 
 
-def _by_array(parameters, key, draw, biases):
+def named_distribution(
+    argument: str, given: Any, known: Mapping[str, AbstractDistribution]
+) -> AbstractDistribution:
+    """The distribution of that name, or a caller's own."""
+    if isinstance(given, str) and given in known:
+        return known[given]
+    if not isinstance(given, AbstractDistribution):
+        names = ", ".join(f'"{name}"' for name in known)
+        raise InputError(
+            argument, shown(given), f"{names} or a jaxflow.AbstractDistribution"
+        )
+    return given
+
+
+def _by_array(parameters, key, draw, size, biases):
     leaves = jax.tree_util.tree_leaves_with_path(parameters)
     keys = jax.random.split(key, max(len(leaves), 1))
 
     def one(path, leaf, key):
-        if not _is_bias(path):
-            return draw(key, leaf.shape, leaf.dtype) / math.sqrt(_fan_in(leaf))
+        if not is_bias(jax.tree_util.keystr(path)):
+            return draw(key, leaf.shape, leaf.dtype) * _size_of(leaf, size)
         return (
             biases * draw(key, leaf.shape, leaf.dtype) if biases else jnp.zeros_like(leaf)
         )
@@ -224,13 +281,17 @@ def _by_array(parameters, key, draw, biases):
     return jax.tree_util.tree_structure(parameters).unflatten(drawn)
 
 
-def _is_bias(path) -> bool:
-    """Whether an array, or the tuple or list that it is in, is called a bias."""
-    names = [part for part in path if not isinstance(part, jax.tree_util.SequenceKey)]
-    return "bias" in jax.tree_util.keystr(tuple(names[-1:]))
+def is_bias(name: str) -> bool:
+    """Whether an array is one of biases, as `layers[0].bias` and `biases[0]` are."""
+    return "bias" in name.rpartition(".")[2]
 
 
-def _fan_in(leaf: Array) -> int:
+def _size_of(leaf: Array, given: float | None) -> float:
+    """Of the entries of an array: as given, or by how many entries feed one."""
+    return 1 / math.sqrt(fan_in(leaf)) if given is None else given
+
+
+def fan_in(leaf: Array) -> int:
     return max(math.prod(leaf.shape[1:]) if leaf.ndim > 1 else leaf.size, 1)
 
 

@@ -20,6 +20,7 @@ from .._checks import check_key, check_positive, check_rows, check_whole, shown
 from .._compiled import compiled
 from .._trained import parameters_of, with_trainable
 from ..errors import InputError
+from ._by_layer import DISTRIBUTIONS
 from ._distributions import AbstractDistribution, as_distribution, SPHERE
 from ._parameters import (
     as_jax,
@@ -61,7 +62,9 @@ def sample_ensemble(
             `1/d`, `"uniform"` between `-1/√d` and `1/√d`. `"balanced"`: what the flow of a
             chain of layers conserves is zero (`W_{l+1}ᵀ W_{l+1} = W_l W_lᵀ` if it is
             linear, `‖row_j W_l‖² = p ‖column_j W_{l+1}‖²` at every neuron for an activation
-            of power `p`). Or a `jaxflow.AbstractDistribution`.
+            of power `p`). `"symmetric"`: as for `jaxflow.Symmetric`. Or a
+            `jaxflow.AbstractDistribution`, such as a `jaxflow.ByLayer`, which has a word
+            for each layer, and may draw arrays that are not trained.
 
     Returns:
         The same module, every array with a leading axis of length `num`.
@@ -83,8 +86,9 @@ def sample_ensemble(
     num = check_whole("num", num, most=_MOST_AT_ONCE)
     check_one(network)
     network = _settled(network, trainable)
-    distribution = as_distribution(distribution, network)
-    return draw_members(network, check_key("key", key), np.arange(num), distribution)
+    distribution = as_distribution(distribution, network, DISTRIBUTIONS)
+    network = distribution.with_kept(network, check_key("key", key))
+    return draw_members(network, key, np.arange(num), distribution)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -141,9 +145,10 @@ class Initializations(Generic[Network]):
             raise InputError("num, start", found, "a sum of at most 2**63 - 1")
         check_one(self.network)
         object.__setattr__(self, "network", _settled(self.network, trainable))
-        distribution = as_distribution(self.distribution, self.network)
+        distribution = as_distribution(self.distribution, self.network, DISTRIBUTIONS)
         object.__setattr__(self, "distribution", distribution)
-        check_key("key", self.key)
+        network = distribution.with_kept(self.network, check_key("key", self.key))
+        object.__setattr__(self, "network", network)
 
     def __repr__(self) -> str:
         first = f", from {self.start:,}" if self.start else ""

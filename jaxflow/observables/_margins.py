@@ -84,6 +84,69 @@ def normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, "
     return jnp.min(task.margins(outputs_at(network, task, direction)))
 
 
+def margins(network: eqx.Module, task: AbstractTask) -> Float[Array, " samples"]:
+    """The margin `q_i(w)` of every sample: positive where it is classified right.
+
+    For several classes the least over those that are not the label, `min_k (H_y - H_k)`.
+
+    Arguments:
+        network: one network.
+        task: the data and the loss.
+
+    Returns:
+        (n,); infinite for samples of no weight.
+
+    Raises:
+        InputError: for a loss without margins, and for an ensemble.
+
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
+        >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
+        >>> jf.margins(network, task).tolist()
+        [3.0, 4.0]
+    """
+    task = _with_margins(network, task)
+    return _of_samples(task, task.outputs(network))
+
+
+def normalized_margins(network: eqx.Module, task: AbstractTask) -> Float[Array, " samples"]:
+    """The normalized margin `q_i(w/‖w‖)` of every sample, the least of which is
+    `jaxflow.normalized_margin`.
+
+    Arguments:
+        network: one network.
+        task: the data and the loss.
+
+    Returns:
+        (n,); infinite for samples of no weight.
+
+    Raises:
+        InputError: for a loss without margins, and for an ensemble.
+
+    Source:
+        Lyu and Li (2020), arXiv:1906.05890, section 3.
+
+    Examples:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jaxflow as jf
+        >>> network = jf.FeedForward((2, 1), jf.LeakyReLU(), key=jax.random.key(0))
+        >>> network = eqx.tree_at(lambda n: n.weights[0], network, jnp.array([[3.0, 4.0]]))
+        >>> task = jf.Task(jnp.eye(2), jnp.ones(2), loss="logistic")
+        >>> [round(each.item(), 6) for each in jf.normalized_margins(network, task)]
+        [0.6, 0.8]
+    """
+    task = _with_margins(network, task)
+    _, direction = log_norm_and_direction(flatten(network))
+    return _of_samples(task, outputs_at(network, task, direction))
+
+
+def _of_samples(task: AbstractTask, outputs: Float[Array, "n out"]):
+    """One margin for each sample, whatever the number of classes."""
+    found = task.margins(outputs)
+    return jnp.min(found.reshape(found.shape[0], -1), axis=1)
+
+
 def smoothed_normalized_margin(network: eqx.Module, task: AbstractTask) -> Float[Array, ""]:
     """The smoothed normalized margin `q̃(𝓛(w))/‖w‖^L`, which never falls once `𝓛 < ℓ(0)`.
 

@@ -6,7 +6,6 @@ entry before they are squared, also in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -21,7 +20,6 @@ from ..errors import InputError
 from ..flows._geometry import log_norm_and_direction, safe_norm
 from ..networks import check_one, flatten, layer_matrices, num_members
 from ..tasks import AbstractTask, check_task
-from ._knots import knots
 
 
 def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, ""]:
@@ -45,7 +43,7 @@ def norm(network: eqx.Module, task: AbstractTask | None = None) -> Float[Array, 
         >>> jax.vmap(jf.norm)(drawn).round(6).tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
-    _check(network, task)
+    check_observed(network, task)
     return safe_norm(flatten(network))
 
 
@@ -80,7 +78,7 @@ def weights(network: eqx.Module, task: AbstractTask | None = None) -> eqx.Module
         >>> solution.records.values["weights"].factors[0].shape
         (2, 1, 3)
     """
-    _check(network, task)
+    check_observed(network, task)
     trained = lambda leaf: not eqx.is_array(leaf) or eqx.is_inexact_array(leaf)
     return eqx.filter(network, trained)
 
@@ -106,7 +104,7 @@ def layer_norms(
         >>> jf.layer_norms(network).shape
         (2,)
     """
-    _check(network, task)
+    check_observed(network, task)
     return jnp.stack([safe_norm(matrix.reshape(-1)) for matrix in layer_matrices(network)])
 
 
@@ -128,10 +126,10 @@ def singular_values(
         >>> jf.singular_values(network).shape
         (2, 3)
     """
-    _check(network, task)
+    check_observed(network, task)
     matrices = layer_matrices(network)
     exists = jnp.arange(max(min(m.shape) for m in matrices))
-    values = _singular_values(matrices)
+    values = values_of(matrices)
     rows = [jnp.where(exists < min(m.shape), v, jnp.nan) for m, v in zip(matrices, values)]
     return jnp.stack(rows)
 
@@ -154,8 +152,8 @@ def stable_rank(
         >>> round(float(jf.stable_rank(network)[1]), 6)
         1.0
     """
-    _check(network, task)
-    values = _singular_values(layer_matrices(network))
+    check_observed(network, task)
+    values = values_of(layer_matrices(network))
     return jnp.sum((values / values[:, :1]) ** 2, axis=1)
 
 
@@ -221,7 +219,7 @@ class CosineTo(eqx.Module):
         return cosine(network, self.reference)
 
 
-def _check(network: Any, task: Any) -> None:
+def check_observed(network: Any, task: Any) -> None:
     """Raises `InputError` for what is not one network, and for what is no task."""
     check_one(network)
     if task is not None:
@@ -233,23 +231,7 @@ def _shapes(network: eqx.Module) -> list[tuple[int, ...]]:
     return [leaf.shape for leaf in leaves]
 
 
-_DIMENSIONS = (
-    (knots, ("neuron",)),
-    (layer_norms, ("layer",)),
-    (stable_rank, ("layer",)),
-    (singular_values, ("layer", "singular_value")),
-)
-
-
-def dimensions(name: str, observable: Callable, ndim: int) -> tuple[str, ...]:
-    """Names for the axes of a recorded observable's values."""
-    for known, dims in _DIMENSIONS:
-        if observable is known:
-            return dims
-    return tuple(f"{name}_{axis}" for axis in range(ndim))
-
-
-def _singular_values(matrices) -> Float[Array, "layers rank"]:
+def values_of(matrices) -> Float[Array, "layers rank"]:
     """The singular values of matrices of any shapes, filled up with zeros.
 
     One matrix after the other, in one shape: in a program that is not jaxflow's,

@@ -49,6 +49,7 @@ _CODES = {
     "stays": 21,
     "max_saddles": 22,
     "rests_at_kink": 23,
+    "saddle": 24,
 }
 """They are in files: what has a code keeps it, and new names get new ones."""
 _REPEATED = 128

@@ -14,6 +14,7 @@ from ..tasks import Task
 from ._curve import loss_curve
 from ._events import Arrival, AtRest, Closest, Departure, Waits
 from ._growth import AbstractParts
+from ._kinds import is_still, kinds_of, NONE, steadiness_of
 from ._legs import RowEnds, RowFlow
 from ._state import DONE, FALLING, LEAVING, RESTING, State
 from ._views import Outlook, Viewer, Visit
@@ -72,7 +73,7 @@ class Journey:
         self._begin(flow, state)
         end_loss = state.loss * _LOSS if self.loss_below is None else self.loss_below
         end_loss = np.broadcast_to(end_loss, state.loss.shape)
-        viewer = Viewer(one, task, self.order, self.parts, self.grown)
+        viewer = Viewer(one, task, self.order, self.parts, self.grown, self.fall)
         self._look(state, viewer)
         for _ in range(_LEGS * self.max_saddles):
             if np.all(state.mode == DONE):
@@ -181,6 +182,7 @@ class Journey:
         visit = state.visits[member][-1]
         visit.log_departure = float(state.log_time[member])
         visit.departure_row = state.rows[member].copy()
+        visit.departure_loss = float(state.loss[member])
         state.departure_loss[member] = state.loss[member]
         state.mode[member] = FALLING
         state.log_floor[member] = state.log_shrunk[member] = -np.inf
@@ -216,7 +218,8 @@ class Journey:
             member, view = visit.member, visit.view
             assert view is not None
             if view.is_minimum:
-                state.visits[member].pop()
+                if visit.number:  # the start of a member is kept
+                    state.visits[member].pop()
                 self._end(state, member, MINIMUM)
             elif not view.can_leave or state.status[member] == STAYS:
                 self._end(state, member, STAYS)
@@ -254,6 +257,11 @@ class Journey:
         closest = np.array([v.log_closest for v in visits])
         known = ~np.isnan(outlook.log_wait)
         predicted = np.logaddexp(closest, np.where(known, outlook.log_wait, -np.inf))
+        about = self._about(state, visits, outlook)
+        still = is_still(about["steadiness"])
+        first = np.array([visit.number == 0 for visit in visits])
+        # Where a member that has grown parts does not wait nothing is predicted of it.
+        known &= still | ~first | np.array([visit.at_origin for visit in visits])
         rows = np.stack([np.exp(v.log_norm) * v.row for v in visits])
         log_times, losses = self._curve(state) if self.points else (None, None)
         num_vjps = state.num_vjps if np.any(state.num_vjps) else None
@@ -264,6 +272,8 @@ class Journey:
             log_closest=of_visits("log_closest"),
             log_departure=of_visits("log_departure"),
             predicted_log_departure=spread(np.where(known, predicted, np.nan)),
+            kind=spread(about["kind"], NONE),
+            steadiness=spread(about["steadiness"]),
             loss=of_visits("loss"),
             log_gradient=of_visits("log_gradient"),
             index=of_views("index", -1),
@@ -299,6 +309,29 @@ class Journey:
             },
         )
 
+    def _about(
+        self, state: State, visits: list[Visit], outlook: Outlook
+    ) -> dict[str, np.ndarray]:
+        """Whether members wait as at a saddle, and what every visit is."""
+        each = lambda name: np.array([float(getattr(v, name)) for v in visits])
+        departure, closest = each("log_departure"), each("log_closest")
+        # Of a member that was stopped before, the wait so far; of one that stays there is
+        # none to measure, and its gradient has vanished.
+        left = np.isfinite(departure)
+        ends = state.log_time[[v.member for v in visits]]
+        ends = np.where(np.isnan(departure), ends, departure)
+        waited = _log_difference(ends, closest)
+        predicted = np.where(np.isfinite(outlook.log_wait), outlook.log_wait, -np.inf)
+        longer = np.maximum(waited, predicted)
+        longer = np.where(np.isposinf(departure), -np.inf, longer)
+        loss = each("loss")
+        fallen = np.where(left, loss - each("departure_loss"), self.fall * loss)
+        steadiness = steadiness_of(each("log_gradient"), longer, fallen)
+        first = np.array([visit.number == 0 for visit in visits])
+        at_origin = np.array([visit.at_origin for visit in visits])
+        kind = kinds_of(steadiness, first, at_origin)
+        return {"steadiness": steadiness, "kind": kind}
+
     def _curve(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         most = _LEGS * self.max_saddles * self.stepping.max_steps
         return loss_curve(
@@ -311,3 +344,10 @@ class Journey:
             self.schedule,
             self.progress,
         )
+
+
+def _log_difference(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """`log(e^after - e^before)`, minus infinity where that is zero or less."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gap = np.where(np.isneginf(before), -np.inf, before - after)
+        return np.where(gap < 0, after + np.log1p(-np.exp(np.minimum(gap, 0))), -np.inf)

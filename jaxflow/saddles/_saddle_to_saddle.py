@@ -62,7 +62,10 @@ def saddle_to_saddle(
     there, or `‖∇𝓛‖` is as large again as it was at the arrival. It *arrives* at the next
     one when `‖∇𝓛‖` has become smaller than a share `slowing` of its root mean square
     since then. The saddle itself is looked at where `‖∇𝓛‖` is least, or as small as the
-    errors of steps let it become. Saddle 0 is the origin.
+    errors of steps let it become. The first visit is the start, called the origin where
+    the weights change the residual of zero weights by a share of at most `fall`. A member
+    may become slow away from all saddles too: such a visit is named a near miss, as `kind`
+    in the result says.
 
     At each saddle the parts of the network that are still small follow, to leading order,
     the flow of `N_r(u) = Σ_i ⟨r_i, H(x_i; u)⟩`, with the residual `r_i = -ℓ'(H(x_i), y_i)`
@@ -79,7 +82,8 @@ def saddle_to_saddle(
     Arguments:
         networks: one homogeneous network, an ensemble, or `Initializations`.
         task: the data and the loss.
-        scale: the initialization scale δ, positive, scalar or (num,).
+        scale: the initialization scale δ, positive, scalar or (num,); 1 for networks that
+            start near a saddle, such as those of `starts_near_saddle`.
         max_saddles: a member ends at its departure from this many saddles.
         loss_below: a member ends once its loss is at most this; 1e-8 of its loss at the
             start if not given.

@@ -58,6 +58,12 @@ class Visit:
     view: "View | None" = None
     log_departure: float = np.nan
     departure_row: np.ndarray | None = None
+    departure_loss: float = np.nan
+
+    @property
+    def at_origin(self) -> bool:
+        """Whether it is a start at which nothing has grown."""
+        return self.view is not None and self.view.at_origin
 
 
 class View(NamedTuple):
@@ -70,8 +76,9 @@ class View(NamedTuple):
     rank: int
     residual: np.ndarray
     small: np.ndarray  # what of the row has not grown; NaN where that cannot be told
-    can_leave: bool  # false only where the small parts are zero
+    can_leave: bool  # false only where the small parts are zero, but for a start
     is_minimum: bool
+    at_origin: bool
 
 
 class Outlook(NamedTuple):
@@ -90,7 +97,9 @@ class Viewer:
     """Looks at saddles.
 
     Given a network, whose structure alone is read; the task; the network's order; how it
-    falls into `parts`, and the `share` of the largest above which one has grown.
+    falls into `parts`, and the `share` of the largest above which one has grown. A start
+    is at the origin if its weights change the residual by a share of at most `fall`, as
+    little as the loss has fallen at a departure.
     """
 
     def __init__(
@@ -100,24 +109,32 @@ class Viewer:
         order: int | float,
         parts: AbstractParts,
         share: float,
+        fall: float,
     ):
         self._polar = PolarFlow(one, task, order)  # pyright: ignore[reportCallIssue]
         self._parts = parts
         self._share = share
-        self._first_residual: float | None = None
+        self._fall = fall
+        self._at_zero: np.ndarray | None = None
 
     def look(self, visits: list[Visit]) -> None:
         """Fill in the view of every visit."""
         rows = np.stack([visit.row for visit in visits])
         log_norm = np.array([visit.log_norm for visit in visits])
-        origin = np.array([visit.number == 0 for visit in visits])
         order, parts, share = self._polar.order, self._parts, self._share
+        if self._at_zero is None:
+            zero = np.zeros_like(rows[:1])
+            self._at_zero = self._map(_residual, zero, np.zeros(1))[0]
+        size_at_zero = np.linalg.norm(self._at_zero)
+        origin = np.array([visit.number == 0 for visit in visits])
+        if origin.any():
+            changed = self._map(_residual, rows, log_norm) - self._at_zero
+            changed = np.linalg.norm(changed.reshape(len(rows), -1), axis=1)
+            origin &= changed <= self._fall * size_at_zero
         # Before anything has grown all of the network is small.
         small = np.where(origin[:, None], rows, parts.small(rows, share, rows))
         grown = rows - np.where(np.isnan(small), 0.0, small)
         residual = self._map(_residual, grown, log_norm)
-        if self._first_residual is None:  # at the origin, where it is largest
-            self._first_residual = float(np.max(np.linalg.norm(residual[0], axis=-1)))
         curvature = np.full((len(rows), 1), np.nan)
         if rows.shape[1] <= _MOST_CURVATURES:
             found = self._map(_curvature, rows, log_norm, in_turn=True)
@@ -132,7 +149,7 @@ class Viewer:
         rank = np.where(origin, 0, parts.rank(rows, share))
         if parts.separates:
             pull = self._map(_pull, _directions(small), residual)
-            faint = pull[:, 0] <= _FAINT * self._first_residual
+            faint = pull[:, 0] <= _FAINT * size_at_zero
             minimum = (index == 0) & (faint | parts.full(rows, share))
         else:
             # Of an order above two, a saddle may have no negative curvature either.
@@ -146,8 +163,10 @@ class Viewer:
                 rank=int(rank[i]),
                 residual=residual[i],
                 small=small[i],
-                can_leave=not size[i] == 0,
+                # What has grown need not be at rest where a member starts.
+                can_leave=bool(size[i] != 0 or (visit.number == 0 and not origin[i])),
                 is_minimum=bool(minimum[i] & ~origin[i]),
+                at_origin=bool(origin[i]),
             )
 
     def look_ahead(
@@ -161,7 +180,7 @@ class Viewer:
         small = np.stack([view.small for view in views])
         residual = np.stack([view.residual for view in views])
         rows = np.stack([visit.row for visit in visits])
-        origin = np.array([visit.number == 0 for visit in visits])
+        origin = np.array([visit.at_origin for visit in visits])
         left = np.array([visit.departure_row is not None for visit in visits])
         later = np.stack(
             [v.row if v.departure_row is None else v.departure_row for v in visits]

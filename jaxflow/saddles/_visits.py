@@ -28,6 +28,7 @@ from ..results import (
     Summary,
     Table,
 )
+from ._kinds import kinds_column, NEAR_MISS, ORIGIN, SADDLE, START
 
 STAYS, MINIMUM = "stays", "minimum"
 """The status of a member that has come to rest at a saddle, or at a minimum."""
@@ -43,7 +44,8 @@ class SaddleToSaddle(AbstractResult):
     """What `saddle_to_saddle` found. Printing it shows a table.
 
     Arrays over members and saddles are (num, saddles), with NaN (-1 for counts) behind the
-    last saddle of a member. Saddle 0 is the origin. Times are natural logarithms of `t`.
+    last saddle of a member. The first is the start of a member, at the origin if it is
+    small there. Times are natural logarithms of `t`.
     """
 
     counted: ClassVar[str] = "num_saddles"
@@ -53,15 +55,27 @@ class SaddleToSaddle(AbstractResult):
     }
 
     num_saddles: np.ndarray = column(
-        MEMBERS, "number of saddles visited, the origin among them"
+        MEMBERS, "number of visits, the start and near misses among them"
     )
-    """How many saddles each member visited, the origin among them, (num,)."""
+    """How many saddles each member visited, (num,): its start and near misses are counted
+    too, so that it is the number of its visits."""
+    kind: np.ndarray = kinds_column()
+    """What each visit is: `"origin"` or `"start"` for the first one, `"saddle"`,
+    `"near_miss"` where a member became slow and left again because what had grown still
+    moved, `""` behind the last visit. Members are at a saddle where `steadiness` is 0.1 at
+    most."""
+    steadiness: np.ndarray = column(
+        _BOTH, "least ‖∇𝓛‖² over its mean until the departure", fill=np.nan
+    )
+    """`‖∇𝓛‖² W / (𝓛 - 𝓛_departure)`, the least `‖∇𝓛‖²` over its mean from there to the
+    departure: near one for a steady descent, small where something grows from almost
+    nothing. `W` is the wait, or the predicted one where that is longer."""
     status: np.ndarray = status_column()
     """What ended each member, (num,): `"LossBelow"`, `"minimum"` (at rest, where the loss
     has no descent), `"stays"` (at rest at a saddle, which its weights in floating
     point never leave), `"max_saddles"`, `"max_steps"`, or another failure."""
     log_arrival: np.ndarray = column(_BOTH, "log t at the arrival", "log time", fill=np.nan)
-    """`log t` at the arrival; minus infinity at the origin."""
+    """`log t` at the arrival; minus infinity at the start."""
     log_closest: np.ndarray = column(
         _BOTH, "log t where ‖∇𝓛‖ is least", "log time", fill=np.nan
     )
@@ -75,7 +89,8 @@ class SaddleToSaddle(AbstractResult):
         _BOTH, "log t predicted", "log time", fill=np.nan
     )
     """`log t` at the departure, predicted at `log_closest` from the small parts alone;
-    infinity where they never leave, NaN where the network has no small parts."""
+    infinity where they never leave, NaN where the network has no small parts, and at a
+    start that is neither at the origin nor near a saddle."""
     loss: np.ndarray = column(_BOTH, "loss, a sum over samples", fill=np.nan)
     """The level of the loss."""
     log_gradient: np.ndarray = column(_BOTH, "log ‖∇𝓛‖", fill=np.nan)
@@ -190,13 +205,19 @@ def _summary(found: SaddleToSaddle) -> Summary:
         f"δ = {scale}"
     )
     rows = []
-    for k in range(found.loss.shape[1]):
-        here = found.visited[:, k]
+    groups = [
+        (k, kind, found.kind[:, k] == kind)
+        for k in range(found.loss.shape[1])
+        for kind in (ORIGIN, START, SADDLE, NEAR_MISS)
+        if np.any(found.kind[:, k] == kind)
+    ]
+    for k, kind, here in groups:
         some = lambda values, here=here, k=k: median(values[here, k])
         error = np.abs(found.escape_error[here, k])
         rows.append(
             (
                 f"{k}",
+                kind.replace("_", " "),
                 f"{int(here.sum()):,}",
                 f"{some(found.loss):.5g}",
                 _number(some(found.log_gradient)),
@@ -210,7 +231,7 @@ def _summary(found: SaddleToSaddle) -> Summary:
             )
         )
     header = (
-        *("saddle", "members", "loss", "‖∇𝓛‖", "index", "grown"),
+        *("visit", "", "members", "loss", "‖∇𝓛‖", "index", "grown"),
         *("arrival", "departure", "predicted", "wrong by", "1 - cosine"),
     )
     return Summary(

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._trained import with_trainable
 from ..errors import InputError, JaxflowError
-from ..networks import FeedForward, Initializations, LeakyReLU
+from ..networks import all_but, FeedForward, Initializations
 from ..runs import Record, sliding_solver, Stepping
 from ..stops import AbstractStop
 from ..tasks import AbstractLoss, Task
@@ -22,6 +23,8 @@ from . import _parts as parts, _schema as schema
 from ._faults import Source
 from ._lines import Key
 from ._makers import read_table
+
+_DISTRIBUTION = ("initialization", "distribution")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Workshop:
         Given arguments that are made already, or are not in the table.
         """
         arguments = {**table.given(), **given}
-        arguments.pop("kind", None)
+        for name in ("kind", "frozen"):
+            arguments.pop(name, None)
         parameters = inspect.signature(make).parameters
         if "seed" in type(table).model_fields and "key" in parameters:
             arguments.pop("seed", None)
@@ -63,6 +67,13 @@ class Workshop:
 
     def network(self, table: Any, key: Key, task: Task | None) -> eqx.Module:
         """A network; its sizes from those of the task where they are open."""
+        made = self._whole_network(table, key, task)
+        if table.frozen is None:
+            return made
+        with self.source.at((*key, "frozen"), {"names": "", "trainable": ""}):
+            return with_trainable(made, all_but(made, *table.frozen))
+
+    def _whole_network(self, table: Any, key: Key, task: Task | None) -> eqx.Module:
         if ":" in table.kind:
             return self._own_network(table, key)
         given = {
@@ -82,7 +93,7 @@ class Workshop:
     def activation(self, table: Any, key: Key) -> Callable:
         if isinstance(table, str):
             return getattr(jax.nn, table)
-        return self.made(table, key, LeakyReLU)
+        return self.made(table, key, parts.LEAKY[table.kind])
 
     def _sizes(self, table: Any, key: Key, task: Task | None) -> list[int]:
         if table.sizes is not None:
@@ -165,9 +176,15 @@ class Workshop:
         ).astype(self.dtype)
 
     def _task_of_values(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
+        inputs: Any = table.inputs
+        if not isinstance(inputs, list):
+            make = parts.POINTS[inputs.kind]
+            inputs = self.made(inputs, (*key, "inputs"), make)
         with self.source.at(key):
-            inputs = _array("inputs", table.inputs)
-            return Task(inputs, _array("targets", table.targets), **chosen)
+            inputs, targets = _array("inputs", inputs), table.targets
+            if targets == "alternating":
+                targets = [(-1.0) ** number for number in range(len(inputs))]
+            return Task(inputs, _array("targets", targets), **chosen)
 
     def _task_of_maker(self, table: Any, key: Key, chosen: dict[str, Any]) -> Task:
         given = {}
@@ -272,15 +289,19 @@ class Workshop:
             seed = jax.random.key(table.seed)
             return Initializations(network, table.num, key=seed, **given)
 
-    def _distribution(self, table: Any) -> Any:
-        key = ("initialization", "distribution")
+    def _distribution(self, table: Any, key: Key = _DISTRIBUTION) -> Any:
         if isinstance(table, str):
-            return (
-                table
-                if table in ("sphere", "gaussian", "uniform", "balanced")
-                else (parts.DISTRIBUTIONS[table]())
-            )
-        return self.made(table, key, parts.DISTRIBUTIONS[table.kind])
+            return parts.DISTRIBUTIONS[table]()
+        given = {}
+        for name in ("of", "otherwise"):
+            if (inner := getattr(table, name, None)) is not None:
+                given[name] = self._distribution(inner, (*key, name))
+        if (layers := getattr(table, "layers", None)) is not None:
+            given["layers"] = {
+                name: self._distribution(rule, (*key, "layers", name))
+                for name, rule in layers.items()
+            }
+        return self.made(table, key, parts.DISTRIBUTIONS[table.kind], **given)
 
 
 def _num_outputs(task: Task) -> int:
@@ -291,7 +312,7 @@ def _num_outputs(task: Task) -> int:
     return int(np.prod(targets.shape[1:]))
 
 
-def _array(name: str, values: list) -> np.ndarray:
+def _array(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:  # of rows that differ

@@ -11,12 +11,16 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 from ..networks import (
     Balanced,
     BalancedLinear,
+    ByLayer,
     ConvNet,
     DiagonalLinear,
     Gaussian,
     GRU,
     LeakyReLU,
+    Signs,
+    SmoothLeakyReLU,
     Sphere,
+    Symmetric,
     Uniform,
 )
 from ..tasks import (
@@ -37,15 +41,21 @@ COMMON: Mapping[str, Argument | None] = {"key": SEED, "dtype": None}
 # -- networks --
 
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu", "softplus", "elu", "sigmoid", "identity")
-"""Names of functions in `jax.nn`, beside `LeakyReLU`."""
+"""Names of functions in `jax.nn`, beside the leaky ones."""
 
-_leaky = section_of("LeakyReLU", LeakyReLU)
-Activation = _leaky | Literal[ACTIVATIONS]  # pyright: ignore
+LEAKY = {"LeakyReLU": LeakyReLU, "SmoothLeakyReLU": SmoothLeakyReLU}
+Activation = (
+    by_kind([section_of(kind, make) for kind, make in LEAKY.items()]) | Literal[ACTIVATIONS]
+)  # pyright: ignore
 _ACTIVATED = {
     **COMMON,
     "activation": Argument("activation", Activation),
     "final_activation": Argument("final_activation", Activation),
 }
+
+
+_NAMES = "of arrays that are not trained, such as 'weights[1]'"
+_FROZEN = {"frozen": (list[StrictStr] | None, Field(None, description=_NAMES))}
 
 
 class OwnNetwork(Section):
@@ -58,6 +68,7 @@ class OwnNetwork(Section):
         default_factory=dict, description="arguments of the class, but for key"
     )
     seed: Seed = Field(0, description="of the key that it is given")
+    frozen: list[StrictStr] | None = Field(None, description=_NAMES)
 
 
 class FeedForwardSection(Section):
@@ -81,6 +92,7 @@ class FeedForwardSection(Section):
         None, ge=1, description="of the output; that of the targets if not given"
     )
     seed: Seed = Field(0, description="of the weights, which count for a teacher only")
+    frozen: list[StrictStr] | None = Field(None, description=_NAMES)
 
     @pydantic.model_validator(mode="after")
     def _in_one_form(self):
@@ -100,7 +112,9 @@ NETWORKS = {
     "MLP": eqx.nn.MLP,
     "GRU": GRU,
 }
-_sections = [section_of(kind, make, _ACTIVATED) for kind, make in NETWORKS.items()]
+_sections = [
+    section_of(kind, make, _ACTIVATED, **_FROZEN) for kind, make in NETWORKS.items()
+]
 Network = by_kind([FeedForwardSection, *_sections], otherwise=OwnNetwork)
 
 # -- data and losses --
@@ -134,8 +148,12 @@ class Values(Section):
     """Data that are written in the file itself."""
 
     kind: Literal["values"]
-    inputs: list = Field(description="one entry, or list of entries, for each sample")
-    targets: list = Field(description="one for each sample")
+    inputs: list | Points = Field(
+        description="one entry, or list of entries, for each sample; or points to be drawn"
+    )
+    targets: list | Literal["alternating"] = Field(
+        description="one for each sample; alternating: 1 and -1 in turn"
+    )
 
 
 DATA = {"digits": data.digits, "teacher_student": data.teacher_student}
@@ -165,12 +183,57 @@ Regularizer = by_kind([section_of(kind, make) for kind, make in REGULARIZERS.ite
 
 # -- initializations --
 
-DISTRIBUTIONS = {
+_OF_LAYERS = {"sphere": Sphere, "gaussian": Gaussian, "uniform": Uniform, "signs": Signs}
+_SIZES = {name: Argument(name, Number, None) for name in ("bound", "deviation", "size")}
+
+
+def _drawn_by(makers: Mapping[str, Any], *more: Any) -> Any:
+    sections = [section_of(kind, make, _SIZES) for kind, make in makers.items()]
+    return Literal[tuple(makers)] | by_kind([*sections, *more])  # pyright: ignore
+
+
+OfLayer = _drawn_by(_OF_LAYERS)
+
+
+class ByLayerSection(Section):
+    """Each array of the network is drawn as is said for it."""
+
+    kind: Literal["by_layer"]
+    layers: dict[str, OfLayer] = Field(
+        description="for names of arrays, such as 'weights[0]', how each is drawn"
+    )
+    otherwise: OfLayer | None = Field(
+        None, description="how arrays are drawn that are not named; gaussian if not given"
+    )
+
+
+OF_NETWORKS = {
     "sphere": Sphere,
     "gaussian": Gaussian,
     "uniform": Uniform,
     "balanced": Balanced,
     "balanced_linear": BalancedLinear,
 }
-_distributions = [section_of(kind, make) for kind, make in DISTRIBUTIONS.items()]
-Distribution = Literal[tuple(DISTRIBUTIONS)] | by_kind(_distributions)  # pyright: ignore
+_OfNetwork = _drawn_by(OF_NETWORKS, ByLayerSection)
+
+
+class SymmetricSection(Section):
+    """Neurons in pairs of opposite outer weight: the output is zero at the start."""
+
+    kind: Literal["symmetric"]
+    of: _OfNetwork | None = Field(
+        None, description="how the first of each pair is drawn; gaussian if not given"
+    )
+
+
+DISTRIBUTIONS = {**OF_NETWORKS, **_OF_LAYERS, "by_layer": ByLayer, "symmetric": Symmetric}
+Distribution = (
+    Literal["symmetric"]
+    | Literal[tuple(OF_NETWORKS)]
+    | by_kind(
+        [
+            *(section_of(kind, make, _SIZES) for kind, make in OF_NETWORKS.items()),
+            *(ByLayerSection, SymmetricSection),
+        ]
+    )
+)

@@ -186,9 +186,10 @@ SteppingSection = section_of(
 FUNCTIONS = {
     name: getattr(observables, name)
     for name in (
-        *("kkt_residual", "knots", "layer_norms", "loss", "margin", "margin_kkt_residual"),
-        *("norm", "normalized_margin", "singular_values", "smoothed_normalized_margin"),
-        *("stable_rank", "weights"),
+        *("block_singular_values", "block_stable_ranks", "kkt_residual", "knots"),
+        *("layer_norms", "loss", "margin", "margin_kkt_residual", "margins", "norm"),
+        *("normalized_margin", "normalized_margins", "singular_values"),
+        *("smoothed_normalized_margin", "stable_rank", "weights"),
     )
 }
 RecordSection = section_of(
