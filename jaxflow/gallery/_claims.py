@@ -6,8 +6,9 @@ from .._checks import shown
 from ..errors import InputError
 from ._claim import AbstractClaim
 from ._early_phase import EarlyPhase
+from ._piecewise_linear import PiecewiseLinear
 
-CLAIMS: Sequence[AbstractClaim] = (EarlyPhase(),)
+CLAIMS: Sequence[AbstractClaim] = (EarlyPhase(), PiecewiseLinear())
 
 
 def claim(name: str) -> AbstractClaim:

@@ -121,13 +121,13 @@ def distinct_knots(
     places, masses = (array.reshape(-1, shape[-1]) for array in (places, masses))
     masses = np.where(np.isfinite(places) & np.isfinite(masses), masses, 0.0)
     heavy = _heaviest(np.abs(masses), share)
-    order = np.argsort(np.where(heavy, places, np.inf), axis=1, kind="stable")
+    order: Any = np.argsort(np.where(heavy, places, np.inf), axis=1, kind="stable")
     places, masses, heavy = (
         np.take_along_axis(array, order, axis=1) for array in (places, masses, heavy)
     )
     places, weights = np.where(heavy, places, 0.0), np.where(heavy, np.abs(masses), 0.0)
     far = heavy[:, 1:] & (np.diff(places, axis=1) > within)
-    number = np.cumsum(np.pad(far, ((0, 0), (1, 0))), axis=1)
+    number: Any = np.cumsum(np.pad(far, ((0, 0), (1, 0))), axis=1)
 
     def summed(values: np.ndarray) -> np.ndarray:
         total = np.zeros_like(places)
@@ -141,9 +141,8 @@ def distinct_knots(
     width = np.sqrt(summed(weights * apart**2) / over)
     counts = (np.abs(net) >= share * np.sum(np.abs(masses), axis=1)[:, None]) & (net != 0)
     count = np.sum(counts, axis=1)
-    first = np.argsort(np.logical_not(counts), axis=1, kind="stable")[
-        :, : max(count, default=0)
-    ]
+    order = np.argsort(np.where(counts, 0, 1), axis=1, kind="stable")
+    first = order[:, : int(max(count, default=0))]
     shown = np.take_along_axis(counts, first, axis=1)
     position, mass, width = (
         np.where(shown, np.take_along_axis(each, first, axis=1), np.nan).reshape(
