@@ -55,7 +55,7 @@ class Small(AbstractClaim):
         (1.5, {"most": 1.0}, "did not hold", "<= 1"),
         (0.5, {"least": 0.9}, "did not hold", ">= 0.9"),
         (math.nan, {"most": 1.0}, "did not hold", "<= 1"),
-        (1.5, {"most": 1.0, "applies": False}, "outside the theorem's conditions", "<= 1"),
+        (1.5, {"most": 1, "applies": False}, "outside the theorem's conditions", "<= 1"),
     ],
 )
 def test_a_verdict_is_a_figure_within_bounds(figure, bounds, state, bound):

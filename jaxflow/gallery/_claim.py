@@ -52,9 +52,9 @@ class Verdict:
     """
 
     statement: str
-    figure: float
-    least: float = -math.inf
-    most: float = math.inf
+    figure: float | int
+    least: float | int = -math.inf
+    most: float | int = math.inf
     reason: str
     applies: bool = True
     note: str = ""
