@@ -39,20 +39,21 @@ def test_the_limit_is_the_least_of_all_networks(data):
         assert center == pytest.approx(place, abs=0.02)
 
 
-def test_it_is_optimal_for_every_angle():
+@pytest.mark.parametrize("data", DATA)
+def test_it_is_optimal_for_every_angle(data):
     """No neuron pulls more than it costs, and those that are there as much as they cost."""
-    for one in DATA.values():
-        x, y = np.array(one.inputs), np.array(one.targets)
-        residual = y - one.limit.values(x)
-        pull = lambda angles: (
-            np.maximum(np.outer(np.cos(angles), x) + np.sin(angles)[:, None], 0)
-            @ residual
-            / len(x)
-        )
-        everywhere = np.linspace(-np.pi, np.pi, 12_345)
-        assert np.max(np.abs(pull(everywhere))) <= STRENGTH * (1 + 1e-6)
-        of_chosen = pull(one.limit.angles) * np.sign(one.limit.weights)
-        np.testing.assert_allclose(of_chosen, STRENGTH, rtol=1e-6)
+    one = DATA[data]
+    x, y = np.array(one.inputs), np.array(one.targets)
+    residual = y - one.limit.values(x)
+
+    def pull(angles):
+        features = np.outer(np.cos(angles), x) + np.sin(angles)[:, None]
+        return np.maximum(features, 0) @ residual / len(x)
+
+    everywhere = np.linspace(-np.pi, np.pi, 12_345)
+    assert np.max(np.abs(pull(everywhere))) <= STRENGTH * (1 + 1e-6)
+    of_chosen = pull(one.limit.angles) * np.sign(one.limit.weights)
+    np.testing.assert_allclose(of_chosen, STRENGTH, rtol=1e-6)
 
 
 def test_two_knots_away_from_the_inputs():

@@ -40,6 +40,7 @@ def test_neurons_without_a_knot():
     found = jf.knots(blind)
     assert np.all(np.isinf(found.position)) and not np.any(found.mass)
     assert jf.distinct_knots(found.position, found.mass, within=0.1).count == 0
+    assert jf.distinct_knots([], [], within=0.1).position.shape == (0,)
     plain = jf.knots(network_of(biases=False))
     np.testing.assert_array_equal(plain.position, 0)
 

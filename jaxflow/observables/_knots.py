@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -118,7 +119,8 @@ def distinct_knots(
         found = f"shape {masses.shape} beside positions of shape {places.shape}"
         raise InputError("mass", found, "one for each position")
     shape = places.shape
-    places, masses = (array.reshape(-1, shape[-1]) for array in (places, masses))
+    rows = math.prod(shape[:-1]), shape[-1]
+    places, masses = places.reshape(rows), masses.reshape(rows)
     masses = np.where(np.isfinite(places) & np.isfinite(masses), masses, 0.0)
     heavy = _heaviest(np.abs(masses), share)
     order: Any = np.argsort(np.where(heavy, places, np.inf), axis=1, kind="stable")
@@ -127,7 +129,7 @@ def distinct_knots(
     )
     places, weights = np.where(heavy, places, 0.0), np.where(heavy, np.abs(masses), 0.0)
     far = heavy[:, 1:] & (np.diff(places, axis=1) > within)
-    number: Any = np.cumsum(np.pad(far, ((0, 0), (1, 0))), axis=1)
+    number: Any = np.cumsum(np.pad(far, ((0, 0), (1, 0))), axis=1)[:, : shape[-1]]
 
     def summed(values: np.ndarray) -> np.ndarray:
         total = np.zeros_like(places)
@@ -146,7 +148,7 @@ def distinct_knots(
     shown = np.take_along_axis(counts, first, axis=1)
     position, mass, width = (
         np.where(shown, np.take_along_axis(each, first, axis=1), np.nan).reshape(
-            *shape[:-1], -1
+            *shape[:-1], first.shape[1]
         )
         for each in (mean, net, width)
     )
