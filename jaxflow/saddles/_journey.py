@@ -258,7 +258,7 @@ class Journey:
         known = ~np.isnan(outlook.log_wait)
         predicted = np.logaddexp(closest, np.where(known, outlook.log_wait, -np.inf))
         about = self._about(state, visits, outlook)
-        still = is_still(about["steadiness"])
+        still = is_still(about["steadiness"], about["small_share"])
         first = np.array([visit.number == 0 for visit in visits])
         # Where a member that has grown parts does not wait nothing is predicted of it.
         known &= still | ~first | np.array([visit.at_origin for visit in visits])
@@ -274,6 +274,7 @@ class Journey:
             predicted_log_departure=spread(np.where(known, predicted, np.nan)),
             kind=spread(about["kind"], NONE),
             steadiness=spread(about["steadiness"]),
+            small_share=spread(about["small_share"]),
             loss=of_visits("loss"),
             log_gradient=of_visits("log_gradient"),
             index=of_views("index", -1),
@@ -326,11 +327,14 @@ class Journey:
         longer = np.where(np.isposinf(departure), -np.inf, longer)
         loss = each("loss")
         fallen = np.where(left, loss - each("departure_loss"), self.fall * loss)
-        steadiness = steadiness_of(each("log_gradient"), longer, fallen)
+        log_gradient = each("log_gradient")
+        steadiness = steadiness_of(log_gradient, longer, fallen)
+        pull = np.array([getattr(v.view, "log_pull") for v in visits])  # noqa: B009
+        small_share = np.exp(np.minimum(2 * (pull - log_gradient), 0.0))
         first = np.array([visit.number == 0 for visit in visits])
         at_origin = np.array([visit.at_origin for visit in visits])
-        kind = kinds_of(steadiness, first, at_origin)
-        return {"steadiness": steadiness, "kind": kind}
+        kind = kinds_of(is_still(steadiness, small_share), first, at_origin)
+        return {"steadiness": steadiness, "small_share": small_share, "kind": kind}
 
     def _curve(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         most = _LEGS * self.max_saddles * self.stepping.max_steps

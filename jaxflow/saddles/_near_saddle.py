@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
-
-import jax
 
 from .._checks import check_flag, check_key, check_not_negative, check_whole
 from .._compiled import running
@@ -98,9 +97,12 @@ def starts_near_saddle(
         ...     network, task, 3, grown=1, scale=0.0, key=jax.random.key(1)
         ... )
         >>> losses = [0.5 * r**2 for r in (1.0, 2.0)]  # the coordinate that has grown fits
+        >>> members = [jax.tree_util.tree_map(lambda a: a[k], starts) for k in range(3)]
         >>> all(
         ...     min(abs(jf.loss(one, task).item() - loss) for loss in losses) < 1e-8
-        ...     for one in (jax.tree_util.tree_map(lambda a: a[k], starts) for k in range(3))
+        ...     for one in (
+        ...         jax.tree_util.tree_map(lambda a: a[k], starts) for k in range(3)
+        ...     )
         ... )
         True
     """
@@ -121,7 +123,8 @@ def starts_near_saddle(
     if grown >= total:
         raise InputError("grown", f"{grown} of {total} blocks", "fewer than all of them")
     of_start, of_rest, of_choice = jax.random.split(key, 3)
-    kept = np.stack([_chosen(each, total, grown) for each in jax.random.split(of_choice, num)])
+    keys = jax.random.split(of_choice, num)
+    kept = np.stack([_chosen(each, total, grown) for each in keys])
     first = flatten_rows(sample_ensemble(network, num, key=of_start))
     first = np.where(kept[:, of_parameter], first, 0).astype(first.dtype)
     first *= _START / np.linalg.norm(first, axis=1, keepdims=True)

@@ -79,6 +79,7 @@ class View(NamedTuple):
     can_leave: bool  # false only where the small parts are zero, but for a start
     is_minimum: bool
     at_origin: bool
+    log_pull: float  # log ‖∇N_r‖ on the small parts; NaN where they are not known
 
 
 class Outlook(NamedTuple):
@@ -147,10 +148,14 @@ class Viewer:
         size = np.linalg.norm(small, axis=1)
         active = parts.active(rows, share) & ~origin[:, None]
         rank = np.where(origin, 0, parts.rank(rows, share))
+        log_pull = np.full(len(rows), np.nan)
         if parts.separates:
             pull = self._map(_pull, _directions(small), residual)
             faint = pull[:, 0] <= _FAINT * size_at_zero
             minimum = (index == 0) & (faint | parts.full(rows, share))
+            with np.errstate(divide="ignore"):
+                log_size = np.log(size) + log_norm
+                log_pull = np.log(pull[:, 0]) + (order - 1) * log_size
         else:
             # Of an order above two, a saddle may have no negative curvature either.
             minimum = (index == 0) & (order == 2)
@@ -167,6 +172,7 @@ class Viewer:
                 can_leave=bool(size[i] != 0 or (visit.number == 0 and not origin[i])),
                 is_minimum=bool(minimum[i] & ~origin[i]),
                 at_origin=bool(origin[i]),
+                log_pull=float(log_pull[i]),
             )
 
     def look_ahead(
