@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from .._checks import shown
 from ..errors import InputError
 from ._claim import AbstractClaim
+from ._two_homogeneous import TwoHomogeneous
 
-CLAIMS: Sequence[AbstractClaim] = ()
+CLAIMS: Sequence[AbstractClaim] = (TwoHomogeneous(),)
 
 
 def claim(name: str) -> AbstractClaim:
