@@ -136,7 +136,7 @@ def _study(
         analysis["points"] = points
     if name == "relu":
         # Members creep at gradients of 1e-6 where all but a little has been learned.
-        analysis |= {"rtol": 1e-5, "loss_below": 0.1}
+        analysis |= {"rtol": 1e-5, "loss_below": 0.1, "max_steps": 3000}
     start: dict[str, Any] = {"num": num, "seed": 3}
     if grown is not None:
         start["near_saddle"] = {"grown": grown}
@@ -254,12 +254,16 @@ def _exceptions(part: str, found: xarray.DataTree) -> Iterator[str]:
     turned |= np.isnan(ds["cosine"].values) | (
         ds["scale"].values[:, None, None] > SCALES[-1]
     )
-    odd = (kinds == "near_miss") | (errors > _TOLD) | ~turned
+    told = np.isfinite(ds["predicted_log_departure"].values)
+    left = np.isfinite(ds["log_departure"].values)
+    odd = (kinds == "near_miss") | (errors > _TOLD) | ~turned | (left & ~told)
     for s, m, k in np.argwhere(odd).tolist():
         size = math.exp(min(at("log_small", s, m, k), 700.0))
         share, steady = at("small_share", s, m, k), at("steadiness", s, m, k)
-        if kinds[s, m, k] == "near_miss" and share >= 0.5:
-            why = f"came with small parts of norm {size:.2g} already, two grew as one"
+        if left[s, m, k] and not told[s, m, k]:
+            why = "the flow of its small parts alone came to no end"
+        elif kinds[s, m, k] == "near_miss" and share >= 0.5:
+            why = f"it came with small parts of norm {size:.2g}, already on their way"
         elif kinds[s, m, k] == "near_miss":
             why = f"what had grown still moved ({1 - share:.0%} of the gradient)"
         elif at("cosine", s, m, k) < 0.9:
@@ -269,10 +273,11 @@ def _exceptions(part: str, found: xarray.DataTree) -> Iterator[str]:
         else:
             why = f"small parts of norm {size:.2g} were not small enough"
         error = errors[s, m, k]
-        told = "not left" if np.isnan(error) else f"wrong by {error:.1%}"
+        off = "no prediction" if np.isnan(error) else f"wrong by {error:.1%}"
+        kind = kinds[s, m, k].replace("_", " ")
         yield (
-            f"{part}, δ = {ds['scale'].values[s]:g}, member {m}, visit {k}: {told}, {why} "
-            f"(steadiness {steady:.2g})"
+            f"{part}, δ = {ds['scale'].values[s]:g}, member {m}, visit {k} ({kind}): {off}, "
+            f"{why} (steadiness {steady:.2g})"
         )
 
 

@@ -30,8 +30,10 @@ def draw(found: xarray.DataTree, ladders: Sequence[str]) -> Any:
     _told_and_seen(axes[1][2], found["near"].dataset)
     for ax in axes[1][3:]:
         ax.set_visible(False)
-    axes[1][0].set_title("turned to the KKT point")
-    axes[1][1].set_title("departures, all saddles")
+    axes[1][0].set_title("distance to the KKT point")
+    axes[1][1].set_title("predicted departures, all saddles")
+    handles, labels = axes[1][0].get_legend_handles_labels()
+    axes[1][1].legend(handles, labels, fontsize=8, framealpha=0.9, edgecolor="none")
     return figure
 
 
@@ -90,7 +92,6 @@ def _against_scale(
     ax.plot([], [], ":", color="0.3", label="worst member")
     ax.set_xlabel(r"scale $\delta$")
     ax.set_ylabel(words)
-    ax.legend(fontsize=8, framealpha=0.75, edgecolor="none")
     ax.grid(alpha=0.25)
 
 

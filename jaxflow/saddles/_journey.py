@@ -40,6 +40,10 @@ _RISEN = 0.7
 _LOSS = 1e-8
 """Share of the loss at the origin that ends a member, unless the caller names a loss."""
 
+_ATOL_OF_SMALL = 1e-6
+"""The least absolute tolerance over `rtol` where small parts are followed alone: no part of
+them that grows is smaller than that for long."""
+
 _LEGS = 4
 """Legs at most for a visit; it takes three."""
 
@@ -84,7 +88,9 @@ class Journey:
         state.status[state.mode != DONE] = "max_saddles"
         visits = [visit for visits in state.visits for visit in visits]
         # Explicit steps: these flows have no plateaus, and less has to be compiled.
-        plain = dataclasses.replace(self.stepping, solver=diffrax.Tsit5())
+        # The small parts have norm one there, whatever they have in the network.
+        atol = max(self.stepping.atol, _ATOL_OF_SMALL * self.stepping.rtol)
+        plain = dataclasses.replace(self.stepping, solver=diffrax.Tsit5(), atol=atol)
         outlook = viewer.look_ahead(
             visits,
             self.fall,

@@ -18,7 +18,7 @@ from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call, tell
 from .._trained import parameters_of
-from ..engine import Schedule
+from ..engine import check_schedule, Schedule
 from ..errors import InputError
 from ..flows import ncf
 from ..networks import as_jax, flatten_rows, member, unflatten_rows
@@ -219,6 +219,9 @@ def limiting_path(
     progress = check_flag("progress", progress, optional=True)
     rtol = by_precision(dtype, double=1e-8, single=1e-5) if rtol is None else rtol
     rtol = check_positive("rtol", rtol)
+    given = None if level is None else _levels(level, num)
+    grid = points if times is None else _times(times)
+    schedule = check_schedule(schedule)
     order = order_of(members, task)
     if order < 2:
         raise InputError("point", f"a network of order {order:g}", "2 or more")
@@ -231,7 +234,7 @@ def limiting_path(
     value, residual, log_share = _looked_at(directions, task, order)
     least = by_precision(dtype, double=_BEGIN[0], single=_BEGIN[1])
     usual = np.exp(np.log(_LEVEL) / order - log_share)
-    level = usual if level is None else _levels(level, num)
+    level = usual if given is None else given
     begin = np.minimum(np.exp(np.log(least) / order - log_share), 1e-2 * level)
     how: dict[str, Any] = {
         **{"rtol": rtol, "max_steps": max_steps, "ensemble": True},
@@ -245,7 +248,6 @@ def limiting_path(
         here, task, scale=np.ones(num), max_saddles=_VISITS, atol=1e-3 * rtol, **how
     )
     ends = _ends(way)
-    grid = points if times is None else _times(times)
     path = gradient_flow(
         here,
         task,

@@ -13,7 +13,7 @@ from .._checks import check_flag, check_key, check_not_negative, check_whole
 from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call
-from ..engine import Schedule
+from ..engine import check_schedule, Schedule
 from ..errors import InputError
 from ..networks import (
     are_separable,
@@ -27,7 +27,7 @@ from ..networks import (
 )
 from ..runs import gradient_flow
 from ..stops import Stationary
-from ..tasks import Task
+from ..tasks import check_task, Task
 
 Network = TypeVar("Network", bound=eqx.Module)
 
@@ -108,7 +108,9 @@ def starts_near_saddle(
     """
     check_one(network)
     parameter_dtype(network)
-    num = check_whole("num", num)
+    check_task(task)
+    schedule = check_schedule(schedule)
+    num = check_whole("num", num, most=2**31 - 1)
     scale = check_not_negative("scale", scale)
     key = check_key("key", key)
     max_steps = check_whole("max_steps", max_steps)
