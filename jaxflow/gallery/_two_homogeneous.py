@@ -136,7 +136,7 @@ def _study(
         analysis["points"] = points
     if name == "relu":
         # Members creep at gradients of 1e-6 where all but a little has been learned.
-        analysis |= {"rtol": 1e-5, "loss_below": 0.1, "max_steps": 3000}
+        analysis |= {"rtol": 1e-5, "loss_below": 0.1, "max_steps": 1500}
     start: dict[str, Any] = {"num": num, "seed": 3}
     if grown is not None:
         start["near_saddle"] = {"grown": grown}
@@ -275,10 +275,8 @@ def _exceptions(part: str, found: xarray.DataTree) -> Iterator[str]:
         error = errors[s, m, k]
         off = "no prediction" if np.isnan(error) else f"wrong by {error:.1%}"
         kind = kinds[s, m, k].replace("_", " ")
-        yield (
-            f"{part}, δ = {ds['scale'].values[s]:g}, member {m}, visit {k} ({kind}): {off}, "
-            f"{why} (steadiness {steady:.2g})"
-        )
+        who = f"{part}, δ = {ds['scale'].values[s]:g}, member {m}, visit {k} ({kind})"
+        yield f"{who}: {off}, {why} (steadiness {steady:.2g})"
 
 
 def _kinds(ds: xarray.Dataset) -> np.ndarray:
