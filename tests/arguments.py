@@ -138,7 +138,7 @@ def of_axes():
 
 @functools.cache
 def way():
-    return jf.limiting_path(on_axis(), of_axes(), points=20)
+    return jf.limiting_path(on_axis(), of_axes(), points=20, solver=diffrax.Tsit5())
 
 
 @functools.cache
@@ -1191,13 +1191,20 @@ ROWS: dict[str, Row] = {
     ),
     "limiting_path": Row(
         jf.limiting_path,
-        lambda: {"point": on_axis(), "task": of_axes(), "points": 20, "progress": False},
+        lambda: {
+            "point": on_axis(),
+            "task": of_axes(),
+            "points": 20,
+            "solver": diffrax.Tsit5(),
+            "progress": False,
+        },
         {
             "point": Kind(some_networks.wrong),
             "task": a_task,
             "level": optional(scale_of_one),
             "times": Kind({"one": [0.0], "falling": [1.0, 0.0], "before": [-1.0, 1.0]}),
             "points": more(count, one=1),
+            "solver": solver,
             "rtol": optional(positive),
             "max_steps": count,
             "ensemble": is_ensemble,

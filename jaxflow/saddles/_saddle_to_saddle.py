@@ -30,6 +30,7 @@ from ..tasks import Task
 from ._growth import AbstractParts, parts_of
 from ._journey import Journey
 from ._state import first_state, State
+from ._views import APART
 from ._visits import SaddleToSaddle, shortfall_of_saddles
 
 
@@ -182,13 +183,8 @@ def saddle_to_saddle(
     return found
 
 
-_APART = 1e-3
-"""The share of the largest part below which a start is taken for one near a saddle, whose
-small parts are to keep their accuracy: no random start has such parts often. Chosen."""
-
-
 def _smallest(state: State, parts: AbstractParts) -> float:
     """The least norm of what is small already where members start; infinity if none is."""
-    small = np.linalg.norm(parts.small(state.rows, _APART, state.rows), axis=1)
+    small = np.linalg.norm(parts.small(state.rows, APART, state.rows), axis=1)
     sizes = small * np.exp(state.log_norm)
     return float(np.min(sizes, initial=np.inf, where=small > 0))

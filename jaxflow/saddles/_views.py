@@ -38,6 +38,10 @@ _AT_KKT, _DEAD = 1e-8, 1e-9
 """Where the limit flow of the small parts ends: at this residual, or where the
 gradient is this share of its first, which is the share that `Stationary` has."""
 
+APART = 1e-3
+"""The share of the largest part below which others are taken for small already where a
+member starts: no random start has such parts often. Chosen."""
+
 _FAINT = 1e-9
 """Share of the first residual below which the pull on a small part counts as zero."""
 
@@ -100,7 +104,7 @@ class Viewer:
     Given a network, whose structure alone is read; the task; the network's order; how it
     falls into `parts`, and the `share` of the largest above which one has grown. A start
     is at the origin if its weights change the residual by a share of at most `fall`, as
-    little as the loss has fallen at a departure.
+    little as the loss has fallen at a departure, and no part is far larger than another.
     """
 
     def __init__(
@@ -132,6 +136,9 @@ class Viewer:
             changed = self._map(_residual, rows, log_norm) - self._at_zero
             changed = np.linalg.norm(changed.reshape(len(rows), -1), axis=1)
             origin &= changed <= self._fall * size_at_zero
+            if not parts.mixes:  # matrices drawn at random have small singular values
+                apart = np.linalg.norm(parts.small(rows, APART, rows), axis=1) > 0
+                origin &= ~apart
         # Before anything has grown all of the network is small.
         small = np.where(origin[:, None], rows, parts.small(rows, share, rows))
         grown = rows - np.where(np.isnan(small), 0.0, small)
