@@ -130,6 +130,22 @@ def journey():
     return jf.saddle_to_saddle(net, task(), scale=1e-2, solver=None, max_saddles=1)
 
 
+def on_axis():
+    """A KKT point of `of_axes`: the first coordinate alone."""
+    network = jf.DiagonalLinear(2, 2, key=key())
+    first = (jnp.array([[1.0, 0.0]]),) * 2
+    return eqx.tree_at(lambda n: n.factors, network, first)
+
+
+def of_axes():
+    return jf.Task(np.eye(2), np.array([2.0, 1.0]))
+
+
+@functools.cache
+def way():
+    return jf.limiting_path(on_axis(), of_axes(), points=20, solver=diffrax.Tsit5())
+
+
 @functools.cache
 def early():
     return jf.verify_early_convergence(**of_early_phase(), scales=[1e-2, 1e-3])
@@ -1255,6 +1271,52 @@ ROWS: dict[str, Row] = {
             "progress": optional(flag),
         },
     ),
+    "limiting_path": Row(
+        jf.limiting_path,
+        lambda: {
+            "point": on_axis(),
+            "task": of_axes(),
+            "points": 20,
+            "solver": diffrax.Tsit5(),
+            "progress": False,
+        },
+        {
+            "point": Kind(some_networks.wrong),
+            "task": a_task,
+            "level": optional(scale_of_one),
+            "times": Kind({"one": [0.0], "falling": [1.0, 0.0], "before": [-1.0, 1.0]}),
+            "points": more(count, one=1),
+            "solver": solver,
+            "rtol": optional(positive),
+            "max_steps": count,
+            "ensemble": is_ensemble,
+            "schedule": schedule,
+            "progress": optional(flag),
+        },
+    ),
+    "starts_near_saddle": Row(
+        jf.starts_near_saddle,
+        lambda: {
+            "network": jf.DiagonalLinear(2, 2, key=key()),
+            "task": of_axes(),
+            "num": 2,
+            "grown": 1,
+            "scale": 1e-3,
+            "key": key(),
+            "progress": False,
+        },
+        {
+            "network": one_network,
+            "task": a_task,
+            "num": more(count, many=2**31),
+            "grown": more(count, two=2),
+            "scale": not_negative,
+            "key": random_key,
+            "max_steps": count,
+            "schedule": schedule,
+            "progress": optional(flag),
+        },
+    ),
     "saddle_to_saddle": Row(
         jf.saddle_to_saddle,
         lambda: {
@@ -1512,6 +1574,11 @@ ROWS: dict[str, Row] = {
         jf.plot.layers,
         lambda: {"network": network()},
         {"network": one_network, "axes": axes},
+    ),
+    "plot.limiting_path": Row(
+        jf.plot.limiting_path,
+        lambda: {"found": way()},
+        {"found": Kind({**a_result.wrong, "a_solution": solution}), "ax": ax},
     ),
     "plot.saddle_to_saddle": Row(
         jf.plot.saddle_to_saddle,

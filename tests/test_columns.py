@@ -98,7 +98,7 @@ def saddle_to_saddle():
     both = (
         "log_arrival log_closest log_departure predicted_log_departure loss log_gradient "
         "lowest_curvature largest_curvature log_small kkt_value cosine kkt_residual "
-        "steadiness"
+        "steadiness small_share"
     ).split()
     return jf.SaddleToSaddle(
         **{name: numbers(saddles) for name in both},

@@ -17,6 +17,7 @@ CONTRACT = """
     ConvNet DiagonalLinear Time LogTime NormAbove load Solution MarginConverged margin
     normalized_margin smoothed_normalized_margin margin_kkt_residual AbstractMarginLoss
     saddle_to_saddle SaddleToSaddle EarlyConvergence concat
+    limiting_path LimitingPath starts_near_saddle
     Simulation run Stepping Record AbstractEquation GradientFlow CorrelationLimit
     GradientDescent Langevin AbstractStop AbstractLevel AbstractCrossing AbstractCondition
     AbstractTask AbstractDistribution plot __version__
@@ -24,9 +25,9 @@ CONTRACT = """
 
 
 PICTURES = """
-    angles early_convergence early_phase final_losses four_panels kkt_points layers neurons
-    neurons_animation neurons_over_time recorded saddle_to_saddle spectra stable_sets sweep
-    weights work_precision
+    angles early_convergence early_phase final_losses four_panels kkt_points layers
+    limiting_path neurons neurons_animation neurons_over_time recorded saddle_to_saddle
+    spectra stable_sets sweep weights work_precision
 """.split()
 
 

@@ -6,9 +6,18 @@ from .._checks import shown
 from ..errors import InputError
 from ._claim import AbstractClaim
 from ._early_phase import EarlyPhase
+from ._implicit_bias_flow import ImplicitBiasFlow
+from ._margins_descent import MarginsDescent
 from ._piecewise_linear import PiecewiseLinear
+from ._two_homogeneous import TwoHomogeneous
 
-CLAIMS: Sequence[AbstractClaim] = (EarlyPhase(), PiecewiseLinear())
+CLAIMS: Sequence[AbstractClaim] = (
+    EarlyPhase(),
+    TwoHomogeneous(),
+    ImplicitBiasFlow(),
+    MarginsDescent(),
+    PiecewiseLinear(),
+)
 
 
 def claim(name: str) -> AbstractClaim:

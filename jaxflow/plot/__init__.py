@@ -9,6 +9,7 @@ from ._early_phase import (
 from ._final_losses import final_losses as final_losses
 from ._kkt import kkt_points as kkt_points, stable_sets as stable_sets
 from ._layers import layers as layers
+from ._limiting_path import limiting_path as limiting_path
 from ._neurons import neurons as neurons
 from ._neurons_animation import neurons_animation as neurons_animation
 from ._neurons_over_time import neurons_over_time as neurons_over_time

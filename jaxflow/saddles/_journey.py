@@ -40,6 +40,10 @@ _RISEN = 0.7
 _LOSS = 1e-8
 """Share of the loss at the origin that ends a member, unless the caller names a loss."""
 
+_ATOL_OF_SMALL = 1e-6
+"""The least absolute tolerance over `rtol` where small parts are followed alone: no part of
+them that grows is smaller than that for long."""
+
 _LEGS = 4
 """Legs at most for a visit; it takes three."""
 
@@ -84,7 +88,9 @@ class Journey:
         state.status[state.mode != DONE] = "max_saddles"
         visits = [visit for visits in state.visits for visit in visits]
         # Explicit steps: these flows have no plateaus, and less has to be compiled.
-        plain = dataclasses.replace(self.stepping, solver=diffrax.Tsit5())
+        # The small parts have norm one there, whatever they have in the network.
+        atol = max(self.stepping.atol, _ATOL_OF_SMALL * self.stepping.rtol)
+        plain = dataclasses.replace(self.stepping, solver=diffrax.Tsit5(), atol=atol)
         outlook = viewer.look_ahead(
             visits,
             self.fall,
@@ -258,7 +264,7 @@ class Journey:
         known = ~np.isnan(outlook.log_wait)
         predicted = np.logaddexp(closest, np.where(known, outlook.log_wait, -np.inf))
         about = self._about(state, visits, outlook)
-        still = is_still(about["steadiness"])
+        still = is_still(about["steadiness"], about["small_share"])
         first = np.array([visit.number == 0 for visit in visits])
         # Where a member that has grown parts does not wait nothing is predicted of it.
         known &= still | ~first | np.array([visit.at_origin for visit in visits])
@@ -274,6 +280,7 @@ class Journey:
             predicted_log_departure=spread(np.where(known, predicted, np.nan)),
             kind=spread(about["kind"], NONE),
             steadiness=spread(about["steadiness"]),
+            small_share=spread(about["small_share"]),
             loss=of_visits("loss"),
             log_gradient=of_visits("log_gradient"),
             index=of_views("index", -1),
@@ -326,11 +333,14 @@ class Journey:
         longer = np.where(np.isposinf(departure), -np.inf, longer)
         loss = each("loss")
         fallen = np.where(left, loss - each("departure_loss"), self.fall * loss)
-        steadiness = steadiness_of(each("log_gradient"), longer, fallen)
+        log_gradient = each("log_gradient")
+        steadiness = steadiness_of(log_gradient, longer, fallen)
+        pull = np.array([getattr(v.view, "log_pull") for v in visits])  # noqa: B009
+        small_share = np.exp(np.minimum(2 * (pull - log_gradient), 0.0))
         first = np.array([visit.number == 0 for visit in visits])
         at_origin = np.array([visit.at_origin for visit in visits])
-        kind = kinds_of(steadiness, first, at_origin)
-        return {"steadiness": steadiness, "kind": kind}
+        kind = kinds_of(is_still(steadiness, small_share), first, at_origin)
+        return {"steadiness": steadiness, "small_share": small_share, "kind": kind}
 
     def _curve(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         most = _LEGS * self.max_saddles * self.stepping.max_steps

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call, tell
 from .._trained import parameters_of
-from ..engine import Schedule
+from ..engine import check_schedule, Schedule
 from ..errors import InputError
 from ..flows import ncf
 from ..networks import as_jax, flatten_rows, member, unflatten_rows
@@ -40,7 +41,14 @@ from ..results import (
     Summary,
     Table,
 )
-from ..runs import as_networks, check_alike, gradient_flow, order_of
+from ..runs import (
+    as_networks,
+    check_alike,
+    default_stepping,
+    gradient_flow,
+    order_of,
+    Stepping,
+)
 from ..stops import NormAbove, Time
 from ..tasks import Task
 from ._kinds import SADDLE as IS_SADDLE
@@ -150,6 +158,7 @@ def limiting_path(
     level: ArrayLike | None = None,
     times: ArrayLike | None = None,
     points: int = _POINTS,
+    solver: diffrax.AbstractSolver | str | None = None,
     rtol: float | None = None,
     max_steps: int = 20_000,
     ensemble: bool | None = None,
@@ -179,6 +188,7 @@ def limiting_path(
         times: at which the path is kept, increasing, from zero on; NaN is kept of those
             behind the end. If not given, points along the path.
         points: how many of these, about.
+        solver: as for `gradient_flow`.
         rtol: the relative tolerance; 1e-8 if not given, 1e-5 in single precision.
         max_steps: attempted steps of each part of the way.
         ensemble: as for `gradient_flow`.
@@ -219,6 +229,10 @@ def limiting_path(
     progress = check_flag("progress", progress, optional=True)
     rtol = by_precision(dtype, double=1e-8, single=1e-5) if rtol is None else rtol
     rtol = check_positive("rtol", rtol)
+    given = None if level is None else _levels(level, num)
+    grid = points if times is None else _times(times)
+    schedule = check_schedule(schedule)
+    Stepping(solver).settled(default_stepping(dtype), dtype)  # whether it can be used
     order = order_of(members, task)
     if order < 2:
         raise InputError("point", f"a network of order {order:g}", "2 or more")
@@ -231,10 +245,10 @@ def limiting_path(
     value, residual, log_share = _looked_at(directions, task, order)
     least = by_precision(dtype, double=_BEGIN[0], single=_BEGIN[1])
     usual = np.exp(np.log(_LEVEL) / order - log_share)
-    level = usual if level is None else _levels(level, num)
+    level = usual if given is None else given
     begin = np.minimum(np.exp(np.log(least) / order - log_share), 1e-2 * level)
     how: dict[str, Any] = {
-        **{"rtol": rtol, "max_steps": max_steps, "ensemble": True},
+        **{"solver": solver, "rtol": rtol, "max_steps": max_steps, "ensemble": True},
         **{"schedule": schedule, "progress": progress},
     }
     crossing = gradient_flow(
@@ -242,10 +256,14 @@ def limiting_path(
     )
     here = crossing.networks
     way = saddle_to_saddle(
-        here, task, scale=np.ones(num), max_saddles=_VISITS, atol=1e-3 * rtol, **how
+        here,
+        task,
+        scale=np.ones(num),
+        max_saddles=_VISITS,
+        atol=1e-3 * rtol,
+        **{**how, "solver": "auto" if solver is None else solver},
     )
     ends = _ends(way)
-    grid = points if times is None else _times(times)
     path = gradient_flow(
         here,
         task,

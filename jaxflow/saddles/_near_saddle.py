@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TypeVar
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
-
-import jax
 
 from .._checks import check_flag, check_key, check_not_negative, check_whole
 from .._compiled import running
 from .._signals import ends_on_signals
 from .._telling import one_call
-from ..engine import Schedule
+from ..engine import check_schedule, Schedule
 from ..errors import InputError
 from ..networks import (
     are_separable,
@@ -28,7 +27,7 @@ from ..networks import (
 )
 from ..runs import gradient_flow
 from ..stops import Stationary
-from ..tasks import Task
+from ..tasks import check_task, Task
 
 Network = TypeVar("Network", bound=eqx.Module)
 
@@ -98,15 +97,20 @@ def starts_near_saddle(
         ...     network, task, 3, grown=1, scale=0.0, key=jax.random.key(1)
         ... )
         >>> losses = [0.5 * r**2 for r in (1.0, 2.0)]  # the coordinate that has grown fits
+        >>> members = [jax.tree_util.tree_map(lambda a: a[k], starts) for k in range(3)]
         >>> all(
         ...     min(abs(jf.loss(one, task).item() - loss) for loss in losses) < 1e-8
-        ...     for one in (jax.tree_util.tree_map(lambda a: a[k], starts) for k in range(3))
+        ...     for one in (
+        ...         jax.tree_util.tree_map(lambda a: a[k], starts) for k in range(3)
+        ...     )
         ... )
         True
     """
     check_one(network)
     parameter_dtype(network)
-    num = check_whole("num", num)
+    check_task(task)
+    schedule = check_schedule(schedule)
+    num = check_whole("num", num, most=2**31 - 1)
     scale = check_not_negative("scale", scale)
     key = check_key("key", key)
     max_steps = check_whole("max_steps", max_steps)
@@ -121,7 +125,8 @@ def starts_near_saddle(
     if grown >= total:
         raise InputError("grown", f"{grown} of {total} blocks", "fewer than all of them")
     of_start, of_rest, of_choice = jax.random.split(key, 3)
-    kept = np.stack([_chosen(each, total, grown) for each in jax.random.split(of_choice, num)])
+    keys = jax.random.split(of_choice, num)
+    kept = np.stack([_chosen(each, total, grown) for each in keys])
     first = flatten_rows(sample_ensemble(network, num, key=of_start))
     first = np.where(kept[:, of_parameter], first, 0).astype(first.dtype)
     first *= _START / np.linalg.norm(first, axis=1, keepdims=True)

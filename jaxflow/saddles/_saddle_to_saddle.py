@@ -27,9 +27,10 @@ from ..runs import (
     Stepping,
 )
 from ..tasks import Task
-from ._growth import parts_of
+from ._growth import AbstractParts, parts_of
 from ._journey import Journey
-from ._state import first_state
+from ._state import first_state, State
+from ._views import APART
 from ._visits import SaddleToSaddle, shortfall_of_saddles
 
 
@@ -96,7 +97,8 @@ def saddle_to_saddle(
         points: of a curve of the loss, for pictures: a second pass through the same flow.
         solver: as for `gradient_flow`; `"auto"` waits at a saddle at little cost.
         atol: 1e-3 `rtol` times the smallest δ if not given, so that small weights keep
-            their relative accuracy.
+            their relative accuracy, or 0.1 `rtol` times the norm of what is small already
+            where members start near a saddle.
         rtol: 1e-6 if not given. In linear networks, whose weights are sums of what has
             grown and what is small, 1e-3 of the smallest δ where that is less, though not
             below 1e-10.
@@ -151,14 +153,17 @@ def saddle_to_saddle(
     order = order_of(members, task)
     if order < 2:
         raise InputError("networks", f"networks of order {order:g}", "2 or more")
-    least = min(float(np.min(scales.values)), 1.0)
     parts = parts_of(members.one, task.inputs)
+    state = first_state(members, scales)
+    smallest = _smallest(state, parts)
+    least = min(float(np.min(scales.values)), 1.0, smallest)
     if rtol is None and not is_single(dtype) and parts.mixes:
         rtol = float(np.clip(1e-3 * least, 1e-10, 1e-6))
     stepping = dataclasses.replace(stepping, rtol=rtol)
     stepping = stepping.settled(default_stepping(dtype), dtype)
     if atol is None:
-        stepping = dataclasses.replace(stepping, atol=1e-3 * stepping.rtol * least)
+        share = min(1e-3 * float(np.min(scales.values, initial=1.0)), 0.1 * smallest)
+        stepping = dataclasses.replace(stepping, atol=stepping.rtol * share)
     journey = Journey(
         members=members,
         task=task,
@@ -173,6 +178,13 @@ def saddle_to_saddle(
         schedule=schedule,
         progress=progress,
     )
-    found = journey.run(first_state(members, scales))
+    found = journey.run(state)
     tell(shortfall_of_saddles(found))
     return found
+
+
+def _smallest(state: State, parts: AbstractParts) -> float:
+    """The least norm of what is small already where members start; infinity if none is."""
+    small = np.linalg.norm(parts.small(state.rows, APART, state.rows), axis=1)
+    sizes = small * np.exp(state.log_norm)
+    return float(np.min(sizes, initial=np.inf, where=small > 0))

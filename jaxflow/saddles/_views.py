@@ -38,6 +38,10 @@ _AT_KKT, _DEAD = 1e-8, 1e-9
 """Where the limit flow of the small parts ends: at this residual, or where the
 gradient is this share of its first, which is the share that `Stationary` has."""
 
+APART = 1e-3
+"""The share of the largest part below which others are taken for small already where a
+member starts: no random start has such parts often. Chosen."""
+
 _FAINT = 1e-9
 """Share of the first residual below which the pull on a small part counts as zero."""
 
@@ -79,6 +83,7 @@ class View(NamedTuple):
     can_leave: bool  # false only where the small parts are zero, but for a start
     is_minimum: bool
     at_origin: bool
+    log_pull: float  # log ‖∇N_r‖ on the small parts; NaN where they are not known
 
 
 class Outlook(NamedTuple):
@@ -99,7 +104,7 @@ class Viewer:
     Given a network, whose structure alone is read; the task; the network's order; how it
     falls into `parts`, and the `share` of the largest above which one has grown. A start
     is at the origin if its weights change the residual by a share of at most `fall`, as
-    little as the loss has fallen at a departure.
+    little as the loss has fallen at a departure, and no part is far larger than another.
     """
 
     def __init__(
@@ -131,6 +136,9 @@ class Viewer:
             changed = self._map(_residual, rows, log_norm) - self._at_zero
             changed = np.linalg.norm(changed.reshape(len(rows), -1), axis=1)
             origin &= changed <= self._fall * size_at_zero
+            if not parts.mixes:  # matrices drawn at random have small singular values
+                apart = np.linalg.norm(parts.small(rows, APART, rows), axis=1) > 0
+                origin &= ~apart
         # Before anything has grown all of the network is small.
         small = np.where(origin[:, None], rows, parts.small(rows, share, rows))
         grown = rows - np.where(np.isnan(small), 0.0, small)
@@ -147,10 +155,14 @@ class Viewer:
         size = np.linalg.norm(small, axis=1)
         active = parts.active(rows, share) & ~origin[:, None]
         rank = np.where(origin, 0, parts.rank(rows, share))
+        log_pull = np.full(len(rows), np.nan)
         if parts.separates:
             pull = self._map(_pull, _directions(small), residual)
             faint = pull[:, 0] <= _FAINT * size_at_zero
             minimum = (index == 0) & (faint | parts.full(rows, share))
+            with np.errstate(divide="ignore"):
+                log_size = np.log(size) + log_norm
+                log_pull = np.log(pull[:, 0]) + (order - 1) * log_size
         else:
             # Of an order above two, a saddle may have no negative curvature either.
             minimum = (index == 0) & (order == 2)
@@ -167,6 +179,7 @@ class Viewer:
                 can_leave=bool(size[i] != 0 or (visit.number == 0 and not origin[i])),
                 is_minimum=bool(minimum[i] & ~origin[i]),
                 at_origin=bool(origin[i]),
+                log_pull=float(log_pull[i]),
             )
 
     def look_ahead(

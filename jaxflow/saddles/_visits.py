@@ -63,13 +63,18 @@ class SaddleToSaddle(AbstractResult):
     """What each visit is: `"origin"` or `"start"` for the first one, `"saddle"`,
     `"near_miss"` where a member became slow and left again because what had grown still
     moved, `""` behind the last visit. Members are at a saddle where `steadiness` is 0.1 at
-    most."""
+    most, or 0.5 where the `small_share` is 0.5 or more."""
     steadiness: np.ndarray = column(
         _BOTH, "least ‖∇𝓛‖² over its mean until the departure", fill=np.nan
     )
     """`‖∇𝓛‖² W / (𝓛 - 𝓛_departure)`, the least `‖∇𝓛‖²` over its mean from there to the
     departure: near one for a steady descent, small where something grows from almost
     nothing. `W` is the wait, or the predicted one where that is longer."""
+    small_share: np.ndarray = column(
+        _BOTH, "share of the pull on the small parts in ‖∇𝓛‖²", fill=np.nan
+    )
+    """`‖∇N_r‖²` of the small parts over `‖∇𝓛‖²` where that is least: near one where all
+    that has grown is at rest, NaN where the network has no small parts."""
     status: np.ndarray = status_column()
     """What ended each member, (num,): `"LossBelow"`, `"minimum"` (at rest, where the loss
     has no descent), `"stays"` (at rest at a saddle, which its weights in floating

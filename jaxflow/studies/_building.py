@@ -17,6 +17,7 @@ from .._trained import with_trainable
 from ..errors import InputError, JaxflowError
 from ..networks import all_but, FeedForward, Initializations
 from ..runs import Record, sliding_solver, Stepping
+from ..saddles import starts_near_saddle
 from ..stops import AbstractStop
 from ..tasks import AbstractLoss, Task
 from . import _parts as parts, _schema as schema
@@ -279,6 +280,23 @@ class Workshop:
                 else:
                     found.append(schema.STOPS[name](value))
         return found
+
+    def networks(self, table: Any, network: eqx.Module, task: Task) -> Any:
+        """The members before they are scaled, or an ensemble near a saddle."""
+        if table.near_saddle is None:
+            return self.initializations(table, network)
+        key = ("initialization",)
+        places = {"network": "", "key": "seed", "grown": "near_saddle.grown"}
+        with self.source.at(key, places):
+            return starts_near_saddle(
+                network,
+                task,
+                table.num,
+                grown=table.near_saddle.grown,
+                scale=float(table.scale),
+                key=jax.random.key(table.seed),
+                progress=False,
+            )
 
     def initializations(self, table: Any, network: eqx.Module) -> Initializations:
         given = {}

@@ -72,6 +72,13 @@ def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
         for name, variable in dataset.variables.items()
         if name not in dataset.dims
     }
+    # Dimensions without a coordinate, such as that of saddles, are numbered meanwhile: what
+    # has no numbers cannot be of different lengths.
+    bare = {str(dim) for d in there for dim in d.dims if dim not in d.coords}
+    there = [
+        d.assign_coords({dim: np.arange(d.sizes[dim]) for dim in bare if dim in d.dims})
+        for d in there
+    ]
     found = xarray.concat(
         there,
         xarray.Variable(_SETTING, places),
@@ -82,7 +89,8 @@ def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
         combine_attrs="override",
         fill_value=fills,
     )
-    return found.reindex({_SETTING: np.arange(len(datasets))}, fill_value=fills)
+    found = found.reindex({_SETTING: np.arange(len(datasets))}, fill_value=fills)
+    return found.drop_vars(bare)
 
 
 def _fill(dtype: np.dtype) -> Any:

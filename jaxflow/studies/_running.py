@@ -79,13 +79,14 @@ def prepare(group: Group, workshop: Workshop) -> Prepared:
     if test is not None:  # looks at outputs alone
         test = workshop.whole_task(test, tables.reduction, None)
     network = workshop.network(tables.network, ("network",), task)
-    drawn = workshop.initializations(tables.initialization, network)
+    drawn = workshop.networks(tables.initialization, network, task)
+    num = tables.initialization.num
     if tables.analysis is not None:
         call = _analysis(tables, workshop, drawn, task, network)
-        return Prepared(group, call, drawn.num, None, network, task, test)
+        return Prepared(group, call, num, None, network, task, test)
     simulation = _simulation(group, workshop, drawn, task, network)
     call = functools.partial(run, simulation)
-    return Prepared(group, call, drawn.num, simulation, network, task, test)
+    return Prepared(group, call, num, simulation, network, task, test)
 
 
 def _simulation(
@@ -97,22 +98,29 @@ def _simulation(
     record = workshop.record(tables.record, ("record",))
     times = len(group.settings)
     with workshop.source.at((), _TABLES):
-        networks = as_networks(drawn, task, None)
+        networks = as_networks(drawn, task, _is_ensemble(tables))
         if times > 1:
             networks = RepeatedNetworks(networks, times)  # pyright: ignore
         return Simulation(
             equation,
             networks,
             task,
-            scale=_scales(group, drawn.num),
-            stop=_stops(group, workshop, drawn.num),
+            scale=_scales(group, tables.initialization.num),
+            stop=_stops(group, workshop, tables.initialization.num),
             stepping=stepping,
             record=record,
         )
 
 
+def _is_ensemble(tables: Any) -> bool | None:
+    """Whether what members start from is known to have an axis of them."""
+    return None if tables.initialization.near_saddle is None else True
+
+
 def _scales(group: Group, num: int) -> Any:
-    """δ of all members of a group; `None` where no setting gives it."""
+    """δ of all members of a group; `None` where no setting gives it, or it is used up."""
+    if group.settings[0].tables.initialization.near_saddle is not None:
+        return 1.0
     scales = [setting.tables.initialization.scale for setting in group.settings]
     if all(scale is None for scale in scales):
         return None
@@ -139,8 +147,12 @@ def _analysis(tables: Any, workshop: Workshop, drawn: Any, task: Any, network: A
     if "solver" in given:
         given["solver"] = workshop.solver(given["solver"], (*key, "solver"), network, task)
     scale = tables.initialization.scale
+    takes = inspect.signature(call).parameters
+    if tables.initialization.near_saddle is not None:
+        scale = 1.0
+        given |= {"ensemble": True} if "ensemble" in takes else {}
     if scale is not None:
-        if "scale" not in inspect.signature(call).parameters:
+        if "scale" not in takes:
             found = f"{scale} with {table.kind}, which has none"
             raise workshop.source.fault(("initialization", "scale"), found, "no scale")
         given["scale"] = scale

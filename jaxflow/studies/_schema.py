@@ -46,6 +46,14 @@ from ._kinds import (
 from ._parts import COMMON, Data, Distribution, Loss, Network, Regularizer, SEED, Seed
 
 
+class NearSaddle(Section):
+    """Members start near a saddle: `jaxflow.starts_near_saddle`, from which they go on."""
+
+    grown: StrictInt = Field(
+        ge=1, description="how many blocks, such as neurons, are trained to rest"
+    )
+
+
 class Initialization(Section):
     """How many members there are, and where they begin."""
 
@@ -58,6 +66,19 @@ class Initialization(Section):
         None,
         description="before they are scaled; the unit sphere if not given",
     )
+    near_saddle: NearSaddle | None = Field(
+        None, description="start near a saddle, δ away from it, and not at the origin"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _in_one_way(self):
+        if self.near_saddle is not None and self.distribution is not None:
+            raise ValueError(
+                "distribution beside near_saddle, which has the sphere; expected one"
+            )
+        if self.near_saddle is not None and self.scale is None:
+            raise ValueError("near_saddle without scale; expected δ, such as 1e-6")
+        return self
 
 
 # -- equations and analyses --

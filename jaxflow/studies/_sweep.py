@@ -178,7 +178,7 @@ def _shared(setting: Setting) -> str:
     )
     if own:
         start = dict(plain.get("initialization", {}))
-        if "scale" in start:
+        if "scale" in start and "near_saddle" not in start:
             start["scale"] = None
         plain["initialization"] = start
         stop = plain.get("stop") or {}
