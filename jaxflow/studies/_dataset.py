@@ -66,6 +66,12 @@ def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
     """All with a leading dimension, also for those that are not there."""
     places = [place for place, dataset in enumerate(datasets) if dataset is not None]
     there = [dataset for dataset in datasets if dataset is not None]
+    # What has no coordinate, such as KKT points, is matched by its number.
+    bare = {dim for dataset in there for dim in dataset.dims if dim not in dataset.coords}
+    number = lambda dataset: {
+        d: np.arange(dataset.sizes[d]) for d in bare & {*dataset.dims}
+    }
+    there = [dataset.assign_coords(number(dataset)) for dataset in there]
     fills = {
         str(name): _fill(variable.dtype)
         for dataset in there
@@ -82,7 +88,8 @@ def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
         combine_attrs="override",
         fill_value=fills,
     )
-    return found.reindex({_SETTING: np.arange(len(datasets))}, fill_value=fills)
+    whole = found.reindex({_SETTING: np.arange(len(datasets))}, fill_value=fills)
+    return whole.drop_vars(bare)
 
 
 def _fill(dtype: np.dtype) -> Any:
