@@ -161,7 +161,8 @@ def test_members_lost_on_kinks_are_taken_past_them():
     ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
     given = (None, None, False, None)
     search, rows = begin_search(ensemble, task, None, 6, *given)
-    lost = search.ends(rows, past_kinks=False)
+    with pytest.warns(jf.RunWarning, match="max_steps"):
+        lost = search.ends(rows, past_kinks=False)
     assert np.sum(lost.kind == NOT_CONVERGED) >= 2
     longer, _ = begin_search(ensemble, task, None, 2_000, *given)
     found = longer.go_past_kinks(lost)
