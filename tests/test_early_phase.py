@@ -11,7 +11,8 @@ import pytest
 import jaxflow as jf
 from jaxflow import plot
 from jaxflow.early_phase._judging import fitted_orders, judge
-from jaxflow.kkt._points import CONVERGED
+from jaxflow.kkt._find import begin_search
+from jaxflow.kkt._points import CONVERGED, NOT_CONVERGED
 from jaxflow.networks import member
 
 SCALES = [1e-1, 1e-3, 1e-6, 1e-9, 1e-12]
@@ -153,6 +154,24 @@ def test_members_that_go_to_zero():
     )
     assert found.verdict.tolist() == ["goes to zero", "goes to zero", "converges"]
     assert np.all(found.growth[:, :2] <= 1 + 1e-9)
+
+
+def test_members_lost_on_kinks_are_taken_past_them():
+    network, task = _problem((2, 3, 1), jf.LeakyReLU(0.5), samples=5)
+    ensemble = jf.sample_ensemble(network, 4, key=jax.random.key(1))
+    given = (None, None, False, None)
+    search, rows = begin_search(ensemble, task, None, 6, *given)
+    with pytest.warns(jf.RunWarning, match="max_steps"):
+        lost = search.ends(rows, past_kinks=False)
+    assert np.sum(lost.kind == NOT_CONVERGED) >= 2
+    longer, _ = begin_search(ensemble, task, None, 2_000, *given)
+    found = longer.go_past_kinks(lost)
+    assert np.all(found.kind != NOT_CONVERGED)
+    # In the plane all rank-one points are known: N = zᵀφ(Xv) ‖W_1‖ ‖W_2‖, each 2^(-1/2).
+    values = jf.kkt.reduced_kkt(task, jf.LeakyReLU(0.5), 2).values / 2
+    value = found.finish.value[found.kind == CONVERGED]
+    away = np.min(np.abs(value[:, None] - values), axis=1)
+    assert len(value) and np.all(away < 1e-9)
 
 
 def test_reasons_are_given():

@@ -16,8 +16,10 @@ import pytest
 import xarray
 
 import jaxflow as jf
+from jaxflow.studies._dataset import combined
 from jaxflow.studies._export import export_csv
 from jaxflow.studies._outcome import as_json, read_outcome
+from jaxflow.studies._sweep import Axis
 
 from .comparing import assert_results_same, assert_same
 from .compilations import compilations
@@ -59,6 +61,19 @@ def test_a_study_is_the_call_that_it_writes_down(tmp_path):
     again = read_outcome(tmp_path / "a.zarr")
     np.testing.assert_array_equal(again.dataset["test_loss"], found.dataset["test_loss"])
     assert jf.Study.from_text(again.study) == asked
+
+
+def test_settings_may_find_different_numbers_of_points():
+    points = lambda num: xarray.Dataset(
+        {"value": ("point", np.arange(num) + 1.0), "rank_one": ("point", [True] * num)},
+        {"init": np.arange(3)},
+    )
+    axis = Axis((("network", "depth"),), ((1, 2, 3),))
+    found = combined([axis], [points(2), None, points(4)])
+    rows = [[1, 2, np.nan, np.nan], [np.nan] * 4, [1, 2, 3, 4]]
+    np.testing.assert_array_equal(found["value"], rows)
+    np.testing.assert_array_equal(found["rank_one"].sum("point"), [2, 0, 4])
+    assert "point" not in found.coords and found["depth"].values.tolist() == [1, 2, 3]
 
 
 def test_a_single_run_has_the_store_of_a_run(tmp_path):

@@ -66,12 +66,6 @@ def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
     """All with a leading dimension, also for those that are not there."""
     places = [place for place, dataset in enumerate(datasets) if dataset is not None]
     there = [dataset for dataset in datasets if dataset is not None]
-    fills = {
-        str(name): _fill(variable.dtype)
-        for dataset in there
-        for name, variable in dataset.variables.items()
-        if name not in dataset.dims
-    }
     # Dimensions without a coordinate, such as that of saddles, are numbered meanwhile: what
     # has no numbers cannot be of different lengths.
     bare = {str(dim) for d in there for dim in d.dims if dim not in d.coords}
@@ -79,6 +73,12 @@ def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
         d.assign_coords({dim: np.arange(d.sizes[dim]) for dim in bare if dim in d.dims})
         for d in there
     ]
+    fills = {
+        str(name): _fill(variable.dtype)
+        for dataset in there
+        for name, variable in dataset.variables.items()
+        if name not in dataset.dims
+    }
     found = xarray.concat(
         there,
         xarray.Variable(_SETTING, places),
