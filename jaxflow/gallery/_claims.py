@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from .._checks import shown
 from ..errors import InputError
 from ._claim import AbstractClaim
+from ._implicit_bias_flow import ImplicitBiasFlow
+from ._margins_descent import MarginsDescent
 
-CLAIMS: Sequence[AbstractClaim] = ()
+CLAIMS: Sequence[AbstractClaim] = (ImplicitBiasFlow(), MarginsDescent())
 
 
 def claim(name: str) -> AbstractClaim:

@@ -65,7 +65,10 @@ def combined(
 def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
     """All with a leading dimension, also for those that are not there."""
     places = [place for place, dataset in enumerate(datasets) if dataset is not None]
-    there = [dataset for dataset in datasets if dataset is not None]
+    given = [dataset for dataset in datasets if dataset is not None]
+    there = _aligned(given)
+    numbered = {name for each in there for name in each.coords}
+    numbered -= {name for each in given for name in each.coords}
     fills = {
         str(name): _fill(variable.dtype)
         for dataset in there
@@ -82,7 +85,27 @@ def _stacked(datasets: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
         combine_attrs="override",
         fill_value=fills,
     )
-    return found.reindex({_SETTING: np.arange(len(datasets))}, fill_value=fills)
+    found = found.reindex({_SETTING: np.arange(len(datasets))}, fill_value=fills)
+    return found.drop_vars(numbered)
+
+
+def _aligned(datasets: Sequence[xarray.Dataset]) -> Sequence[xarray.Dataset]:
+    """With numbers along dimensions that differ in length and have no coordinates, such as
+    samples, so that the shorter ones can be filled up."""
+    lengths: dict[str, set[int]] = {}
+    for dataset in datasets:
+        for name, size in dataset.sizes.items():
+            lengths.setdefault(str(name), set()).add(size)
+    return [
+        dataset.assign_coords(
+            {
+                name: np.arange(dataset.sizes[name])
+                for name, sizes in lengths.items()
+                if len(sizes) > 1 and name in dataset.dims and name not in dataset.coords
+            }
+        )
+        for dataset in datasets
+    ]
 
 
 def _fill(dtype: np.dtype) -> Any:
