@@ -31,7 +31,7 @@ def test_one_step_makes_the_rank_small_from_a_small_start_only(shown):
     ranks = descent.stable_rank.isel(layer=0)
     assert np.all(ranks.isel(clock=0) > 35)
     small, large = ranks.sortby("scale").isel(scale=[0, 1]), ranks.sel(scale=1.0)
-    assert float(small.sel(clock=[1.0, 1000.0]).max()) < 1.2
+    assert float(small.sel(clock=[1.0, 100.0]).max()) < 1.2
     assert float(large.min()) > 30
     assert float(descent.loss.isel(clock=-1).max()) < 13.87  # n log 2 at the start
     # By hand: the start beside a step of rank one, for n = 20, m = 64, d = 1000.

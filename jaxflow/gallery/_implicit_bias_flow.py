@@ -182,7 +182,7 @@ class ImplicitBiasFlow(AbstractClaim):
 
 def _inside(slope: float, n: int) -> bool:
     """Whether unit vectors of this coherence meet the condition for gradient flow."""
-    return 3 * slope**-3 * n * COHERENCE <= 1
+    return bool(3 * slope**-3 * n * COHERENCE <= 1)
 
 
 def boundary(flow: xarray.Dataset) -> np.ndarray:
