@@ -24,8 +24,12 @@ INSIDE = 1e-10
 
 def descents(size: Size) -> Mapping[str, Study]:
     """Descent from starts of many sizes, on data inside and outside of the condition."""
-    ratios = [1e-4, 1.0] if size == "test" else [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-    num = {"test": 2, "quick": 4, "full": 16}[size]
+    ratios = {
+        "test": [1e-4, 1.0],
+        "quick": [1e-5, 1e-4, 1e-2, 1.0],
+        "full": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0],
+    }[size]
+    num = {"test": 2, "quick": 1, "full": 4}[size]
     steps = [0, 1, 10, 100] if size == "test" else [0, 1, 10, 100, 1000]
     usual = [(ratio, USUAL_STEP) for ratio in ratios]
     points = {"num": N, "dim": DIM, "seed": 1}
@@ -33,7 +37,8 @@ def descents(size: Size) -> Mapping[str, Study]:
     found = {"descent": _study(orthogonal, [(INSIDE, SMALL_STEP), *usual], num, steps)}
     if size != "test":
         # Of norm √d, by which a step of 1/d moves outputs as much as before.
-        outside = [(r * math.sqrt(DIM), USUAL_STEP / DIM) for r in ratios]
+        some = ratios if size == "full" else ratios[1:3]
+        outside = [(r * math.sqrt(DIM), USUAL_STEP / DIM) for r in some]
         found["gaussian"] = _study(
             {"kind": "gaussian_points", **points}, outside, num, steps
         )
@@ -178,7 +183,7 @@ def draw_ranks(ax: Any, descent: xarray.Dataset) -> None:
     ax.minorticks_off()
     ax.set_yticks([1, 2, 5, 10, 20, 40], ["1", "2", "5", "10", "20", "40"])
     ax.set_title("Gradient descent, by the size of the start", fontsize="medium")
-    style.legend(ax, fontsize="small", title=r"$\omega/\alpha$", ncols=2)
+    style.legend(ax, fontsize="small", title=r"$\omega/\alpha$", bbox_to_anchor=(1, 1))
 
 
 def draw_first_step(ax: Any, found: xarray.DataTree) -> None:
@@ -189,9 +194,10 @@ def draw_first_step(ax: Any, found: xarray.DataTree) -> None:
     for number, (name, norm, label) in enumerate(parts):
         ratio, step, ranks = ranks_of(found[name].dataset)
         usual = step > 2 * SMALL_STEP
-        color = style.color_of(number)
+        look = {"color": style.color_of(number), "fillstyle": ("full", "none")[number]}
         middle = np.median(ranks[usual, :, 1], axis=1) - 1
-        ax.plot(ratio[usual] / norm, middle, "o", color=color, label=label)
+        size = 6 + 5 * number  # one around the other, where both are at one place
+        ax.plot(ratio[usual] / norm, middle, "o", markersize=size, label=label, **look)
     grid = np.logspace(-5, 0, 60)
     law = after_one_step(grid) - 1
     shown = law < 3 * WIDTH
