@@ -294,3 +294,16 @@ def test_a_sweep_killed_at_random_goes_on_to_the_same_numbers(tmp_path):
     found = run(asked, store=tmp_path / "study.zarr").dataset
     xarray.testing.assert_identical(found.drop_attrs(), expected.drop_attrs())
     assert read_outcome(tmp_path / "study.zarr").swept == ("targets", "rtol")
+
+
+def test_settings_may_differ_in_the_number_of_samples():
+    """Dimensions without coordinates are filled up as those with one are."""
+    axis = Axis((("data", "inputs", "num"),), ((3, 2),))
+    datasets = [
+        xarray.Dataset({"margins": (("init", "sample"), np.full((2, num), float(num)))})
+        for num in (3, 2)
+    ]
+    found = combined([axis], datasets)
+    assert found.margins.dims == ("num", "init", "sample") and "sample" not in found.coords
+    expected = [[[3, 3, 3]] * 2, [[2, 2, np.nan]] * 2]
+    np.testing.assert_array_equal(found.margins, np.array(expected, float))
