@@ -50,9 +50,9 @@ def run(claim: gallery.AbstractClaim, size: gallery.Size, folder: pathlib.Path) 
     print(f"{claim.name}, {size}: {shown.seconds:.0f} s")
     for row in shown.as_json()["verdicts"]:
         print(f"  {row['state']}: {row['statement']}: {row['seen']} ({row['bound']})")
-    if size == "full":
-        PAGES.mkdir(exist_ok=True)
-        shutil.copy(where / "figure.png", PAGES / f"{claim.name}.png")
+    picture = PAGES / f"{claim.name}.png"
+    if size == "full" or not picture.exists():
+        shutil.copy(where / "figure.png", picture)
 
 
 def write_tables() -> None:
