@@ -1541,7 +1541,14 @@ NOT_IN_THE_TABLE = {
     ),
     **dict.fromkeys(
         [
-            *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle", "EarlyPhase"),
+            *(
+                "Solution",
+                "KKTPoints",
+                "EarlyConvergence",
+                "LimitingPath",
+                "SaddleToSaddle",
+                "EarlyPhase",
+            ),
             *("results.Summary", "results.Table", "results.Records", "results.Stats"),
             "kkt.RankOne",
             *("kkt.RankOneConditions", "kkt.ReducedPoints"),
