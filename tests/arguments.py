@@ -1541,7 +1541,8 @@ NOT_IN_THE_TABLE = {
     ),
     **dict.fromkeys(
         [
-            *(
+            *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle", "EarlyPhase"),
+            "LimitingPath",
                 "Solution",
                 "KKTPoints",
                 "EarlyConvergence",
