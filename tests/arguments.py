@@ -1543,13 +1543,6 @@ NOT_IN_THE_TABLE = {
         [
             *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle", "EarlyPhase"),
             "LimitingPath",
-                "Solution",
-                "KKTPoints",
-                "EarlyConvergence",
-                "LimitingPath",
-                "SaddleToSaddle",
-                "EarlyPhase",
-            ),
             *("results.Summary", "results.Table", "results.Records", "results.Stats"),
             "kkt.RankOne",
             *("kkt.RankOneConditions", "kkt.ReducedPoints"),
