@@ -1624,6 +1624,7 @@ NOT_IN_THE_TABLE = {
     **dict.fromkeys(
         [
             *("Solution", "KKTPoints", "EarlyConvergence", "SaddleToSaddle", "EarlyPhase"),
+            "LimitingPath",
             *("results.Summary", "results.Table", "results.Records", "results.Stats"),
             "kkt.RankOne",
             *("kkt.RankOneConditions", "kkt.ReducedPoints"),

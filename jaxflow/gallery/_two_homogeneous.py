@@ -179,7 +179,7 @@ def _first_departure(part: str, ds: xarray.Dataset, where: str) -> Iterator[Verd
     middle = np.nanmedian(off, axis=1)
     order = _slope(np.log(scales), np.log(np.maximum(middle, 1e-16)))
     if part == "linear":
-        bounds = {"least": 2 / 3 - 0.05, "most": 2 / 3 + 0.05}
+        bounds: dict[str, Any] = {"least": 2 / 3 - 0.05, "most": 2 / 3 + 0.05}
         reason = "2(1 - σ₂/σ₁) = 2/3: modes grow like e^{σt}; 0.05 for what is not leading"
     else:
         bounds, reason = {"least": 0.0}, "it tends to zero; at which order the task decides"

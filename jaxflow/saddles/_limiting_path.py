@@ -50,7 +50,7 @@ from ..runs import (
     Stepping,
 )
 from ..stops import NormAbove, Time
-from ..tasks import Task
+from ..tasks import check_task, Task
 from ._kinds import SADDLE as IS_SADDLE
 from ._saddle_to_saddle import saddle_to_saddle
 
@@ -218,7 +218,8 @@ def limiting_path(
     """
     if not isinstance(point, eqx.Module):
         raise InputError("point", shown(point), "an equinox.Module")
-    members = as_networks(point, task, ensemble)
+    check_task(task)
+    members = _as_points(point, task, ensemble)
     check_alike(members)
     if not members.num:
         raise InputError("point", "no KKT point", "at least one")
@@ -245,14 +246,14 @@ def limiting_path(
     value, residual, log_share = _looked_at(directions, task, order)
     least = by_precision(dtype, double=_BEGIN[0], single=_BEGIN[1])
     usual = np.exp(np.log(_LEVEL) / order - log_share)
-    level = usual if given is None else given
-    begin = np.minimum(np.exp(np.log(least) / order - log_share), 1e-2 * level)
+    wanted = usual if given is None else given
+    begin = np.minimum(np.exp(np.log(least) / order - log_share), 1e-2 * wanted)
     how: dict[str, Any] = {
         **{"solver": solver, "rtol": rtol, "max_steps": max_steps, "ensemble": True},
         **{"schedule": schedule, "progress": progress},
     }
     crossing = gradient_flow(
-        directions, task, scale=begin, stop=NormAbove(level), coordinates="polar", **how
+        directions, task, scale=begin, stop=NormAbove(wanted), coordinates="polar", **how
     )
     here = crossing.networks
     way = saddle_to_saddle(
@@ -284,7 +285,7 @@ def limiting_path(
         weights=kept,
         networks=path.networks,
         status=np.where(failed, crossing.status, ends["status"]),
-        level=np.asarray(level, float),
+        level=np.asarray(wanted, float),
         kkt_value=value,
         kkt_residual=residual,
         end_time=ends["time"],
@@ -299,6 +300,14 @@ def limiting_path(
     )
     tell(_shortfall(found))
     return found
+
+
+def _as_points(point: Any, task: Task, ensemble: Any) -> Any:
+    try:
+        return as_networks(point, task, ensemble)
+    except InputError as error:
+        name = "point" if error.argument == "networks" else error.argument
+        raise InputError(name, error.found, error.expected) from error
 
 
 def _looked_at(directions: eqx.Module, task: Task, order: Any) -> tuple[np.ndarray, ...]:
@@ -320,7 +329,8 @@ def _looked_at(directions: eqx.Module, task: Task, order: Any) -> tuple[np.ndarr
 
 
 def _levels(level: Any, num: int) -> np.ndarray:
-    given = check_numbers("level", level, "positive numbers", lambda x: x > 0)
+    fits = lambda x: (x > 0) & np.isfinite(x)
+    given = check_numbers("level", level, "positive numbers", fits)
     if given.shape not in ((), (num,)):
         raise InputError("level", f"shape {given.shape}", f"a number, or shape ({num},)")
     return np.broadcast_to(np.asarray(given, float), num).copy()

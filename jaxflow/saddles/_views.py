@@ -130,6 +130,7 @@ class Viewer:
         if self._at_zero is None:
             zero = np.zeros_like(rows[:1])
             self._at_zero = self._map(_residual, zero, np.zeros(1))[0]
+        assert self._at_zero is not None
         size_at_zero = np.linalg.norm(self._at_zero)
         origin = np.array([visit.number == 0 for visit in visits])
         if origin.any():
