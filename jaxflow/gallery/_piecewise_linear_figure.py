@@ -35,13 +35,12 @@ def draw(shown: Mapping[str, Shown], noises: Sequence[float]) -> Any:
         dataset, _ = one.runs[width]
         span = one.inputs[0] - 0.4, one.inputs[-1] + 0.4
         _functions(row[0], dataset, one, noises, span)
-        if row is axes[0]:
-            legend(row[0], fontsize=8, loc="upper center")
         _masses(row[1], dataset, one, noises, span)
         _places(row[2], one, noises, span)
         row[0].set_title(f"{words}, N = {width}, one member", fontsize=10)
         row[1].set_title("where its slope changes", fontsize=10)
         row[2].set_title("knots of all members, and of the limit", fontsize=10)
+    legend(axes[0, 0], fontsize=8, loc="upper center")
     return figure
 
 
