@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import scipy.integrate
 
 import jaxflow as jf
 
@@ -91,6 +92,44 @@ def test_flows_at_small_scales_come_near_the_path(found):
     off = np.linalg.norm(np.abs(rows) - path, axis=2).max(axis=1)
     np.testing.assert_allclose(off[:-1] / off[1:], 100 ** (2 / 3), rtol=0.25)
     assert off[2] < 1e-3
+
+
+def test_deeper_path_is_that_of_its_closed_form_and_of_small_scales():
+    """Three factors u of one coordinate: du/dt = u² (y - u³), from √3 u = level on. The
+    other coordinates are then still of size δ."""
+    deep = jf.DiagonalLinear(3, 3, key=jax.random.key(0))
+    axis = jnp.asarray(np.eye(3)[[0]][:, None, :])
+    point = eqx.tree_at(lambda n: n.factors, deep, (axis,) * 3)
+    how = {"rtol": 1e-9, **TSIT5, **QUIET}
+    times = np.linspace(0, 4, 9)
+    path = jf.limiting_path(point, _task(), level=LEVEL, times=times, **how)
+    assert path.status.tolist() == ["saddle"]
+    exact = scipy.integrate.solve_ivp(
+        lambda t, u: u**2 * (TARGETS[0] - u**3),
+        (0, times[-1]),
+        [LEVEL / 3**0.5],
+        method="DOP853",
+        t_eval=times,
+        rtol=1e-12,
+        atol=1e-14,
+    )
+    known = np.isfinite(path.norm[0])
+    assert known.sum() >= 6
+    norms = 3**0.5 * exact.y[0, known]
+    np.testing.assert_allclose(path.norm[0, known], norms, rtol=1e-6)
+    factors = np.array([[1.0, 0.3, -0.2], [0.9, -0.2, 0.3], [0.8, 0.2, 0.1]])
+    factors /= np.linalg.norm(factors)
+    starts = eqx.tree_at(
+        lambda n: n.factors,
+        point,
+        tuple(jnp.tile(jnp.array(f)[None, None], (2, 1, 1)) for f in factors),
+    )
+    scales = np.array([1e-2, 1e-4])
+    here = jf.gradient_flow(starts, _task(), scale=scales, stop=jf.NormAbove(LEVEL), **how)
+    end = jf.gradient_flow(here.networks, _task(), stop=jf.Time(times[4]), **how)
+    rows = np.stack([np.asarray(f)[:, 0] for f in end.networks.factors], axis=1)
+    off = np.linalg.norm(rows.reshape(2, -1) - path.weights[0, 4], axis=1)
+    assert off[0] / off[1] == pytest.approx(100, rel=0.2) and off[1] < 1e-3
 
 
 @pytest.mark.usefixtures("as_users_have_it")

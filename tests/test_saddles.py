@@ -178,6 +178,45 @@ def test_escape_times_of_the_linear_task_are_within_one_percent():
     assert np.all(waited > 0.95 * whole)
 
 
+def test_every_stop_of_a_deep_diagonal_network_is_a_saddle():
+    """Also where `‖∇𝓛‖` hides behind errors of steps: the loss is what least squares over
+    the coordinates that have grown leave."""
+    x = np.asarray(jf.data.sphere_points(12, 4, key=jax.random.key(1)))
+    y = x @ np.array([3.0, 2.25, 1.5, 0.3])
+    network = jf.DiagonalLinear(3, 4, key=jax.random.key(0))
+    starts = jf.sample_ensemble(network, 8, key=jax.random.key(3))
+    some = jax.tree_util.tree_map(lambda leaf: leaf[4:], starts)
+    found = jf.saddle_to_saddle(some, jf.Task(x, y), scale=1e-4, **OPTIONS)
+    assert found.num_saddles.tolist() == [4] * 4
+    assert found.kind.tolist() == [["origin", "saddle", "saddle", "saddle"]] * 4
+    assert np.max(found.steadiness[:, 3]) > 0.2  # which alone would make it a near miss
+    for member, visit in np.ndindex(4, 4):
+        left = y - _fitted(x[:, found.active[member, visit]], y) if visit else y
+        np.testing.assert_allclose(found.loss[member, visit], left @ left / 2, rtol=1e-6)
+    assert np.max(np.abs(found.escape_error)) < 1e-3
+
+
+def _fitted(x, y):
+    return x @ np.linalg.lstsq(x, y)[0]
+
+
+def test_members_that_become_slow_at_no_saddle_are_near_misses():
+    """A deep leaky network: two members of eight pause where the gradient is 0.02."""
+    network = jf.FeedForward((3, 5, 5, 1), jf.LeakyReLU(0.5), key=jax.random.key(0))
+    x = jf.data.sphere_points(10, 3, key=jax.random.key(1))
+    teacher = jf.FeedForward((3, 4, 1), jf.LeakyReLU(0.0), key=jax.random.key(5))
+    task = jf.data.teacher_student(teacher, x, target_norm=2.0)
+    starts = jf.sample_ensemble(network, 8, key=jax.random.key(3))
+    some = jax.tree_util.tree_map(lambda leaf: leaf[jnp.array([3, 6])], starts)
+    found = jf.saddle_to_saddle(
+        some, task, scale=1e-4, loss_below=0.3, max_steps=1500, **OPTIONS
+    )
+    assert found.kind[:, :2].tolist() == [["origin", "near_miss"]] * 2
+    assert np.all(np.exp(found.log_gradient[:, 1]) > 0.01)
+    assert np.all(found.steadiness[:, 1] > 0.5) and np.all(found.steadiness[:, 0] < 1e-9)
+    assert "near miss" in repr(found)
+
+
 def test_small_parts():
     """What has grown is taken out exactly, by neuron or by singular direction."""
     network = jf.FeedForward((2, 2, 1), jf.LeakyReLU(0.0, 2), key=jax.random.key(0))

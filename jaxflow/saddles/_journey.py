@@ -14,7 +14,7 @@ from ..tasks import Task
 from ._curve import loss_curve
 from ._events import Arrival, AtRest, Closest, Departure, Waits
 from ._growth import AbstractParts
-from ._kinds import is_still, kinds_of, NONE, steadiness_of
+from ._kinds import came_true, is_still, kinds_of, NONE, steadiness_of
 from ._legs import RowEnds, RowFlow
 from ._state import DONE, FALLING, LEAVING, RESTING, State
 from ._views import Outlook, Viewer, Visit
@@ -135,7 +135,7 @@ class Journey:
             ),
             Closest(
                 on=state.mode == RESTING,
-                log_enough=state.log_usual + np.log(_HIDDEN * self.stepping.rtol),
+                log_enough=self._log_hidden(state),
             ),
         )
 
@@ -166,6 +166,10 @@ class Journey:
             else:
                 self._end(state, member, status)
 
+    def _log_hidden(self, state: State) -> np.ndarray:
+        """The `log ‖∇𝓛‖` of every member that errors of steps hide."""
+        return state.log_usual + np.log(_HIDDEN * self.stepping.rtol)
+
     def _open(self, state: State, ends: RowEnds, member: int) -> None:
         """The member is as close to a saddle as it comes."""
         log_gradient = float(ends.at.log_gradient[member])
@@ -179,6 +183,7 @@ class Journey:
             log_arrival=float(state.arrival[member]),
             log_closest=float(state.log_time[member]),
             log_above=float(state.log_above[member]),
+            is_hidden=bool(log_gradient <= self._log_hidden(state)[member]),
         )
         state.visits[member].append(visit)
         state.log_least[member] = log_gradient if visit.number else -np.inf
@@ -264,7 +269,7 @@ class Journey:
         known = ~np.isnan(outlook.log_wait)
         predicted = np.logaddexp(closest, np.where(known, outlook.log_wait, -np.inf))
         about = self._about(state, visits, outlook)
-        still = is_still(about["steadiness"], about["small_share"])
+        still = about["still"]
         first = np.array([visit.number == 0 for visit in visits])
         # Where a member that has grown parts does not wait nothing is predicted of it.
         known &= still | ~first | np.array([visit.at_origin for visit in visits])
@@ -334,13 +339,19 @@ class Journey:
         loss = each("loss")
         fallen = np.where(left, loss - each("departure_loss"), self.fall * loss)
         log_gradient = each("log_gradient")
+        is_told = came_true(waited, outlook.log_wait) & left & (each("is_hidden") > 0)
         steadiness = steadiness_of(log_gradient, longer, fallen)
         pull = np.array([getattr(v.view, "log_pull") for v in visits])  # noqa: B009
         small_share = np.exp(np.minimum(2 * (pull - log_gradient), 0.0))
         first = np.array([visit.number == 0 for visit in visits])
         at_origin = np.array([visit.at_origin for visit in visits])
-        kind = kinds_of(is_still(steadiness, small_share), first, at_origin)
-        return {"steadiness": steadiness, "small_share": small_share, "kind": kind}
+        still = is_still(steadiness, small_share, is_told)
+        return {
+            "steadiness": steadiness,
+            "small_share": small_share,
+            "still": still,
+            "kind": kinds_of(still, first, at_origin),
+        }
 
     def _curve(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         most = _LEGS * self.max_saddles * self.stepping.max_steps

@@ -63,6 +63,7 @@ class Visit:
     log_departure: float = np.nan
     departure_row: np.ndarray | None = None
     departure_loss: float = np.nan
+    is_hidden: bool = False  # whether errors of steps keep ‖∇𝓛‖ from falling further
 
     @property
     def at_origin(self) -> bool:

@@ -63,7 +63,8 @@ class SaddleToSaddle(AbstractResult):
     """What each visit is: `"origin"` or `"start"` for the first one, `"saddle"`,
     `"near_miss"` where a member became slow and left again because what had grown still
     moved, `""` behind the last visit. Members are at a saddle where `steadiness` is 0.1 at
-    most, or 0.5 where the `small_share` is 0.5 or more."""
+    most, or 0.5 where the `small_share` is 0.5 or more, or where errors of steps hide both
+    and the wait is as predicted, to a tenth."""
     steadiness: np.ndarray = column(
         _BOTH, "least ‖∇𝓛‖² over its mean until the departure", fill=np.nan
     )
