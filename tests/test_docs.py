@@ -59,7 +59,7 @@ def test_blocks_of_toml_are_studies_or_parts_of_one():
     whole, *parts = [f.group(2) for f in FENCE.finditer(text) if f.group(1) == "toml"]
     study = jf.Study.from_text(whole)
     assert len(study.prepared()) == 2  # runs, for two depths
-    assert len(parts) == 3
+    assert len(parts) == 6
     plain = {name: table for name, table in study.tables.items() if name != "sweep"}
     for part in parts:
         jf.Study(plain | tomllib.loads(part))

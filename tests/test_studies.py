@@ -307,3 +307,24 @@ def test_settings_may_differ_in_the_number_of_samples():
     assert found.margins.dims == ("num", "init", "sample") and "sample" not in found.coords
     expected = [[[3, 3, 3]] * 2, [[2, 2, np.nan]] * 2]
     np.testing.assert_array_equal(found.margins, np.array(expected, float))
+
+
+def test_members_may_start_near_a_saddle():
+    """Those of `starts_near_saddle`, followed from where they are."""
+    near = {"near_saddle": {"grown": 1}, "scale": 1e-3}
+    one = study(initialization={"num": 2, "seed": 5, **near}, stop={"time": 0.1})
+    (prepared,) = one.prepared()
+    starts = prepared.simulation.networks.stacked(np.arange(2))
+    first = jf.starts_near_saddle(
+        jf.DiagonalLinear(3, 2, key=jax.random.key(0)),
+        jf.Task(np.eye(2), np.array([1.0, 0.5])),
+        *(2,),
+        **{"grown": 1, "scale": 1e-3, "key": jax.random.key(5), "progress": False},
+    )
+    for found, wanted in zip(starts.factors, first.factors):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
+    sizes = np.sort(np.abs(np.asarray(starts.factors[0])), axis=-1)
+    assert np.all(sizes[..., 0] < 1e-3) and np.all(sizes[..., 1] > 0.5)
+    for wrong, match in (({"grown": 2}, "2 of 2"), ({"grown": 0}, "grown")):
+        with pytest.raises(jf.StudyError, match=match):
+            one.replace({"initialization.near_saddle": wrong}).prepared()

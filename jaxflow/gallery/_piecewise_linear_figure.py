@@ -100,7 +100,7 @@ def _places(ax, one, noises, span) -> None:
     ax.set(xlabel="position (thin: inputs, thick: limit)", xlim=span, yscale="log")
     ax.set_ylabel(r"noise $1/\beta$")
     ax.set_ylim(noises[-1] / 4, noises[0] * 4)
-    legend(ax, fontsize=8, loc="upper center")
+    legend(ax, fontsize=8, loc="lower left")
 
 
 def _power(noise: float) -> str:
