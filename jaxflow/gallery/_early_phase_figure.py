@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 
 from ..kkt import wilson
-from ..plot._style import colors_of, legend, styles_of
+from ..plot._style import colors_of, legend, style_of
 
 _LEAST = 1e-32
 """Where a picture ends below: the square of the rounding of a cosine's vectors."""
@@ -29,7 +29,7 @@ def draw(cells: xarray.Dataset, digits: xarray.Dataset | None, hidden: float) ->
     lines = list(_lines(cells, digits))
     scales = cells["scale"].values
     names, worst = [], []
-    looks = zip(colors_of(len(lines)), styles_of(len(lines)))
+    looks = zip(colors_of(len(lines)), map(style_of, range(len(lines))))
     for number, ((name, one), (color, style)) in enumerate(zip(lines, looks)):
         closest = np.maximum(one["closest"].values, _LEAST)
         worst.append(np.nanmax(closest, axis=1))
@@ -53,7 +53,7 @@ def draw(cells: xarray.Dataset, digits: xarray.Dataset | None, hidden: float) ->
     )
     left.axhspan(_LEAST, hidden, color="0.93", zorder=0)
     told = "hidden by the accuracy of KKT points"
-    left.text(scales[0], hidden / 5, told, va="top", fontsize=8, color="0.3")
+    left.text(scales[-1], hidden / 5, told, va="top", ha="right", fontsize=8, color="0.3")
     left.set(xscale="log", yscale="log", xlabel="initialization scale δ")
     left.set_ylabel(r"1 - cosine to the KKT point, where $\|w\| = \sqrt{\delta}$")
     left.set_ylim(_LEAST, 3)
@@ -64,7 +64,7 @@ def draw(cells: xarray.Dataset, digits: xarray.Dataset | None, hidden: float) ->
     right.set_ylim(len(names) - 0.5, -0.5)
     right.set_xlim(0, 1.03)
     right.set_xlabel("share of members, with 95% interval")
-    right.set_title("that end at a KKT point of rank one", fontsize=10)
+    right.set_title("members that end at a KKT point of rank one", fontsize=10)
     for ax in (left, right):
         ax.grid(alpha=0.25)
     return figure

@@ -19,7 +19,7 @@ STRENGTH = 0.04
 """`λ` of `λ/2 ‖θ_j‖²` for each neuron, which is `0.02 ‖θ_j‖²`."""
 NOISES = (1e-3, 1e-4, 1e-5, 1e-6)
 """`1/β`, one stage after the other."""
-RELAXED = 20
+RELAXED = 20.0
 """Stages last so many times as long as weights take to decay, `1/λ`."""
 WITHIN, SHARE = 0.05, 0.02
 """Neurons so close to each other have one knot, and one of less than this share of all

@@ -87,9 +87,9 @@ def _written(shown: Shown, folder: pathlib.Path) -> Shown:
     import matplotlib.pyplot as plt  # which other commands can do without
 
     path = folder / VERDICTS
-    if path.exists():  # of what was done before, which this call did not do again
+    if path.exists():  # all was computed before, and this call has only looked at it
         before = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-        shown = dataclasses.replace(shown, seconds=shown.seconds + before)
+        shown = dataclasses.replace(shown, seconds=before)
     figure = shown.claim.draw(shown.found)
     figure.savefig(folder / FIGURE, dpi=150)
     plt.close(figure)
