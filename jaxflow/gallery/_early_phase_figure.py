@@ -53,7 +53,7 @@ def draw(cells: xarray.Dataset, digits: xarray.Dataset | None, hidden: float) ->
     )
     left.axhspan(_LEAST, hidden, color="0.93", zorder=0)
     told = "hidden by the accuracy of KKT points"
-    left.text(scales[-1], hidden / 5, told, va="top", ha="right", fontsize=8, color="0.3")
+    left.text(scales[-1], 20 * _LEAST, told, ha="right", fontsize=8, color="0.3")
     left.set(xscale="log", yscale="log", xlabel="initialization scale δ")
     left.set_ylabel(r"1 - cosine to the KKT point, where $\|w\| = \sqrt{\delta}$")
     left.set_ylim(_LEAST, 3)
