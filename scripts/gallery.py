@@ -65,14 +65,14 @@ def write_tables() -> None:
     for claim in gallery.CLAIMS:
         run = gallery.seen(claim.name, "full") or gallery.seen(claim.name, "quick")
         studies = claim.studies("full").items()
-        texts = {f"study {name}": toml(study.to_toml()) for name, study in studies}
-        fill(
-            PAGES / f"{claim.name}.md", {"verdicts": gallery.page_of_verdicts(run)} | texts
-        )
+        texts = {f"study {name}": block(study.to_toml(), "toml") for name, study in studies}
+        each = "\n".join((run or {}).get("exceptions", []))
+        texts |= {"verdicts": gallery.page_of_verdicts(run), "exceptions": block(each)}
+        fill(PAGES / f"{claim.name}.md", texts)
 
 
-def toml(text: str) -> str:
-    return f"```toml\n{text}```"
+def block(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text.rstrip()}\n```"
 
 
 def fill(path: pathlib.Path, places: dict[str, str]) -> None:

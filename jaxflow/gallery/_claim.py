@@ -116,6 +116,13 @@ class AbstractClaim(abc.ABC):
             found: the datasets of the studies, by their names.
         """
 
+    def exceptions(self, found: xarray.DataTree) -> Sequence[str]:
+        """Members that are unlike the others, one by one, and why.
+
+        There are none if this is not overridden.
+        """
+        return ()
+
     @abc.abstractmethod
     def draw(self, found: xarray.DataTree) -> Any:
         """The figure that would convince a reader, a `matplotlib.figure.Figure`."""

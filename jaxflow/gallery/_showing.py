@@ -19,13 +19,15 @@ VERDICTS, FIGURE = "verdicts.json", "figure.png"
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A claim that was run at one size: what was `found`, the `verdicts`, the `seconds`."""
+    """A claim that was run at one size: what was `found`, the `verdicts`, the `exceptions`
+    among the members, and the `seconds`."""
 
     claim: AbstractClaim
     size: Size
     studies: Mapping[str, Study]
     found: xarray.DataTree
     verdicts: Sequence[Verdict]
+    exceptions: Sequence[str]
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -37,6 +39,7 @@ class Shown:
             "date": time.strftime("%Y-%m-%d"),
             "versions": versions(),
             "verdicts": [each.row for each in self.verdicts],
+            "exceptions": list(self.exceptions),
         }
 
 
@@ -77,9 +80,9 @@ def show(
             raise RunError(f"{claim.name}: a part of the study {name!r} failed: {told}")
         datasets[name] = result.dataset
     found = xarray.DataTree.from_dict(datasets)
-    verdicts = list(claim.verdicts(found))
+    verdicts, exceptions = list(claim.verdicts(found)), list(claim.exceptions(found))
     seconds = time.perf_counter() - began
-    shown = Shown(claim, size, studies, found, verdicts, seconds)
+    shown = Shown(claim, size, studies, found, verdicts, exceptions, seconds)
     return shown if folder is None else _written(shown, folder)
 
 
