@@ -762,8 +762,10 @@ ROWS: dict[str, Row] = {
     "all_but": Row(
         jf.all_but, lambda: {"network": network()}, {"network": a_module}, open=("names",)
     ),
-    "Gaussian": Row(jf.Gaussian, dict, {"deviation": optional(positive)}),
-    "Uniform": Row(jf.Uniform, dict, {"bound": optional(positive)}),
+    "Gaussian": Row(
+        jf.Gaussian, dict, {"deviation": optional(positive), "biases": not_negative}
+    ),
+    "Uniform": Row(jf.Uniform, dict, {"bound": optional(positive), "biases": not_negative}),
     "Signs": Row(jf.Signs, dict, {"size": optional(positive)}),
     "ByLayer": Row(
         jf.ByLayer,

@@ -72,7 +72,7 @@ class HeatedPath(diffrax.AbstractPath):
 
     def evaluate(self, t0, t1=None, left=True, use_levy=False):
         found = self.path.evaluate(t0, t1, left, use_levy)
-        strength = jnp.sqrt(2 * self.temperature((t0 + t1) / 2))
+        strength = jnp.sqrt(2 * self.temperature.at((t0 + t1) / 2))
         times = lambda array: (strength * array).astype(array.dtype)
         if not use_levy:
             return times(found)

@@ -1,4 +1,7 @@
-"""Temperatures of a noise: a number, stages, or any function of time."""
+"""Temperatures of a noise: a number, stages, or any function of time.
+
+They are not callable: what is callable in the terms of a flow is one of its fields.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +24,7 @@ class Stages(eqx.Module):
     times: Float[Array, " stages"]
     temperatures: Float[Array, " stages"]
 
-    def __call__(self, time: Real[Array, ""]) -> Float[Array, ""]:
+    def at(self, time: Real[Array, ""]) -> Float[Array, ""]:
         begun = jnp.sum(time >= self.times)
         return self.temperatures[begun - 1]
 
@@ -37,7 +40,7 @@ class OverTime(eqx.Module):
     def __init__(self, function: Callable):
         self.form = _Form(function)
 
-    def __call__(self, time: Real[Array, ""]) -> Float[Array, ""]:
+    def at(self, time: Real[Array, ""]) -> Float[Array, ""]:
         return jnp.asarray(self.form.function(time))
 
 

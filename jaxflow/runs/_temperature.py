@@ -49,17 +49,21 @@ def check_temperature(
 
 
 def _checked_function(given: Callable, time: float) -> Callable:
-    for moment in (0.0, time):
-        try:
-            found = jax.device_get(given(jnp.asarray(moment)))
-        except Exception as error:  # whatever the caller's function raises
-            told = f"{shown(given)}, which raises {type(error).__name__}: {error}"
-            raise InputError("temperature", told, _EXPECTED) from error
-        number = np.asarray(found)
-        fits = number.shape == () and number.dtype.kind in "iuf"
-        if not fits or not 0 <= number < np.inf:
-            told = f"a function that gives {shown(found)} at the time {moment:g}"
-            raise InputError("temperature", told, "a number that is not negative")
+    try:
+        shape: Any = jax.eval_shape(given, jax.ShapeDtypeStruct((), jnp.result_type(float)))
+        is_number = isinstance(shape, jax.ShapeDtypeStruct) and shape.shape == ()
+        moments = (0.0, time) if is_number else ()
+        found = [np.asarray(jax.device_get(given(jnp.asarray(each)))) for each in moments]
+    except Exception as error:  # whatever the caller's function raises
+        told = f"{shown(given)}, which raises {type(error).__name__}: {error}"
+        raise InputError("temperature", told, _EXPECTED) from error
+    expected = "a number that is not negative"
+    if not is_number or shape.dtype.kind not in "iuf":
+        raise InputError("temperature", f"a function that gives {shape}", expected)
+    for moment, number in zip(moments, found):
+        if not 0 <= number < np.inf:
+            told = f"a function that gives {number:g} at the time {moment:g}"
+            raise InputError("temperature", told, expected)
     return given
 
 
