@@ -57,7 +57,6 @@ def run(claim: gallery.AbstractClaim, size: gallery.Size, folder: pathlib.Path) 
 
 def write_tables() -> None:
     """Put tables and study files into the pages that have places for them."""
-    gallery.forget_seen()
     for path in (ROOT / "README.md", ROOT / "docs" / "index.md", PAGES / "index.md"):
         folder = {"README.md": "docs/gallery/"}.get(path.name, "gallery/")
         folder = "" if path.parent == PAGES else folder

@@ -1,6 +1,5 @@
 """What was seen when the gallery was last run as a whole, which comes with the package."""
 
-import functools
 import importlib.resources
 import json
 from collections.abc import Mapping
@@ -11,15 +10,9 @@ from ._claim import Size
 FILE = "seen.json"
 
 
-@functools.cache
 def _all() -> Mapping[str, Any]:
     path = importlib.resources.files("jaxflow.gallery").joinpath(FILE)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def forget_seen() -> None:
-    """Read the file again when it is next asked for."""
-    _all.cache_clear()
 
 
 def seen(name: str, size: Size = "full") -> Mapping[str, Any] | None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from .._checks import check_positive, shown
+from .._checks import shown
 from .._compiled import compiled
 from .._trained import is_trained, without_training
 from ..errors import InputError
@@ -19,18 +19,15 @@ from ._chains import as_feed_forward
 from ._distributions import (
     AbstractDistribution,
     Balanced,
-    fan_in,
     Gaussian,
     is_bias,
     named_distribution,
+    positive_if_given,
+    size_of,
     SPHERE,
     Uniform,
 )
 from ._named import check_names, is_of, name_of, named_arrays
-
-
-def _size(size: Any) -> float | None:
-    return None if size is None else check_positive("size", size)
 
 
 class Signs(AbstractDistribution):
@@ -58,13 +55,15 @@ class Signs(AbstractDistribution):
         [[0.5, 0.5, -0.5, -0.5]]
     """
 
-    size: float | None = eqx.field(static=True, default=None, converter=_size)
+    size: float | None = eqx.field(
+        static=True, default=None, converter=positive_if_given("size")
+    )
 
     def __call__(self, parameters, key):
         return jax.tree_util.tree_map(self._of, parameters)
 
     def _of(self, leaf: Array) -> Array:
-        size = 1 / math.sqrt(fan_in(leaf)) if self.size is None else self.size
+        size = size_of(leaf, self.size)
         columns = math.prod(leaf.shape[1:]) if leaf.ndim > 1 else leaf.size
         signs = np.where(np.arange(columns) < (columns + 1) // 2, size, -size)
         rows = np.broadcast_to(signs, (leaf.size // max(columns, 1), columns))

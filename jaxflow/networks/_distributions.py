@@ -3,7 +3,7 @@
 import abc
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -21,12 +21,9 @@ from ._chains import as_feed_forward
 Network = TypeVar("Network", bound=eqx.Module)
 
 
-def _positive(deviation: Any) -> float | None:
-    return None if deviation is None else check_positive("deviation", deviation)
-
-
-def _bound(bound: Any) -> float | None:
-    return None if bound is None else check_positive("bound", bound)
+def positive_if_given(argument: str) -> Callable[[Any], float | None]:
+    """A converter of a field: a positive number, or `None`."""
+    return lambda value: None if value is None else check_positive(argument, value)
 
 
 class AbstractDistribution(eqx.Module):
@@ -125,7 +122,9 @@ class Gaussian(AbstractDistribution):
         0.001
     """
 
-    deviation: float | None = eqx.field(static=True, default=None, converter=_positive)
+    deviation: float | None = eqx.field(
+        static=True, default=None, converter=positive_if_given("deviation")
+    )
     biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
@@ -153,7 +152,9 @@ class Uniform(AbstractDistribution):
         0.001
     """
 
-    bound: float | None = eqx.field(static=True, default=None, converter=_bound)
+    bound: float | None = eqx.field(
+        static=True, default=None, converter=positive_if_given("bound")
+    )
     biases: float = eqx.field(static=True, default=0.0, converter=_of_biases)
 
     def __call__(self, parameters, key):
@@ -272,7 +273,7 @@ def _by_array(parameters, key, draw, size, biases):
 
     def one(path, leaf, key):
         if not is_bias(jax.tree_util.keystr(path)):
-            return draw(key, leaf.shape, leaf.dtype) * _size_of(leaf, size)
+            return draw(key, leaf.shape, leaf.dtype) * size_of(leaf, size)
         return (
             biases * draw(key, leaf.shape, leaf.dtype) if biases else jnp.zeros_like(leaf)
         )
@@ -286,7 +287,7 @@ def is_bias(name: str) -> bool:
     return "bias" in name.rpartition(".")[2]
 
 
-def _size_of(leaf: Array, given: float | None) -> float:
+def size_of(leaf: Array, given: float | None) -> float:
     """Of the entries of an array: as given, or by how many entries feed one."""
     return 1 / math.sqrt(fan_in(leaf)) if given is None else given
 

@@ -14,7 +14,7 @@ from ..tasks import Task
 from ._curve import loss_curve
 from ._events import Arrival, AtRest, Closest, Departure, Waits
 from ._growth import AbstractParts
-from ._kinds import came_true, is_still, kinds_of, NONE, steadiness_of
+from ._kinds import came_true, is_still, kinds_of, NONE, START, steadiness_of
 from ._legs import RowEnds, RowFlow
 from ._state import DONE, FALLING, LEAVING, RESTING, State
 from ._views import Outlook, Viewer, Visit
@@ -269,10 +269,8 @@ class Journey:
         known = ~np.isnan(outlook.log_wait)
         predicted = np.logaddexp(closest, np.where(known, outlook.log_wait, -np.inf))
         about = self._about(state, visits, outlook)
-        still = about["still"]
-        first = np.array([visit.number == 0 for visit in visits])
-        # Where a member that has grown parts does not wait nothing is predicted of it.
-        known &= still | ~first | np.array([visit.at_origin for visit in visits])
+        # Where a member that has grown parts starts and does not wait nothing is predicted.
+        known &= about["still"] | (about["kind"] != START)
         rows = np.stack([np.exp(v.log_norm) * v.row for v in visits])
         log_times, losses = self._curve(state) if self.points else (None, None)
         num_vjps = state.num_vjps if np.any(state.num_vjps) else None

@@ -55,7 +55,7 @@ _ACTIVATED = {
 
 
 _NAMES = "of arrays that are not trained, such as 'weights[1]'"
-_FROZEN = {"frozen": (list[StrictStr] | None, Field(None, description=_NAMES))}
+Frozen = Annotated[list[StrictStr] | None, Field(description=_NAMES)]
 
 
 class OwnNetwork(Section):
@@ -68,7 +68,7 @@ class OwnNetwork(Section):
         default_factory=dict, description="arguments of the class, but for key"
     )
     seed: Seed = Field(0, description="of the key that it is given")
-    frozen: list[StrictStr] | None = Field(None, description=_NAMES)
+    frozen: Frozen = None
 
 
 class FeedForwardSection(Section):
@@ -92,7 +92,7 @@ class FeedForwardSection(Section):
         None, ge=1, description="of the output; that of the targets if not given"
     )
     seed: Seed = Field(0, description="of the weights, which count for a teacher only")
-    frozen: list[StrictStr] | None = Field(None, description=_NAMES)
+    frozen: Frozen = None
 
     @pydantic.model_validator(mode="after")
     def _in_one_form(self):
@@ -113,7 +113,8 @@ NETWORKS = {
     "GRU": GRU,
 }
 _sections = [
-    section_of(kind, make, _ACTIVATED, **_FROZEN) for kind, make in NETWORKS.items()
+    section_of(kind, make, _ACTIVATED, frozen=(Frozen, None))
+    for kind, make in NETWORKS.items()
 ]
 Network = by_kind([FeedForwardSection, *_sections], otherwise=OwnNetwork)
 
